@@ -1,0 +1,96 @@
+"""What several test modules use: small models, small data, and the real data where it is."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from tfcyclegan import CycleGAN, patch_discriminator, resnet_generator
+
+SIZE = 16
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """Every test draws the same numbers, whatever ran before it."""
+    keras.utils.set_random_seed(0)
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture
+def make_model():
+    """Makes a model of a few thousand weights for pictures of 16 px."""
+
+    def make(precision="float32", *, pool_size=3, blocks=1, discriminator=None, **generator):
+        def network(name):
+            if name in ("G", "F"):
+                return resnet_generator(
+                    SIZE, filters=4, blocks=blocks, dtype=precision, name=name, **generator
+                )
+            settings = {"filters": 4, "layers": 1, **(discriminator or {})}
+            return patch_discriminator(SIZE, dtype=precision, name=name, **settings)
+
+        names = ("G", "F", "D_A", "D_B")
+        return CycleGAN(*map(network, names), image_size=SIZE, pool_size=pool_size, seed=7)
+
+    return make
+
+
+@pytest.fixture
+def pairs():
+    """Four batches of two random pictures of each domain, always the same."""
+    random = np.random.default_rng(1)
+    images = random.uniform(-1, 1, (2, 8, SIZE, SIZE, 3)).astype(np.float32)
+    return tf.data.Dataset.from_tensor_slices((images[0], images[1])).batch(2, drop_remainder=True)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A data set in a folder: 5 pictures in trainA, 3 in trainB, 2 in each test split."""
+
+    def draw(split, index, size=(24, 20)):
+        path = tmp_path / "data" / split / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        values = np.random.default_rng([len(split), ord(split[-1]), index])
+        pixels = values.integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(path)
+
+    for split, count in (("trainA", 5), ("trainB", 3), ("testA", 2), ("testB", 2)):
+        for index in range(count):
+            draw(split, index)
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def real_data():
+    """The folder of real data sets named by TFCYCLEGAN_DATA; skips where there is none."""
+    folder = os.environ.get("TFCYCLEGAN_DATA")
+    if not folder or not (Path(folder) / "horse2zebra").is_dir():
+        pytest.skip("TFCYCLEGAN_DATA does not name a folder with horse2zebra in it")
+    return Path(folder)
+
+
+@pytest.fixture
+def run_python():
+    """Runs Python code in a fresh process and gives its output; fails with its errors."""
+
+    def run(code, *arguments, **settings):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            cwd=Path(__file__).parents[1],
+            **settings,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run

@@ -1,0 +1,134 @@
+"""What every layer, network and model goes through: configuration, precision, saving, export."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfcyclegan import (
+    InstanceNormalization,
+    ReflectionPadding2D,
+    patch_discriminator,
+    pixel_discriminator,
+    resnet_generator,
+    unet_generator,
+)
+from tfcyclegan.layers import Dropout, LeakyReLU, ResidualTanh
+from tfcyclegan.networks import float32_twin
+
+
+def wrap(make_layer, inputs=1):
+    """A layer as a model of one layer."""
+
+    def make(dtype):
+        x = [keras.Input((None, None, 3)) for _ in range(inputs)]
+        y = make_layer(dtype)(x if inputs > 1 else x[0])
+        return keras.Model(x, y)
+
+    return make
+
+
+def network(build, *arguments, **settings):
+    return lambda dtype: build(*arguments, dtype=dtype, **settings)
+
+
+SMALL = {"filters": 4}
+CASES = {
+    "reflection": wrap(lambda dtype: ReflectionPadding2D(2, dtype=dtype)),
+    "instance norm": wrap(lambda dtype: InstanceNormalization(dtype=dtype)),
+    "affine norm": wrap(lambda dtype: InstanceNormalization(1e-3, affine=True, dtype=dtype)),
+    "leaky relu": wrap(lambda dtype: LeakyReLU(0.1, dtype=dtype)),
+    "dropout": wrap(lambda dtype: Dropout(0.3, dtype=dtype)),
+    "residual tanh": wrap(lambda dtype: ResidualTanh(dtype="float32"), inputs=2),
+    "resnet": network(resnet_generator, 32, blocks=1, **SMALL),
+    "resnet resize": network(
+        resnet_generator, 32, blocks=1, upsampling="resize", residual_output=True, **SMALL
+    ),
+    "resnet batch": network(resnet_generator, 32, blocks=1, norm="batch", dropout=0.5, **SMALL),
+    "resnet variant": network(
+        resnet_generator,
+        32,
+        blocks=1,
+        norm="instance-affine",
+        bare_first=True,
+        downsampling_padding="reflect",
+        **SMALL,
+    ),
+    "unet": network(unet_generator, 32, dropout=0.5, **SMALL),
+    "patch": network(patch_discriminator, 32, layers=2, **SMALL),
+    "patch variant": network(
+        patch_discriminator, 32, layers=2, padding="reflect", sigmoid=True, **SMALL
+    ),
+    "pixel": network(pixel_discriminator, **SMALL),
+}
+
+
+@pytest.fixture(params=CASES)
+def make(request):
+    return CASES[request.param]
+
+
+@pytest.fixture
+def images():
+    return tf.random.stateless_uniform((2, 32, 32, 3), (1, 2), -1, 1)
+
+
+def call(model, images):
+    return np.asarray(model([images] * len(model.inputs) if len(model.inputs) > 1 else images))
+
+
+def randomise(model):
+    """Weights as after training: what starts as zeros or ones must not hide a mistake."""
+    random = np.random.default_rng(0)
+    model.set_weights([w + 0.1 * random.random(w.shape) for w in model.get_weights()])
+    return model
+
+
+def test_configuration_comes_back(make):
+    model = make(None)
+    again = type(model).from_config(model.get_config())
+    assert again.get_config() == model.get_config()
+    for layer in model.layers:
+        copy = type(layer).from_config(layer.get_config())
+        assert copy.get_config() == layer.get_config()
+
+
+def test_shapes_are_inferred(make, images):
+    model = make(None)
+    shapes = [tuple(images.shape)] * len(model.inputs)
+    inferred = model.compute_output_shape(shapes if len(shapes) > 1 else shapes[0])
+    assert tuple(inferred) == call(model, images).shape
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_precision(make, images, policy):
+    """16-bit results follow float32 ones, and weights stay float32."""
+    mixed = randomise(make(policy))
+    assert all(v.dtype == "float32" for v in mixed.trainable_variables)
+    if isinstance(mixed.layers[-1], keras.layers.Activation):
+        assert call(mixed, images).dtype == np.float32
+    wide = float32_twin(mixed)
+    assert all(layer.compute_dtype == "float32" for layer in wide.layers)
+    expected = call(wide, images)
+    scale = np.abs(expected).max()
+    error = np.abs(call(mixed, images).astype(np.float32) - expected).mean() / scale
+    assert error < (0.01 if policy == "mixed_float16" else 0.05)
+
+
+def test_saved_and_loaded(make, images, tmp_path):
+    model = randomise(make(None))
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(call(again, images), call(model, images))
+
+
+def test_exported(make, images, tmp_path):
+    """As a SavedModel, for any number and size of pictures."""
+    model = randomise(make(None))
+    model.export(tmp_path / "saved", verbose=False)
+    loaded = tf.saved_model.load(tmp_path / "saved")
+    serve = loaded.signatures["serving_default"]
+    names = list(serve.structured_input_signature[1])
+    for batch in (images, images[:1], tf.tile(images, (1, 1, 2, 1))):
+        (got,) = serve(**dict.fromkeys(names, batch)).values()
+        np.testing.assert_allclose(got, call(model, batch), atol=1e-4)

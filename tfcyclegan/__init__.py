@@ -1,0 +1,45 @@
+"""CycleGAN for Keras: learn to translate pictures between two domains without pairs.
+
+Zhu, Park, Isola, Efros: Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial
+Networks, ICCV 2017, arXiv 1703.10593.
+"""
+
+from .environment import backend_problem, warn_if_untested
+from .errors import InputError
+
+__version__ = "0.1.0"
+__all__ = [
+    "CycleGAN",
+    "Data",
+    "ImagePool",
+    "InputError",
+    "InstanceNormalization",
+    "LinearDecay",
+    "ReflectionPadding2D",
+    "ResumableState",
+    "load_data",
+    "patch_discriminator",
+    "pixel_discriminator",
+    "resnet_generator",
+    "unet_generator",
+]
+
+if (_problem := backend_problem()) is None:
+    warn_if_untested()
+    # All at once, not when first used: Keras must know the classes to load a saved model.
+    from .callbacks import ResumableState
+    from .cyclegan import CycleGAN
+    from .data import Data, load_data
+    from .image_pool import ImagePool
+    from .layers import InstanceNormalization, ReflectionPadding2D
+    from .networks import (
+        patch_discriminator,
+        pixel_discriminator,
+        resnet_generator,
+        unet_generator,
+    )
+    from .schedules import LinearDecay
+else:
+
+    def __getattr__(name: str) -> None:
+        raise ImportError(_problem)

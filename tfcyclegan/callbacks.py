@@ -1,0 +1,397 @@
+"""Keras callbacks: exact resume, sample grids, curves, and stopping when it must be."""
+
+from __future__ import annotations
+
+import csv
+import math
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from .checkpoints import Checkpoints
+from .data.preprocessing import to_uint8
+from .files import written_whole
+
+if TYPE_CHECKING:
+    from .data import Data
+
+
+class NonFiniteLoss(ArithmeticError):
+    """A loss became infinite or not a number; its message names it, the step and the way back."""
+
+
+class Interrupted(Exception):
+    """A signal asked to stop; the step was finished and the state saved.
+
+    Attributes:
+        signal: its number.
+        checkpoint: path of what was saved.
+    """
+
+    def __init__(self, number: int, checkpoint: Path):
+        super().__init__(f"{signal.Signals(number).name}: saved {checkpoint}")
+        self.signal = number
+        self.checkpoint = checkpoint
+
+
+class ResumableState(keras.callbacks.Callback):
+    """Saves a `CycleGAN`'s training so that it goes on, after any stop, as if there were none.
+
+    When training begins and a checkpoint is there, model and data go back to it, to the step and
+    to the very picture; nothing is replayed, and at most the work since that checkpoint is done
+    again. On a CPU, with TensorFlow's op determinism switched on, the result is then the same
+    bit for bit. (Keras's own `BackupAndRestore` starts the epoch over with other pictures, so it
+    is exact at the end of an epoch only.)
+
+    Give it to `fit` behind the callbacks that write files at the end of an epoch, so that a
+    checkpoint there means they are done, and before those that stop the training, such as
+    `EarlyStopping`. An epoch has the length that `load_data` gave it.
+
+    Args:
+        directory: folder of the checkpoints.
+        data: the `Data` that `fit` trains on, from `load_data`.
+        every: int, steps between checkpoints. Default: one at the end of every epoch.
+        keep: int, newest checkpoints to keep. Default 3.
+
+    Raises:
+        NonFiniteLoss: before a checkpoint of a model that has lost its way would be written.
+        ValueError: the checkpoint there is of another model; `fit` has a `steps_per_epoch` that
+            is not the data's; or `steps_per_execution` does not divide it.
+
+    Example:
+        ```python
+        data = tfcyclegan.load_data("horse2zebra")
+        model.fit(data.train, epochs=200, callbacks=[ResumableState("checkpoints", data)])
+        ```
+    """
+
+    def __init__(self, directory: str | Path, data: Data, every: int | None = None, keep: int = 3):
+        super().__init__()
+        self.checkpoints = Checkpoints(directory, keep)
+        self.data = data
+        self.every = every
+        self.restored: Path | None = None
+        self._midway = False
+        self._means: dict[str, np.ndarray] = {}
+        self._saved_step = -1
+
+    def on_train_begin(self, logs: Mapping | None = None) -> None:
+        steps, together = self.data.steps_per_epoch, self.model.steps_per_execution
+        if self.params["steps"] != steps:
+            raise ValueError(
+                f"fit runs {self.params['steps']} steps an epoch and the data has {steps}: give "
+                "steps_per_epoch to load_data, not to fit"
+            )
+        if steps % together:
+            raise ValueError(
+                f"steps_per_execution={together} does not divide the {steps} steps of an epoch: "
+                "give load_data a steps_per_epoch that is a multiple of it"
+            )
+        self.restored = self.checkpoints.restore(self.model)
+        step = self._saved_step = int(self.model.step.numpy())
+        self.data.seek(step)
+        if self.restored:
+            # Keras reads it back right after this call, for callbacks like this one.
+            self.model._initial_epoch = step // steps
+            self._midway = step % steps > 0
+            if self._midway:
+                # Keras sets the epoch's means to zero when it begins.
+                self._means = {v.path: v.numpy() for v in self.model.metrics_variables}
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping | None = None) -> None:
+        for variable in self.model.metrics_variables:
+            if variable.path in self._means:
+                variable.assign(self._means[variable.path])
+        self._means = {}
+
+    def on_train_batch_end(self, batch: int, logs: Mapping | None = None) -> None:
+        step = int(self.model.step.numpy())
+        check_finite(logs, step, self.checkpoints)
+        if step % self.data.steps_per_epoch == 0:
+            # The checkpoint waits until the epoch's end is through, validation and files included.
+            if self._midway:
+                # Keras does not know that this epoch is shorter than the others.
+                self.model.stop_training = True
+        elif self._due(step):
+            self.save()
+
+    def on_epoch_end(self, epoch: int, logs: Mapping | None = None) -> None:
+        if self._midway:
+            self._midway = self.model.stop_training = False
+        if not self.every or self._due(int(self.model.step.numpy())):
+            self.save()
+
+    def _due(self, step: int) -> bool:
+        return bool(self.every) and step // self.every > self._saved_step // self.every
+
+    def on_train_end(self, logs: Mapping | None = None) -> None:
+        self.model._initial_epoch = None
+
+    def save(self) -> Path:
+        """Writes a checkpoint now."""
+        path = self.checkpoints.save(self.model)
+        self._saved_step = int(self.model.step.numpy())
+        return path
+
+
+def check_finite(logs: Mapping[str, Any] | None, step: int, checkpoints: Checkpoints) -> None:
+    """Raises NonFiniteLoss if one of the losses is no finite number."""
+    for name, value in (logs or {}).items():
+        if not math.isfinite(value):
+            newest = next(iter(checkpoints.paths()), None)
+            raise NonFiniteLoss(
+                f"{name} is {float(value)} at step {step}: training has come apart. "
+                f"Last good checkpoint: {newest or 'none yet'}. "
+                "Try a smaller learning rate, or --precision float32"
+            )
+
+
+class StopOnSignal(keras.callbacks.Callback):
+    """On SIGTERM or Ctrl-C: finishes the step, saves, and leaves `fit` by `Interrupted`.
+
+    A second signal stops at once. Works in the main thread alone, as Python's signals do. Give it
+    to `fit` as the last callback.
+
+    Args:
+        state: the `ResumableState` to save with.
+    """
+
+    def __init__(self, state: ResumableState):
+        super().__init__()
+        self._state = state
+        self._caught: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def _catch(self, number: int, frame: Any) -> None:
+        self._caught = number
+        self.restore_handlers()
+
+    def restore_handlers(self) -> None:
+        """Gives signals back to whoever had them; call it when `fit` was left by an exception."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def on_train_begin(self, logs: Mapping | None = None) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._before[number] = signal.signal(number, self._catch)
+
+    def on_train_batch_end(self, batch: int, logs: Mapping | None = None) -> None:
+        # At the end of an epoch its files come first.
+        if int(self.model.step.numpy()) % self._state.data.steps_per_epoch:
+            self._leave()
+
+    def on_epoch_end(self, epoch: int, logs: Mapping | None = None) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._caught is not None:
+            raise Interrupted(self._caught, self._state.save())
+
+    def on_train_end(self, logs: Mapping | None = None) -> None:
+        self.restore_handlers()
+
+
+class HistoryFile(keras.callbacks.Callback):
+    """Keeps `history.csv`, a row an epoch, and draws it as `curves.png` now and then.
+
+    Rows of epochs that are trained again after a resume are replaced.
+
+    Args:
+        directory: folder of both files.
+        redraw: seconds between drawings while training. Default 60. The last one always comes.
+    """
+
+    def __init__(self, directory: str | Path, redraw: float = 60.0):
+        super().__init__()
+        self._csv = Path(directory) / "history.csv"
+        self._png = Path(directory) / "curves.png"
+        self._redraw = redraw
+        self._drawn = 0.0
+        self.rows: list[dict[str, Any]] = []
+
+    def on_train_begin(self, logs: Mapping | None = None) -> None:
+        self.rows = []
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping | None = None) -> None:
+        if not self.rows and epoch and self._csv.exists():
+            with self._csv.open(newline="") as file:
+                self.rows = [row for row in csv.DictReader(file) if int(row["epoch"]) <= epoch]
+        self._began = time.monotonic()
+        self._began_at = int(self.model.step.numpy())
+
+    def on_epoch_end(self, epoch: int, logs: Mapping | None = None) -> None:
+        step = int(self.model.step.numpy())
+        took = (time.monotonic() - self._began) / max(1, step - self._began_at)
+        values = {name: f"{float(value):.6g}" for name, value in (logs or {}).items()}
+        self.rows.append(
+            {"epoch": epoch + 1, "step": step, "seconds_per_step": f"{took:.4g}", **values}
+        )
+        names = dict.fromkeys(name for row in self.rows for name in row)
+        with written_whole(self._csv) as part, part.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(names))
+            writer.writeheader()
+            writer.writerows(self.rows)
+        if time.monotonic() - self._drawn > self._redraw:
+            self.draw()
+
+    def on_train_end(self, logs: Mapping | None = None) -> None:
+        self.draw()
+
+    def draw(self) -> None:
+        """Draws `curves.png` from the rows so far."""
+        from .plots import draw_curves  # matplotlib takes a second to import
+
+        if self.rows:
+            draw_curves(self.rows, self._png)
+        self._drawn = time.monotonic()
+
+
+class SampleGrids(keras.callbacks.Callback):
+    """Draws what the generators make of the same few pictures at the end of epochs.
+
+    A line a pair: A, G(A), F(G(A)), B, F(B), G(F(B)).
+
+    Args:
+        directory: folder for `epoch_0001.png` and so on.
+        images_A: float32 `[N, H, W, C]` in [-1, 1].
+        images_B: as many of B.
+        every: int, epochs between grids. Default 1. The last epoch always has one.
+        log_dir: folder of TensorBoard logs to put the pictures in as well. Default: none.
+    """
+
+    def __init__(
+        self,
+        directory: str | Path,
+        images_A: np.ndarray,
+        images_B: np.ndarray,
+        every: int = 1,
+        log_dir: str | Path | None = None,
+    ):
+        super().__init__()
+        self._directory = Path(directory)
+        self._images_A, self._images_B = images_A, images_B
+        self._every = every
+        self._log_dir = log_dir
+        self._writer = None
+
+    def on_epoch_end(self, epoch: int, logs: Mapping | None = None) -> None:
+        last = epoch + 1 == self.params["epochs"]
+        if last or (self._every and (epoch + 1) % self._every == 0):
+            self.draw(epoch + 1)
+
+    def draw(self, epoch: int) -> Path:
+        """Draws the grid of this moment and gives its path."""
+        import tensorflow as tf
+
+        from .plots import draw_grid
+
+        fake_B = self.model.translate(self._images_A, "AtoB")
+        fake_A = self.model.translate(self._images_B, "BtoA")
+        columns = {
+            "A": self._images_A,
+            "G(A)": fake_B,
+            "F(G(A))": self.model.translate(fake_B, "BtoA"),
+            "B": self._images_B,
+            "F(B)": fake_A,
+            "G(F(B))": self.model.translate(fake_A, "AtoB"),
+        }
+        columns = {name: to_uint8(images) for name, images in columns.items()}
+        path = self._directory / f"epoch_{epoch:04d}.png"
+        grid = draw_grid(columns, path)
+        if self._log_dir:
+            self._writer = self._writer or tf.summary.create_file_writer(str(self._log_dir))
+            with self._writer.as_default(step=epoch):
+                tf.summary.image("samples", np.asarray(grid)[None])
+            self._writer.flush()
+        return path
+
+
+class ProgressLine(keras.callbacks.Callback):
+    """One line that says how far the whole run is, how fast, and when it will be over.
+
+    On a terminal it is redrawn in place; elsewhere (a log file, CI) a line is printed at the end
+    of an epoch, at most one every few seconds.
+
+    Args:
+        total_steps: int, of the whole run.
+        interval: seconds between lines where there is no terminal. Default 10.
+    """
+
+    def __init__(self, total_steps: int, interval: float = 10.0):
+        super().__init__()
+        self._total = total_steps
+        self._interval = interval
+
+    def on_train_begin(self, logs: Mapping | None = None) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        self._console = Console()
+        self._live = Progress(
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[speed]}"),
+            TimeElapsedColumn(),
+            TextColumn("ETA"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[losses]}"),
+            console=self._console,
+            disable=not self._console.is_terminal,
+            speed_estimate_period=120,
+        )
+        self._first = int(self.model.step.numpy())
+        self._task = self._live.add_task(
+            "train", total=self._total, completed=self._first, epoch="", speed="", losses=""
+        )
+        self._live.start()
+        self._began = self._printed = time.monotonic()
+        self._warm: tuple[int, float] | None = None
+
+    def on_train_batch_end(self, batch: int, logs: Mapping | None = None) -> None:
+        step, now = int(self.model.step.numpy()), time.monotonic()
+        # The first step builds the graph and says nothing about the others.
+        self._warm = self._warm or (step, now)
+        done, since = step - self._warm[0], now - self._warm[1]
+        pace = f"{since / done:.3g} s/step" if done else "building the graph"
+        epoch = f"{(step - 1) * self.params['epochs'] // self._total + 1}/{self.params['epochs']}"
+        losses = " ".join(
+            f"{name} {float(logs[name]):.3f}"
+            for name in ("loss", "D_A_loss", "D_B_loss")
+            if logs and name in logs
+        )
+        self._live.update(self._task, completed=step, epoch=epoch, speed=pace, losses=losses)
+        last_of_epoch = (step * self.params["epochs"]) % self._total == 0
+        if not self._console.is_terminal and (
+            now - self._printed > 6 * self._interval
+            or (last_of_epoch and now - self._printed > self._interval)
+            or step == self._total
+        ):
+            self._printed = now
+            left = (self._total - step) * since / done if done else 0.0
+            print(
+                f"epoch {epoch}, step {step}/{self._total}, {pace}, "
+                f"ETA {int(left) // 3600}:{int(left) // 60 % 60:02d}:{int(left) % 60:02d}, "
+                f"{losses}",
+                flush=True,
+            )
+
+    def on_train_end(self, logs: Mapping | None = None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leaves the terminal as it was; call it when `fit` was left by an exception."""
+        self._live.stop()

@@ -1,0 +1,538 @@
+"""The model: two generators, two discriminators and the objective of the paper.
+
+Zhu, Park, Isola, Efros: Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial
+Networks, ICCV 2017, arXiv 1703.10593. `train_step` reads as sections 3 and 4 do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+import keras
+import tensorflow as tf
+
+from .image_pool import ImagePool
+from .losses import OBJECTIVES, gradient_penalty, l1
+from .networks import float32_twin, patch_discriminator, resnet_generator
+from .schedules import LinearDecay
+
+Direction = Literal["AtoB", "BtoA"]
+
+
+@keras.saving.register_keras_serializable("tfcyclegan")
+class CycleGAN(keras.Model):
+    """Learns to translate pictures between two domains from unpaired examples.
+
+    `G` maps A→B and `F` maps B→A; `D_A` and `D_B` judge pictures of the domain in their name.
+    Pictures are float32 `[N, H, W, C]` in [-1, 1]. Train it on a `tf.data.Dataset` of
+    `(batch of A, batch of B)` with `compile()` and `fit()`; `model(images)` and
+    `predict(images)` are G, `translate(images, direction)` is either.
+
+    Args:
+        G: `keras.Model`, A→B. Default `resnet_generator(image_size)`.
+        F: `keras.Model`, B→A. Default the same, with weights of its own.
+        D_A: `keras.Model`, pictures of A → scores `[N, h, w, 1]`. Default
+            `patch_discriminator(image_size)`.
+        D_B: `keras.Model`, pictures of B → scores. Default the same.
+        image_size: int or `(height, width)` of the training pictures; decides the networks left
+            out and the shape of the pools. Default 256. None is for pictures of many sizes and
+            needs networks that are given and `pool_size=0`.
+        pool_size: int, generated pictures each discriminator remembers. Default 50 (section 7.1);
+            0 shows it fresh ones alone.
+        seed: int, of the draws in training (pools, gradient penalty). Default 0. First weights
+            are drawn by Keras: `keras.utils.set_random_seed` fixes those.
+
+    Raises:
+        ValueError: `image_size=None` with a pool or a missing network, or networks whose channels
+            do not fit together.
+
+    Example:
+        ```python
+        model = tfcyclegan.CycleGAN(image_size=256)
+        model.compile()
+        model.fit(data.train, epochs=200)
+        zebras = model.translate(horses)
+        ```
+    """
+
+    def __init__(
+        self,
+        G: keras.Model | None = None,
+        F: keras.Model | None = None,
+        D_A: keras.Model | None = None,
+        D_B: keras.Model | None = None,
+        *,
+        image_size: int | tuple[int, int] | None = 256,
+        pool_size: int = 50,
+        seed: int = 0,
+        name: str = "cyclegan",
+        **kwargs: Any,
+    ):
+        super().__init__(name=name, **kwargs)
+        sides = (image_size, image_size) if isinstance(image_size, int) else image_size
+        if sides is None and (pool_size or None in (G, F, D_A, D_B)):
+            raise ValueError(
+                "image_size=None (pictures of many sizes) needs all four networks given and "
+                "pool_size=0: a pool holds pictures of one size"
+            )
+        side = min(sides) if sides else 0
+        self.G = G or resnet_generator(side, name="G")
+        self.F = F or resnet_generator(side, name="F")
+        self.D_A = D_A or patch_discriminator(side, name="D_A")
+        self.D_B = D_B or patch_discriminator(side, name="D_B")
+        self.image_size = image_size
+        self.pool_size = pool_size
+        self.seed = seed
+
+        channels_A, channels_B = self.G.input_shape[-1], self.F.input_shape[-1]
+        for reader, found, wanted in (
+            ("G draws", self.G.output_shape[-1], channels_B),
+            ("F draws", self.F.output_shape[-1], channels_A),
+            ("D_A judges", self.D_A.input_shape[-1], channels_A),
+            ("D_B judges", self.D_B.input_shape[-1], channels_B),
+        ):
+            if found != wanted:
+                raise ValueError(
+                    f"{reader} pictures of {found} channels where the domain has {wanted} "
+                    f"(G reads {channels_A}, F reads {channels_B})"
+                )
+        self.pool_A = ImagePool(
+            (*(sides or (0, 0)), channels_A), pool_size, 2 * seed, name="pool_A"
+        )
+        self.pool_B = ImagePool(
+            (*(sides or (0, 0)), channels_B), pool_size, 2 * seed + 1, name="pool_B"
+        )
+        # Saved with the model: what it draws and how fast it learns depend on them.
+        self.step = self._counter("step")
+        self.total_steps = self._counter("total_steps")
+        self.built = True
+
+    def _counter(self, name: str) -> keras.Variable:
+        return self.add_weight(
+            name=name, shape=(), dtype="int64", initializer="zeros", trainable=False
+        )
+
+    def compile(
+        self,
+        generator_optimizer: keras.optimizers.Optimizer | None = None,
+        discriminator_optimizer: keras.optimizers.Optimizer | None = None,
+        *,
+        objective: str = "lsgan",
+        lambda_cycle_A: float = 10.0,
+        lambda_cycle_B: float = 10.0,
+        lambda_identity: float = 0.5,
+        lambda_gan: float = 1.0,
+        learning_rate: float = 2e-4,
+        beta_1: float = 0.5,
+        constant_fraction: float = 0.5,
+        total_steps: int | None = None,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+        jit_compile: bool | str = "auto",
+    ) -> None:
+        """Sets what is minimised and how. Without arguments: the reference's defaults.
+
+        A weight of 0 leaves its term out altogether, computation included; so the paper's
+        ablations (section 5.1.4) are: cycle alone `lambda_gan=0, lambda_identity=0`; GAN alone
+        `lambda_cycle_A=lambda_cycle_B=lambda_identity=0`; GAN + forward cycle
+        `lambda_cycle_B=0`; GAN + backward cycle `lambda_cycle_A=0`.
+
+        Args:
+            generator_optimizer: one for G and F together. Default Adam with `learning_rate`
+                under `LinearDecay`, `beta_1`, β2 0.999 and epsilon 1e-8 (PyTorch's, as in the
+                reference; Keras's own is 1e-7).
+            discriminator_optimizer: one for D_A and D_B together. Default the same.
+            objective: "lsgan" (the paper's; default), "vanilla", "hinge" or "wgan-gp".
+            lambda_cycle_A: weight of |F(G(a)) - a|. Default 10 (section 4).
+            lambda_cycle_B: weight of |G(F(b)) - b|. Default 10.
+            lambda_identity: weight of the identity loss as a share of the cycle weight:
+                times `lambda_cycle_B` for |G(b) - b|, times `lambda_cycle_A` for |F(a) - a|.
+                Default 0.5 as in the reference. The paper has it for painting→photo alone
+                (section 5.2); it holds colours and costs change.
+            lambda_gan: weight of the adversarial terms. Default 1.
+            learning_rate: of both default optimizers. Default 2e-4 (section 4).
+            beta_1: of both default optimizers. Default 0.5 (the reference).
+            constant_fraction: share of the run before the rate starts to fall. Default 0.5.
+            total_steps: length of the run in steps, for the falling rate. Default: taken by
+                `fit` from epochs × steps when training starts, and kept when it goes on.
+            run_eagerly: as in Keras.
+            steps_per_execution: as in Keras.
+            jit_compile: as in Keras; "auto" leaves XLA off on a CPU, where it is slower here.
+
+        Raises:
+            ValueError: an unknown objective, a negative weight, an identity loss between domains
+                of other channels, or a discriminator that gives probabilities with an objective
+                other than lsgan.
+        """
+        if objective not in OBJECTIVES:
+            raise ValueError(
+                f"objective={objective!r} is unknown: take one of {', '.join(OBJECTIVES)}"
+            )
+        weights = {
+            "lambda_cycle_A": lambda_cycle_A,
+            "lambda_cycle_B": lambda_cycle_B,
+            "lambda_identity": lambda_identity,
+            "lambda_gan": lambda_gan,
+        }
+        for name, weight in weights.items():
+            if weight < 0:
+                raise ValueError(f"{name}={weight}: a weight cannot be negative")
+        if not any((lambda_cycle_A, lambda_cycle_B, lambda_gan)):
+            raise ValueError("every weight is 0: there is nothing to learn")
+        if lambda_identity and self.G.input_shape[-1] != self.F.input_shape[-1]:
+            raise ValueError(
+                "the identity loss compares pictures of A with pictures of B, which have other "
+                "channels here: pass lambda_identity=0"
+            )
+        for D in (self.D_A, self.D_B):
+            if objective != "lsgan" and D.layers[-1].get_config().get("activation") == "sigmoid":
+                raise ValueError(
+                    f"objective={objective!r} needs logits, but {D.name} ends in a sigmoid: "
+                    "take lsgan, or a discriminator with sigmoid=False"
+                )
+        # optimizer=None: Keras would otherwise keep a stray RMSprop in every checkpoint.
+        super().compile(
+            optimizer=None,
+            run_eagerly=run_eagerly,
+            steps_per_execution=steps_per_execution,
+            jit_compile=jit_compile,
+        )
+        self._compile_arguments = {
+            "generator_optimizer": generator_optimizer,
+            "discriminator_optimizer": discriminator_optimizer,
+            "objective": objective,
+            **weights,
+            "learning_rate": learning_rate,
+            "beta_1": beta_1,
+            "constant_fraction": constant_fraction,
+            "run_eagerly": run_eagerly,
+            "steps_per_execution": steps_per_execution,
+            "jit_compile": jit_compile,
+        }
+        if total_steps is not None:
+            self.total_steps.assign(total_steps)
+        self.objective = OBJECTIVES[objective]
+        self.lambda_cycle_A, self.lambda_cycle_B = lambda_cycle_A, lambda_cycle_B
+        self.lambda_identity, self.lambda_gan = lambda_identity, lambda_gan
+
+        def adam() -> keras.optimizers.Optimizer:
+            rate = LinearDecay(learning_rate, self.total_steps, constant_fraction)
+            return keras.optimizers.Adam(rate, beta_1=beta_1, epsilon=1e-8)
+
+        self.generator_optimizer = self._own(
+            generator_optimizer or adam(), self._generator_variables
+        )
+        self.discriminator_optimizer = self._own(
+            discriminator_optimizer or adam(), self._discriminator_variables
+        )
+        terms = ["loss"]
+        terms += ["G_loss", "F_loss", "D_A_loss", "D_B_loss"] if lambda_gan else []
+        terms += ["cycle_A"] if lambda_cycle_A else []
+        terms += ["cycle_B"] if lambda_cycle_B else []
+        terms += ["identity_A"] if lambda_identity * lambda_cycle_A else []
+        terms += ["identity_B"] if lambda_identity * lambda_cycle_B else []
+        self._trackers = {term: keras.metrics.Mean(term) for term in terms}
+        # Each network is traced once and called up to four times a step: half the time to the first
+        # step, and smaller graphs run faster.
+        self._calls = tuple(net if run_eagerly else tf.function(net) for net in self._networks)
+        if self.objective.gradient_penalty:
+            self._judges = {"A": _float32_judge(self.D_A), "B": _float32_judge(self.D_B)}
+
+    def _own(
+        self, optimizer: keras.optimizers.Optimizer, variables: list[keras.Variable]
+    ) -> keras.optimizers.Optimizer:
+        """Wraps an optimizer where float16 needs it, and builds it.
+
+        One that is not built when a model is loaded is passed over: its moments would be lost.
+        """
+        half = any(
+            layer.compute_dtype == "float16" for net in self._networks for layer in net.layers
+        )
+        if half and not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        optimizer.build(variables)
+        return optimizer
+
+    @property
+    def _networks(self) -> tuple[keras.Model, ...]:
+        return (self.G, self.F, self.D_A, self.D_B)
+
+    @property
+    def _generator_variables(self) -> list[keras.Variable]:
+        return self.G.trainable_variables + self.F.trainable_variables
+
+    @property
+    def _discriminator_variables(self) -> list[keras.Variable]:
+        return self.D_A.trainable_variables + self.D_B.trainable_variables
+
+    # ------------------------------------------------------------------ the paper
+
+    def train_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """One step of both players: generators against frozen discriminators, then these.
+
+        Args:
+            data: `(real_A, real_B)`, float32 `[N, H, W, C]` in [-1, 1].
+
+        Returns:
+            The means so far this epoch of `loss` (the generators' total) and its terms as they
+            enter it, weights included: `G_loss`, `F_loss`, `cycle_A`, `cycle_B`, `identity_A`,
+            `identity_B`; of `D_A_loss` and `D_B_loss`; and the `learning_rate` of this step.
+            Terms of weight 0 are neither computed nor named.
+        """
+        real_A, real_B = data
+        rate = self.generator_optimizer.learning_rate
+
+        with _watching(self._generator_variables) as tape:
+            terms, fake_A, fake_B = self._generator_terms(real_A, real_B, training=True)
+            total = tf.add_n(list(terms.values()))
+            scaled = self.generator_optimizer.scale_loss(total)
+        gradients = tape.gradient(scaled, [v.value for v in self._generator_variables])
+        self.generator_optimizer.apply(gradients, self._generator_variables)
+        self._track({"loss": total, **terms})
+
+        if self.lambda_gan:
+            shown_A = self.pool_A.query(fake_A, self.step)
+            shown_B = self.pool_B.query(fake_B, self.step)
+            with _watching(self._discriminator_variables) as tape:
+                loss_A = self._discriminator_loss("A", real_A, shown_A, fake_A)
+                loss_B = self._discriminator_loss("B", real_B, shown_B, fake_B)
+                scaled = self.discriminator_optimizer.scale_loss(loss_A + loss_B)
+            gradients = tape.gradient(scaled, [v.value for v in self._discriminator_variables])
+            self.discriminator_optimizer.apply(gradients, self._discriminator_variables)
+            self._track({"D_A_loss": loss_A, "D_B_loss": loss_B})
+
+        self.step.assign_add(1)
+        return {**self._results(), "learning_rate": rate}
+
+    def test_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """The same losses without learning from them, on fresh fakes: the pools stay untouched."""
+        real_A, real_B = data
+        terms, fake_A, fake_B = self._generator_terms(real_A, real_B, training=False)
+        self._track({"loss": tf.add_n(list(terms.values())), **terms})
+        if self.lambda_gan:
+            judge = self.objective.discriminator
+            self._track(
+                {
+                    "D_A_loss": judge(self.D_A(real_A), self.D_A(fake_A)),
+                    "D_B_loss": judge(self.D_B(real_B), self.D_B(fake_B)),
+                }
+            )
+        return self._results()
+
+    def _generator_terms(
+        self, real_A: tf.Tensor, real_B: tf.Tensor, training: bool
+    ) -> tuple[dict[str, tf.Tensor], tf.Tensor | None, tf.Tensor | None]:
+        """Equation 3 of the paper, and the identity loss of section 5.2, term by term."""
+        G, F, D_A, D_B = self._calls
+        terms = {}
+        fake_A = fake_B = None
+
+        if self.lambda_gan or self.lambda_cycle_A:
+            fake_B = G(real_A, training=training)
+        if self.lambda_gan or self.lambda_cycle_B:
+            fake_A = F(real_B, training=training)
+
+        if self.lambda_gan:
+            fool = self.objective.generator
+            terms["G_loss"] = self.lambda_gan * fool(D_B(fake_B, training=training))
+            terms["F_loss"] = self.lambda_gan * fool(D_A(fake_A, training=training))
+        if self.lambda_cycle_A:
+            cycled_A = F(fake_B, training=training)
+            terms["cycle_A"] = self.lambda_cycle_A * l1(cycled_A, real_A)
+        if self.lambda_cycle_B:
+            cycled_B = G(fake_A, training=training)
+            terms["cycle_B"] = self.lambda_cycle_B * l1(cycled_B, real_B)
+        if self.lambda_identity * self.lambda_cycle_A:
+            weight = self.lambda_identity * self.lambda_cycle_A
+            terms["identity_A"] = weight * l1(F(real_A, training=training), real_A)
+        if self.lambda_identity * self.lambda_cycle_B:
+            weight = self.lambda_identity * self.lambda_cycle_B
+            terms["identity_B"] = weight * l1(G(real_B, training=training), real_B)
+        return terms, fake_A, fake_B
+
+    def _discriminator_loss(
+        self, domain: str, real: tf.Tensor, shown: tf.Tensor, fake: tf.Tensor
+    ) -> tf.Tensor:
+        """What the domain's D minimises on a real batch and on one from its pool."""
+        D = self._calls[2 if domain == "A" else 3]
+        loss = self.objective.discriminator(D(real, training=True), D(shown, training=True))
+        if self.objective.gradient_penalty:
+            draw = tf.stack([2 * self.seed + (domain == "B"), tf.cast(self.step.value, tf.int32)])
+            penalty = gradient_penalty(self._judges[domain], real, fake, draw)
+            loss += 0.5 * self.objective.gradient_penalty * penalty
+        return loss
+
+    # ------------------------------------------------------------------ as a Keras model
+
+    def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """G: pictures of A, `[N, H, W, C]` in [-1, 1], to pictures of B."""
+        return self.G(images, training=training)
+
+    def translate(
+        self, images: Any, direction: Direction = "AtoB", batch_size: int | None = None
+    ) -> Any:
+        """Translates pictures, in either direction.
+
+        Args:
+            images: float32 `[N, H, W, C]` in [-1, 1] (an array or tensor), or a
+                `tf.data.Dataset` of such batches.
+            direction: "AtoB" (G, default) or "BtoA" (F).
+            batch_size: int, pictures at a time for arrays. Default 32, as in Keras.
+
+        Returns:
+            A float32 numpy array `[N, H, W, C]` in [-1, 1].
+
+        Raises:
+            ValueError: an unknown direction.
+        """
+        return self.generator(direction).predict(images, batch_size=batch_size, verbose=0)
+
+    def generator(self, direction: Direction = "AtoB") -> keras.Model:
+        """G for "AtoB", F for "BtoA".
+
+        Raises:
+            ValueError: an unknown direction.
+        """
+        if direction not in ("AtoB", "BtoA"):
+            raise ValueError(f"direction={direction!r} is unknown: take AtoB or BtoA")
+        return self.G if direction == "AtoB" else self.F
+
+    def fit(
+        self,
+        x: Any = None,
+        *,
+        epochs: int = 1,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
+        """`keras.Model.fit` on a dataset of `(A, B)` batches; all but `x` by keyword.
+
+        When a run begins, its length in steps (epochs × steps an epoch) is kept in
+        `total_steps`, which the falling learning rate goes by. It stays what it is while the run
+        goes on, so `fit` on a model that was saved midway finishes the old schedule; a run that
+        is over gets a new length when it is trained further.
+        """
+        held = _cardinality(x)
+        if steps_per_epoch == held:
+            # Keras would keep one iterator for all epochs, which a resumed epoch leaves short.
+            steps_per_epoch = None
+        step = int(self.step.numpy())
+        if step >= int(self.total_steps.numpy()):
+            if steps_per_epoch or held:
+                left = epochs - initial_epoch
+                self.total_steps.assign(step + left * (steps_per_epoch or held))
+            else:
+                warnings.warn(
+                    "the data does not say how many steps an epoch has, so the learning rate "
+                    "stays constant: pass steps_per_epoch, or compile(total_steps=...)",
+                    stacklevel=2,
+                )
+        if isinstance(x, tf.data.Dataset):
+            kwargs.setdefault("shuffle", False)  # a dataset has its order; Keras warns otherwise
+        return super().fit(
+            x,
+            epochs=epochs,
+            initial_epoch=initial_epoch,
+            steps_per_epoch=steps_per_epoch,
+            **kwargs,
+        )
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        return list(getattr(self, "_trackers", {}).values())
+
+    def _track(self, values: dict[str, tf.Tensor]) -> None:
+        for name, value in values.items():
+            self._trackers[name].update_state(value)
+
+    def _results(self) -> dict[str, tf.Tensor]:
+        return {name: tracker.result() for name, tracker in self._trackers.items()}
+
+    def state(self) -> dict[str, keras.Variable]:
+        """Every variable that training goes on from, by a name of its own.
+
+        Beyond what `.keras` files hold these are the running means of the epoch, so that it can
+        be taken up midway.
+        """
+        parts = {
+            name: getattr(self, name).variables
+            for name in (
+                *("G", "F", "D_A", "D_B", "pool_A", "pool_B"),
+                *("generator_optimizer", "discriminator_optimizer"),
+            )
+        }
+        parts["run"] = [self.step, self.total_steps]
+        parts["means"] = self.metrics_variables
+        return {
+            f"{part}/{place:03d}/{variable.name}": variable
+            for part, variables in parts.items()
+            for place, variable in enumerate(variables)
+        }
+
+    def get_config(self) -> dict:
+        networks = {
+            name: keras.saving.serialize_keras_object(network)
+            for name, network in zip(("G", "F", "D_A", "D_B"), self._networks, strict=True)
+        }
+        return {
+            "name": self.name,
+            **networks,
+            "image_size": self.image_size,
+            "pool_size": self.pool_size,
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict, custom_objects: dict | None = None) -> CycleGAN:
+        config = dict(config)
+        for name in ("G", "F", "D_A", "D_B"):
+            config[name] = keras.saving.deserialize_keras_object(config[name], custom_objects)
+        return cls(**config)
+
+    def get_compile_config(self) -> dict | None:
+        if not self.compiled:
+            return None
+        return {
+            name: keras.saving.serialize_keras_object(value)
+            for name, value in self._compile_arguments.items()
+        }
+
+    def compile_from_config(self, config: dict) -> None:
+        self.compile(
+            **{name: keras.saving.deserialize_keras_object(value) for name, value in config.items()}
+        )
+
+
+@contextlib.contextmanager
+def _watching(variables: list[keras.Variable]) -> Iterator[tf.GradientTape]:
+    """A tape for these variables alone: the other player's gradients are not even recorded."""
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        for variable in variables:
+            tape.watch(variable.value)
+        yield tape
+
+
+def _float32_judge(D: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
+    """D with its own weights, computing in float32 whatever its dtype policy."""
+    if all(layer.compute_dtype == "float32" for layer in D.layers):
+        return lambda images: D(images, training=True)
+    twin = float32_twin(D)
+
+    def judge(images: tf.Tensor) -> tf.Tensor:
+        trainable = [v.value for v in D.trainable_variables]
+        fixed = [v.value for v in D.non_trainable_variables]
+        return twin.stateless_call(trainable, fixed, images, training=True)[0]
+
+    return judge
+
+
+def _cardinality(x: Any) -> int | None:
+    """Batches in one pass over a dataset, None where it does not say or never ends."""
+    if not isinstance(x, tf.data.Dataset):
+        return None
+    cardinality = int(x.cardinality())
+    return cardinality if cardinality > 0 else None

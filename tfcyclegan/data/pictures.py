@@ -1,0 +1,81 @@
+"""From an encoded picture to uint8 pixels, the same ones Pillow and PyTorch users see."""
+
+from __future__ import annotations
+
+import io
+import struct
+
+import numpy as np
+from PIL import Image, ImageOps, WebPImagePlugin  # noqa: F401 (importing it registers WebP)
+
+from ..errors import InputError
+
+#: Endings of the files a folder is searched for.
+SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp")
+#: Pillow's names of the formats that are read. (JPEG covers MPO, what many phones write.)
+_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
+#: Refused above: a small file can claim any size, and its pixels are held in memory.
+MAX_PIXELS = 200_000_000
+
+
+def decode(data: bytes, name: str) -> Image.Image:
+    """Decodes a JPEG, PNG, BMP, GIF (first frame) or WebP to 8-bit RGB.
+
+    EXIF orientation is applied; transparency is laid on white; greyscale, palette, CMYK and
+    16-bit pictures become 8-bit RGB.
+
+    Args:
+        data: the file's bytes, of any origin: they are not trusted.
+        name: what to call it in a message.
+
+    Returns:
+        A Pillow image of mode RGB.
+
+    Raises:
+        InputError: it is no such picture, is cut short, or has more than 200 million pixels.
+    """
+    try:
+        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+        if image.width * image.height > MAX_PIXELS:
+            raise InputError(
+                f"{name}: {image.width}×{image.height} px is more than the "
+                f"{MAX_PIXELS:,} px that are read: scale it down"
+            )
+        image.load()
+        return _to_rgb(ImageOps.exif_transpose(image))
+    except InputError:
+        raise
+    except (
+        OSError,
+        EOFError,
+        SyntaxError,
+        ValueError,
+        TypeError,
+        IndexError,
+        KeyError,
+        struct.error,
+        Image.DecompressionBombError,
+    ) as problem:
+        # Pillow's readers let all of these out on damaged files.
+        raise InputError(
+            f"{name}: cannot be decoded as a picture ({_first_line(problem)}): "
+            "remove it, or pass --skip-bad-images"
+        ) from problem
+
+
+def _first_line(problem: Exception) -> str:
+    if isinstance(problem, Image.UnidentifiedImageError):
+        return "not a JPEG, PNG, BMP, GIF or WebP"
+    return (str(problem).splitlines() or [type(problem).__name__])[0]
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        # 16 bits a pixel: Pillow itself would clip to 255 instead of scaling.
+        wide = np.asarray(image).astype(np.int64)
+        image = Image.fromarray(np.clip((wide * 255 + 32767) // 65535, 0, 255).astype(np.uint8))
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")

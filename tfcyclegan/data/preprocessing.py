@@ -1,0 +1,158 @@
+"""Resizing, cropping and flipping, as the reference implementation's `--preprocess` does.
+
+The part that is the same every time (resizing, in Pillow) happens once, when a picture is read;
+the part that is drawn afresh each epoch (crop and flip, in TensorFlow) when it is used.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from ..errors import InputError
+
+Preprocess = Literal["resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none"]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What happens to a picture between its file and the model.
+
+    Attributes:
+        kind: "resize_and_crop" (to a square of `load_size`, then a random square of
+            `image_size`), "crop" (of the picture as it is), "scale_width" (to `image_size`, in
+            proportion), "scale_width_and_crop" (to `load_size` wide, then crop) or "none".
+            Where nothing is cropped, sides are rounded to multiples of `divisor`.
+        image_size: side in px of what the model gets.
+        load_size: size in px that is cropped from. Default 286/256 of `image_size`, the
+            paper's "resized to 286×286 and cropped" in that proportion.
+        flip: whether half of the pictures are mirrored left to right.
+        divisor: what the generators need sides to be multiples of.
+        channels: 3 for RGB, 1 for grey.
+
+    Resizing is bicubic with antialiasing, by Pillow, in 8 bits, as in the reference.
+    """
+
+    kind: Preprocess = "resize_and_crop"
+    image_size: int = 256
+    load_size: int | None = None
+    flip: bool = True
+    divisor: int = 4
+    channels: int = 3
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Preprocess):
+            raise InputError(
+                f"preprocess={self.kind!r} is unknown: take one of "
+                f"{', '.join(get_args(Preprocess))}"
+            )
+        if self.image_size <= 0 or self.image_size % self.divisor:
+            near = max(self.divisor, round(self.image_size / self.divisor) * self.divisor)
+            raise InputError(
+                f"image_size={self.image_size} is no multiple of {self.divisor}, which the "
+                f"generators need: take {near}"
+            )
+        if self.load_size is not None and self.load_size < self.image_size:
+            raise InputError(
+                f"load_size={self.load_size} is smaller than image_size={self.image_size}, which "
+                "is cropped from it: take a larger load_size or a smaller image_size"
+            )
+        if self.channels not in (1, 3):
+            raise InputError(f"channels={self.channels}: pictures have 1 (grey) or 3 (RGB)")
+
+    @property
+    def loaded(self) -> int:
+        """The size that is cropped from, in px."""
+        return self.load_size or round(self.image_size * 286 / 256)
+
+    @property
+    def crops(self) -> bool:
+        """Whether every picture ends up `image_size` square."""
+        return self.kind in ("resize_and_crop", "crop", "scale_width_and_crop")
+
+    def fixed(self, image: Image.Image, name: str, training: bool) -> np.ndarray:
+        """The part that is the same every time.
+
+        Args:
+            image: an RGB Pillow image.
+            name: what to call it in a message.
+            training: whether room is left for the random crop. Otherwise the picture comes out
+                as the model gets it: whole where it is resized, its middle where it is cropped.
+
+        Returns:
+            uint8 `[height, width, channels]`.
+
+        Raises:
+            InputError: the picture is smaller than the crop.
+        """
+        size = self.loaded if training else self.image_size
+        if self.kind == "resize_and_crop":
+            image = _resize(image, size, size)
+        elif self.kind == "scale_width_and_crop":
+            image = _resize(image, size, round(size * image.height / image.width))
+        elif self.kind == "scale_width":
+            image = self._rounded(
+                image, self.image_size, self.image_size * image.height / image.width
+            )
+        elif self.kind == "none":
+            image = self._rounded(image, image.width, image.height)
+        if self.crops and min(image.size) < self.image_size:
+            raise InputError(
+                f"{name}: {image.width}×{image.height} px is smaller than the crop of "
+                f"{self.image_size}×{self.image_size}: take a smaller --image-size or "
+                "--preprocess resize_and_crop"
+            )
+        if self.crops and not training:
+            left = (image.width - self.image_size) // 2
+            top = (image.height - self.image_size) // 2
+            image = image.crop((left, top, left + self.image_size, top + self.image_size))
+        pixels = np.asarray(image.convert("RGB" if self.channels == 3 else "L"))
+        return pixels.reshape(image.height, image.width, self.channels)
+
+    def _rounded(self, image: Image.Image, width: float, height: float) -> Image.Image:
+        def nearest(side: float) -> int:
+            return max(self.divisor, round(side / self.divisor) * self.divisor)
+
+        return _resize(image, nearest(width), nearest(height))
+
+    def random(self, pixels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """The part that is drawn afresh: a crop and a flip, both decided by the seed alone.
+
+        Args:
+            pixels: uint8 `[height, width, channels]`, from `fixed(training=True)`.
+            seed: integer tensor `[2]`.
+
+        Returns:
+            uint8, `[image_size, image_size, channels]` where the kind crops.
+        """
+        draws = tf.random.stateless_uniform([3], seed)
+        if self.crops:
+            room = tf.shape(pixels)[:2] - self.image_size
+            corner = tf.cast(draws[:2] * tf.cast(room + 1, tf.float32), tf.int32)
+            corner = tf.minimum(corner, room)
+            pixels = tf.image.crop_to_bounding_box(
+                pixels, corner[0], corner[1], self.image_size, self.image_size
+            )
+        if self.flip:
+            pixels = tf.cond(draws[2] < 0.5, lambda: pixels[:, ::-1], lambda: pixels)
+        return pixels
+
+
+def _resize(image: Image.Image, width: int, height: int) -> Image.Image:
+    if image.size == (width, height):
+        return image
+    return image.resize((width, max(1, height)), Image.Resampling.BICUBIC)
+
+
+def to_float(pixels: tf.Tensor) -> tf.Tensor:
+    """uint8 in [0, 255] to float32 in [-1, 1], what the model takes."""
+    return tf.cast(pixels, tf.float32) / 127.5 - 1.0
+
+
+def to_uint8(images: np.ndarray) -> np.ndarray:
+    """float in [-1, 1] to uint8 in [0, 255], rounded; what lies outside is clipped."""
+    return np.clip(np.rint((np.asarray(images, np.float32) + 1.0) * 127.5), 0, 255).astype(np.uint8)

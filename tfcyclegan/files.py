@@ -1,0 +1,54 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from .errors import InputError
+
+
+@contextlib.contextmanager
+def written_whole(path: str | os.PathLike) -> Iterator[Path]:
+    """Gives a path beside the wanted one to write to; moves it there when all went well.
+
+    A reader sees the old file or the new one and never a part of it, a killed process included.
+
+    Args:
+        path: where the file shall be; its folder is made when missing.
+
+    Raises:
+        InputError: the disk is full or the folder cannot be written to.
+
+    Example:
+        ```python
+        with written_whole("config.json") as part:
+            part.write_text("{}")
+        ```
+    """
+    path = Path(path)
+    # The ending stays the last one: some writers choose the format by it.
+    part = path.with_name(f".{path.stem}.part-{os.getpid()}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        with part.open("rb") as written:
+            os.fsync(written.fileno())
+        os.replace(part, path)
+        with contextlib.suppress(OSError):  # not every file system lets a folder be synced
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+    except OSError as problem:
+        if problem.errno == errno.ENOSPC:
+            raise InputError(f"{path}: the disk is full: make room and run it again") from problem
+        if isinstance(problem, PermissionError) or problem.errno == errno.EROFS:
+            raise InputError(f"{path}: cannot be written to: choose another folder") from problem
+        raise
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,95 @@
+"""The history of generated pictures that a discriminator learns from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+@keras.saving.register_keras_serializable("tfcyclegan")
+class ImagePool(keras.layers.Layer):
+    """Keeps generated pictures and hands out old ones half of the time.
+
+    Section 7.1 of the paper, after Shrivastava et al. 2017: a discriminator that sees the
+    generator's past keeps it from going round in circles. The pictures of a batch pass one after
+    another. Until the pool is full each is stored and returned. After that a fair coin decides:
+    the new picture is returned and forgotten, or it takes the place of a stored one, which is
+    returned instead.
+
+    Pictures live in a variable, so they are saved with the model, and each draw depends on
+    (`seed`, step, place in the batch) alone: a loaded model draws what the saved one would have.
+
+    Args:
+        image_shape: `(height, width, channels)` of the pictures, all known.
+        size: int, pictures to keep. 50 as in the paper; 0 hands every picture straight back.
+        seed: int. Two pools of one model need different seeds.
+
+    Example:
+        >>> pool = ImagePool((64, 64, 3), size=50)
+        >>> shown = pool.query(fakes, step=model.step)  # [N, 64, 64, 3], as many as came in
+    """
+
+    def __init__(
+        self, image_shape: tuple[int, int, int], size: int = 50, seed: int = 0, **kwargs: Any
+    ):
+        super().__init__(**{"dtype": "float32", "trainable": False, **kwargs})
+        self.image_shape = tuple(image_shape)
+        self.size = size
+        self.seed = seed
+        if size:
+            self.images = self.add_weight(
+                name="images", shape=(size, *self.image_shape), initializer="zeros"
+            )
+            self.count = self.add_weight(name="count", shape=(), dtype="int64", initializer="zeros")
+        self.built = True
+
+    def query(self, images: tf.Tensor, step: Any) -> tf.Tensor:
+        """Stores some of the pictures and returns as many, new ones or old ones.
+
+        Args:
+            images: float32 `[N, H, W, C]`.
+            step: integer scalar, the training step the draws belong to.
+
+        Returns:
+            float32 `[N, H, W, C]`.
+        """
+        if not self.size:
+            return images
+        step = tf.cast(keras.ops.convert_to_tensor(step), tf.int64)
+        if images.shape[0] is not None:
+            shown = [self._pass(image, i, step) for i, image in enumerate(tf.unstack(images))]
+            return tf.stack(shown)
+        places = tf.range(tf.shape(images)[0])
+        return tf.map_fn(
+            lambda item: self._pass(item[0], item[1], step),
+            (images, places),
+            parallel_iterations=1,
+            fn_output_signature=tf.float32,
+        )
+
+    def _pass(self, image: tf.Tensor, place: int | tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        """One picture in, one out."""
+        seed = tf.stack([self.seed * 65_536 + tf.cast(place, tf.int64), step])
+        swap, which = tf.unstack(tf.random.stateless_uniform([2], seed))
+        count = tf.cast(self.count.value, tf.int64)
+        full = count >= self.size
+        slot = tf.where(full, tf.cast(which * self.size, tf.int64), count)
+        store = tf.logical_or(tf.logical_not(full), swap < 0.5)
+        stored = tf.gather(self.images.value, slot)
+        with tf.control_dependencies([stored]):
+            # Rewriting a slot with what it holds keeps both cases one in-place update.
+            self.images.value.scatter_update(
+                tf.IndexedSlices(tf.where(store, image, stored)[None], slot[None])
+            )
+            self.count.assign(tf.minimum(count + 1, self.size))
+        return tf.where(tf.logical_and(full, store), stored, image)
+
+    def get_config(self) -> dict:
+        return {
+            **super().get_config(),
+            "image_shape": self.image_shape,
+            "size": self.size,
+            "seed": self.seed,
+        }

@@ -1,0 +1,95 @@
+"""The objectives two networks play for, and the distance between pictures.
+
+Every loss takes float32 logits `[N, h, w, 1]` (one score a patch, unbounded) or pictures
+`[N, H, W, C]` in [-1, 1] and gives a float32 scalar, the mean over all its elements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import tensorflow as tf
+
+
+class Objective(NamedTuple):
+    """What a discriminator and the generator against it each minimise.
+
+    Attributes:
+        discriminator: `(real_logits, fake_logits) -> scalar`, already halved, as in the
+            reference: "we divide the objective by 2 while optimizing D" (section 7.1).
+        generator: `(fake_logits) -> scalar`.
+        gradient_penalty: weight of the penalty on the discriminator's slope, 0 for none.
+    """
+
+    discriminator: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+    generator: Callable[[tf.Tensor], tf.Tensor]
+    gradient_penalty: float = 0.0
+
+
+def _log_loss(logits: tf.Tensor, real: bool) -> tf.Tensor:
+    """-log(sigmoid(x)) for real, -log(1 - sigmoid(x)) otherwise, without overflow."""
+    return tf.reduce_mean(tf.nn.softplus(-logits if real else logits))
+
+
+#: Objectives by name. `lsgan` is the paper's choice (section 3.3, equation in section 4),
+#: `vanilla` the log loss of equation 1, `hinge` and `wgan-gp` later ones.
+OBJECTIVES: dict[str, Objective] = {
+    "lsgan": Objective(
+        discriminator=lambda real, fake: (
+            0.5 * (tf.reduce_mean(tf.square(real - 1.0)) + tf.reduce_mean(tf.square(fake)))
+        ),
+        generator=lambda fake: tf.reduce_mean(tf.square(fake - 1.0)),
+    ),
+    "vanilla": Objective(
+        discriminator=lambda real, fake: 0.5 * (_log_loss(real, True) + _log_loss(fake, False)),
+        generator=lambda fake: _log_loss(fake, True),
+    ),
+    "hinge": Objective(
+        discriminator=lambda real, fake: (
+            0.5 * (tf.reduce_mean(tf.nn.relu(1.0 - real)) + tf.reduce_mean(tf.nn.relu(1.0 + fake)))
+        ),
+        generator=lambda fake: -tf.reduce_mean(fake),
+    ),
+    "wgan-gp": Objective(
+        discriminator=lambda real, fake: 0.5 * (tf.reduce_mean(fake) - tf.reduce_mean(real)),
+        generator=lambda fake: -tf.reduce_mean(fake),
+        gradient_penalty=10.0,
+    ),
+}
+
+
+def l1(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """Mean absolute difference of two batches of pictures (the paper's cycle loss, equation 2)."""
+    return tf.reduce_mean(tf.abs(a - b))
+
+
+def gradient_penalty(
+    discriminator: Callable[[tf.Tensor], tf.Tensor],
+    real: tf.Tensor,
+    fake: tf.Tensor,
+    seed: tf.Tensor,
+) -> tf.Tensor:
+    """How far the discriminator's slope is from 1 between real and fake pictures.
+
+    (|grad D(x)| - 1)^2 at a random point x on the line from each real picture to a fake one
+    (Gulrajani et al. 2017, arXiv 1704.00028), without its weight.
+
+    Args:
+        discriminator: pictures to logits, in float32: the square of a float16 gradient overflows.
+        real: float32 `[N, H, W, C]`.
+        fake: float32, the same shape: the generator's fresh pictures, not the pool's.
+        seed: int tensor `[2]`; the same seed picks the same points.
+
+    Returns:
+        A float32 scalar, the mean over the batch.
+    """
+    share = tf.random.stateless_uniform([tf.shape(real)[0], 1, 1, 1], seed)
+    between = share * real + (1.0 - share) * fake
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(between)
+        score = tf.reduce_sum(tf.reduce_mean(discriminator(between), axis=[1, 2, 3]))
+    slope = tape.gradient(score, between)
+    # The small number keeps the square root's own gradient finite where the slope is 0.
+    norm = tf.sqrt(tf.reduce_sum(tf.square(slope), axis=[1, 2, 3]) + 1e-12)
+    return tf.reduce_mean(tf.square(norm - 1.0))

@@ -1,0 +1,451 @@
+"""The generators and discriminators (sections 4 and 7.2 of the paper, pix2pix for the U-Net).
+
+All are functional `keras.Model`s: float32 pictures `[N, H, W, C]` in [-1, 1] go in, of any size
+that is a multiple of `divisor(network)`. Generators give pictures of the same size in [-1, 1],
+discriminators one logit for each patch.
+
+Strided and transposed convolutions are aligned as PyTorch's are, not as TensorFlow's "same"
+(which pads one side only when the stride is 2): pad by hand, then "valid". With that, weights
+trained in either framework give the same pictures in the other.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Literal
+
+import keras
+from keras import layers
+
+from .layers import Dropout, InstanceNormalization, LeakyReLU, ReflectionPadding2D, ResidualTanh
+
+Norm = Literal["instance", "instance-affine", "batch", "none"]
+Layer = Callable[[keras.KerasTensor], keras.KerasTensor]
+
+
+class _Maker:
+    """Makes the layers of one network: their names, dtype, and what goes with the norm.
+
+    Args:
+        norm: which normalisation follows a convolution.
+        use_bias: whether convolutions that a norm follows have a bias; None means as in the
+            reference, whose convolutions have one unless a batch norm makes it pointless.
+        dtype: the dtype policy of every layer; None means Keras's global one.
+    """
+
+    def __init__(self, norm: Norm, use_bias: bool | None, dtype: str | None):
+        if norm not in ("instance", "instance-affine", "batch", "none"):
+            raise ValueError(
+                f"norm={norm!r} is unknown: take instance, instance-affine, batch or none"
+            )
+        self.norm_kind = norm
+        self.use_bias = norm != "batch" if use_bias is None else use_bias
+        self.dtype = dtype
+
+    def conv(
+        self, filters: int, size: int, name: str, strides: int = 1, bias: bool | None = None
+    ) -> layers.Conv2D:
+        return layers.Conv2D(
+            filters,
+            size,
+            strides,
+            use_bias=self.use_bias if bias is None else bias,
+            # An initializer of its own: one that is shared gives every kernel the same numbers.
+            kernel_initializer=keras.initializers.RandomNormal(stddev=0.02),
+            name=name,
+            dtype=self.dtype,
+        )
+
+    def conv_transpose(
+        self, filters: int, size: int, name: str, bias: bool | None = None
+    ) -> layers.Conv2DTranspose:
+        return layers.Conv2DTranspose(
+            filters,
+            size,
+            strides=2,
+            use_bias=self.use_bias if bias is None else bias,
+            kernel_initializer=keras.initializers.RandomNormal(stddev=0.02),
+            name=name,
+            dtype=self.dtype,
+        )
+
+    def norm(self, name: str) -> Layer:
+        if self.norm_kind == "none":
+            return lambda x: x
+        if self.norm_kind == "batch":
+            return layers.BatchNormalization(
+                momentum=0.9,
+                epsilon=1e-5,
+                gamma_initializer=keras.initializers.RandomNormal(1.0, 0.02),
+                name=f"{name}_norm",
+                dtype=self.dtype,
+            )
+        affine = self.norm_kind == "instance-affine"
+        return InstanceNormalization(affine=affine, name=f"{name}_norm", dtype=self.dtype)
+
+    def pad(self, padding: int, name: str, reflect: bool) -> layers.Layer:
+        kind = ReflectionPadding2D if reflect else layers.ZeroPadding2D
+        return kind(padding, name=f"{name}_pad", dtype=self.dtype)
+
+    def crop(self, cropping: tuple, name: str) -> layers.Layer:
+        return layers.Cropping2D(cropping, name=f"{name}_crop", dtype=self.dtype)
+
+    def relu(self, name: str) -> layers.Layer:
+        return layers.ReLU(name=f"{name}_relu", dtype=self.dtype)
+
+    def leaky_relu(self, name: str) -> layers.Layer:
+        return LeakyReLU(0.2, name=f"{name}_relu", dtype=self.dtype)
+
+    def dropout(self, rate: float, name: str) -> Layer:
+        if not rate:
+            return lambda x: x
+        return Dropout(rate, name=f"{name}_dropout", dtype=self.dtype)
+
+
+def default_blocks(image_size: int) -> int:
+    """Residual blocks the paper uses: 9 from 256 px upwards, 6 below (section 7.2)."""
+    return 9 if image_size >= 256 else 6
+
+
+def resnet_generator(
+    image_size: int = 256,
+    channels: int = 3,
+    filters: int = 64,
+    blocks: int | None = None,
+    *,
+    output_channels: int | None = None,
+    norm: Norm = "instance",
+    use_bias: bool | None = None,
+    upsampling: Literal["transposed", "resize"] = "transposed",
+    dropout: float = 0.0,
+    residual_output: bool = False,
+    bare_first: bool = False,
+    downsampling_padding: Literal["zero", "reflect"] = "zero",
+    dtype: str | None = None,
+    name: str = "resnet_generator",
+) -> keras.Model:
+    """The paper's generator, after Johnson et al.: shrink, residual blocks, grow.
+
+    In the paper's notation c7s1-64, d128, d256, R256 × blocks, u128, u64, c7s1-3 (section 7.2).
+    Norm and ReLU follow every convolution but the last, which tanh follows. Borders are mirrored
+    in front of all 7×7 and 3×3 convolutions of stride 1. Kernels start from N(0, 0.02).
+    It takes pictures of any height and width that are multiples of 4.
+
+    Args:
+        image_size: int, the pictures' side in training; decides the default of `blocks` alone.
+        channels: int, channels of the domain it reads: 3 for RGB, 1 for grey.
+        filters: int, channels after the first convolution. Default 64.
+        blocks: int, residual blocks. Default 9 from 256 px upwards, 6 below.
+        output_channels: int, channels of the domain it draws. Default: `channels`.
+        norm: "instance" (no learned scale; default), "instance-affine", "batch" or "none".
+        use_bias: bool, biases in front of the norms. Default: unless norm is "batch", as in the
+            reference. The last convolution always has one.
+        upsampling: "transposed" convolution as in the paper (default), or "resize": nearest
+            neighbour, then a 3×3 convolution, which cannot draw checkerboards (Odena et al.).
+        dropout: float, rate between the two convolutions of a block. Default 0.
+        residual_output: bool, add the picture itself in front of the tanh. Not in the paper.
+        bare_first: bool, no norm and no ReLU after the first convolution. Some trained models
+            found elsewhere are built so. Default False.
+        downsampling_padding: "zero" as in the paper (default), or "reflect" as in those.
+        dtype: a Keras dtype policy for its layers. Default: the global one. The output is
+            float32 whatever it is.
+        name: str.
+
+    Returns:
+        A functional `keras.Model`, `[N, H, W, channels]` → float32 `[N, H, W, output_channels]`.
+        11,378,179 weights with 9 blocks and 7,837,699 with 6, other settings by default.
+
+    Raises:
+        ValueError: a setting outside of the choices above.
+
+    Example:
+        >>> G = resnet_generator(image_size=256)
+        >>> G(tf.zeros((1, 256, 256, 3))).shape
+        TensorShape([1, 256, 256, 3])
+    """
+    if blocks is None:
+        blocks = default_blocks(image_size)
+    if upsampling not in ("transposed", "resize"):
+        raise ValueError(f"upsampling={upsampling!r} is unknown: take transposed or resize")
+    if downsampling_padding not in ("zero", "reflect"):
+        raise ValueError(
+            f"downsampling_padding={downsampling_padding!r} is unknown: take zero or reflect"
+        )
+    output_channels = output_channels or channels
+    make = _Maker(norm, use_bias, dtype)
+    inputs = keras.Input((None, None, channels), name="images")
+
+    x = make.pad(3, "c7_in", reflect=True)(inputs)
+    if bare_first:
+        x = make.conv(filters, 7, "c7_in", bias=True)(x)
+    else:
+        x = make.conv(filters, 7, "c7_in")(x)
+        x = make.relu("c7_in")(make.norm("c7_in")(x))
+
+    for depth in (1, 2):
+        label = f"d{depth}"
+        x = make.pad(1, label, reflect=downsampling_padding == "reflect")(x)
+        x = make.conv(filters * 2**depth, 3, label, strides=2)(x)
+        x = make.relu(label)(make.norm(label)(x))
+
+    for block in range(blocks):
+        label = f"r{block + 1}"
+        y = make.conv(filters * 4, 3, f"{label}a")(make.pad(1, f"{label}a", reflect=True)(x))
+        y = make.relu(f"{label}a")(make.norm(f"{label}a")(y))
+        y = make.dropout(dropout, label)(y)
+        y = make.conv(filters * 4, 3, f"{label}b")(make.pad(1, f"{label}b", reflect=True)(y))
+        x = layers.Add(name=f"{label}_add", dtype=dtype)([x, make.norm(f"{label}b")(y)])
+
+    for depth in (1, 0):
+        label = f"u{depth + 1}"
+        if upsampling == "transposed":
+            # PyTorch's padding 1 and output padding 1: the full result less its first row
+            # and column.
+            x = make.conv_transpose(filters * 2**depth, 3, label)(x)
+            x = make.crop(((1, 0), (1, 0)), label)(x)
+        else:
+            x = layers.UpSampling2D(2, name=f"{label}_resize", dtype=dtype)(x)
+            x = make.conv(filters * 2**depth, 3, label)(make.pad(1, label, reflect=True)(x))
+        x = make.relu(label)(make.norm(label)(x))
+
+    x = make.conv(output_channels, 7, "c7_out", bias=True)(make.pad(3, "c7_out", reflect=True)(x))
+    return keras.Model(inputs, _picture(x, inputs, residual_output), name=name)
+
+
+def _picture(x: keras.KerasTensor, inputs: keras.KerasTensor, residual: bool) -> keras.KerasTensor:
+    """The last layer of a generator, in float32: float16 has 8 steps a grey level at most."""
+    if residual:
+        if x.shape[-1] != inputs.shape[-1]:
+            raise ValueError("residual_output needs as many output channels as input channels")
+        return ResidualTanh(name="tanh", dtype="float32")([x, inputs])
+    return layers.Activation("tanh", name="tanh", dtype="float32")(x)
+
+
+def unet_generator(
+    image_size: int = 256,
+    channels: int = 3,
+    filters: int = 64,
+    *,
+    output_channels: int | None = None,
+    depth: int | None = None,
+    norm: Norm = "instance",
+    use_bias: bool | None = None,
+    dropout: float = 0.0,
+    residual_output: bool = False,
+    dtype: str | None = None,
+    name: str = "unet_generator",
+) -> keras.Model:
+    """The generator of pix2pix: halves the picture to one pixel and back, with skips at each size.
+
+    4×4 convolutions of stride 2 down, transposed ones up, filters × (1, 2, 4, 8, 8, …), leaky
+    ReLU 0.2 on the way down and ReLU on the way up, tanh at the end (Isola et al., CVPR 2017,
+    and the reference's `unet_256` and `unet_128`).
+
+    Args:
+        image_size: int, decides the default of `depth` alone.
+        channels: int, channels of the domain it reads.
+        filters: int, channels after the first convolution. Default 64.
+        output_channels: int, channels of the domain it draws. Default: `channels`.
+        depth: int, at least 5, halvings. Default 8 from 256 px upwards, 7 from 128 px, else as
+            many as lead from `image_size` to one pixel, 5 at the least. Sides must be multiples
+            of 2**depth.
+        norm: see `resnet_generator`.
+        use_bias: see `resnet_generator`.
+        dropout: float, rate in the innermost layers up, those of 8 × filters. Default 0.
+        residual_output: see `resnet_generator`.
+        dtype: see `resnet_generator`.
+        name: str.
+
+    Returns:
+        A functional `keras.Model`, `[N, H, W, channels]` → float32 `[N, H, W, output_channels]`.
+
+    Raises:
+        ValueError: a depth below 5 or a setting outside of the choices.
+
+    Example:
+        >>> unet_generator(128)(tf.zeros((1, 128, 128, 3))).shape
+        TensorShape([1, 128, 128, 3])
+    """
+    if depth is None:
+        depth = max(5, min(8, image_size.bit_length() - 1))
+    if depth < 5:
+        raise ValueError(f"depth={depth}: a U-Net has at least 5 halvings")
+    output_channels = output_channels or channels
+    make = _Maker(norm, use_bias, dtype)
+    inputs = keras.Input((None, None, channels), name="images")
+    widths = [filters * min(2**level, 8) for level in range(depth)]
+
+    x, skips = inputs, []
+    for level, width in enumerate(widths):
+        label = f"down{level + 1}"
+        outermost, innermost = level == 0, level == depth - 1
+        if not outermost:
+            x = make.leaky_relu(label)(x)
+        x = make.conv(width, 4, label, strides=2, bias=True if outermost else None)(
+            make.pad(1, label, reflect=False)(x)
+        )
+        if not outermost and not innermost:
+            x = make.norm(label)(x)
+        skips.append(x)
+
+    for level in reversed(range(depth)):
+        label = f"up{level + 1}"
+        outermost, innermost = level == 0, level == depth - 1
+        if not innermost:
+            x = layers.Concatenate(name=f"{label}_skip", dtype=dtype)([skips[level], x])
+        x = make.relu(label)(x)
+        width = output_channels if outermost else widths[level - 1]
+        x = make.conv_transpose(width, 4, label, bias=True if outermost else None)(x)
+        x = make.crop(((1, 1), (1, 1)), label)(x)
+        if not outermost:
+            x = make.norm(label)(x)
+            # As in the reference: the middle layers of 8 × filters, not the innermost one.
+            if not innermost and level > 3:
+                x = make.dropout(dropout, label)(x)
+    return keras.Model(inputs, _picture(x, inputs, residual_output), name=name)
+
+
+def patch_discriminator(
+    image_size: int = 256,
+    channels: int = 3,
+    filters: int = 64,
+    layers: int = 3,
+    *,
+    norm: Norm = "instance",
+    use_bias: bool | None = None,
+    padding: Literal["zero", "reflect"] = "zero",
+    sigmoid: bool = False,
+    dtype: str | None = None,
+    name: str = "patch_discriminator",
+) -> keras.Model:
+    """The PatchGAN: judges overlapping patches of a picture, each by one number.
+
+    C64-C128-C256-C512 in the paper's notation (section 7.2): 4×4 convolutions, stride 2 for
+    `layers` of them and 1 for the last two, leaky ReLU 0.2, no norm after the first.
+    With 3 layers a number sees 70×70 px, with 2 it sees 34×34, with 1 16×16.
+
+    Args:
+        image_size: int, checked alone: a picture too small would leave no patch.
+        channels: int, channels of the pictures it judges.
+        filters: int, channels after the first convolution. Default 64.
+        layers: int, at least 1. Default 3.
+        norm: see `resnet_generator`.
+        use_bias: see `resnet_generator`. The first and last convolution always have one.
+        padding: "zero" as in the paper (default), or "reflect" as in some models found elsewhere.
+        sigmoid: bool, give probabilities instead of logits, as those do. Default False.
+        dtype: see `resnet_generator`. The scores are float32 whatever it is.
+        name: str.
+
+    Returns:
+        A functional `keras.Model`, `[N, H, W, channels]` → float32 `[N, h, w, 1]`, 30×30 for a
+        picture of 256×256. 2,764,737 weights by default.
+
+    Raises:
+        ValueError: `image_size` is too small for that many layers, or a setting is outside of
+            the choices.
+
+    Example:
+        >>> patch_discriminator()(tf.zeros((1, 256, 256, 3))).shape
+        TensorShape([1, 30, 30, 1])
+    """
+    if padding not in ("zero", "reflect"):
+        raise ValueError(f"padding={padding!r} is unknown: take zero or reflect")
+    if image_size // 2**layers < 3:
+        raise ValueError(
+            f"a discriminator of {layers} layers leaves no patch of {image_size} px: "
+            f"take pictures of at least {3 * 2**layers} px or fewer layers"
+        )
+    make = _Maker(norm, use_bias, dtype)
+    inputs = keras.Input((None, None, channels), name="images")
+    x = inputs
+    for level in range(layers + 1):
+        label = f"c{level + 1}"
+        x = make.pad(1, label, reflect=padding == "reflect")(x)
+        x = make.conv(
+            filters * min(2**level, 8),
+            4,
+            label,
+            strides=2 if level < layers else 1,
+            bias=True if level == 0 else None,
+        )(x)
+        if level > 0:
+            x = make.norm(label)(x)
+        x = make.leaky_relu(label)(x)
+    x = make.conv(1, 4, "score", bias=True)(make.pad(1, "score", reflect=padding == "reflect")(x))
+    return keras.Model(inputs, _score(x, sigmoid), name=name)
+
+
+def _score(x: keras.KerasTensor, sigmoid: bool = False) -> keras.KerasTensor:
+    """The last layer of a discriminator, in float32: the losses square what it gives."""
+    if sigmoid:
+        return layers.Activation("sigmoid", name="probability", dtype="float32")(x)
+    return layers.Activation("linear", name="logit", dtype="float32")(x)
+
+
+def pixel_discriminator(
+    channels: int = 3,
+    filters: int = 64,
+    *,
+    norm: Norm = "instance",
+    use_bias: bool | None = None,
+    dtype: str | None = None,
+    name: str = "pixel_discriminator",
+) -> keras.Model:
+    """Judges every pixel by its colour alone: 1×1 convolutions (the 1×1 PatchGAN of pix2pix).
+
+    Args:
+        channels: int, channels of the pictures it judges.
+        filters: int, channels after the first convolution. Default 64.
+        norm: see `resnet_generator`.
+        use_bias: see `resnet_generator`; here it holds for the last convolution too.
+        dtype: see `resnet_generator`.
+        name: str.
+
+    Returns:
+        A functional `keras.Model`, `[N, H, W, channels]` → float32 logits `[N, H, W, 1]`.
+
+    Example:
+        >>> pixel_discriminator()(tf.zeros((1, 64, 64, 3))).shape
+        TensorShape([1, 64, 64, 1])
+    """
+    make = _Maker(norm, use_bias, dtype)
+    inputs = keras.Input((None, None, channels), name="images")
+    x = make.leaky_relu("c1")(make.conv(filters, 1, "c1", bias=True)(inputs))
+    x = make.norm("c2")(make.conv(filters * 2, 1, "c2")(x))
+    x = make.conv(1, 1, "score")(make.leaky_relu("c2")(x))
+    return keras.Model(inputs, _score(x), name=name)
+
+
+def divisor(network: keras.Model) -> int:
+    """What the sides of a picture must be multiples of for this generator: 4 for the resnet."""
+    return 2 ** sum(
+        type(layer) is layers.Conv2D and layer.strides != (1, 1) for layer in network.layers
+    )
+
+
+def float32_twin(network: keras.Model) -> keras.Model:
+    """The same network in float32 throughout, with a copy of its weights.
+
+    A network made under a mixed precision policy keeps its weights in float32 but computes in
+    16 bits; its twin computes in 32.
+
+    Args:
+        network: a functional model of this package's layers.
+
+    Returns:
+        A new functional model; later changes of one's weights do not reach the other.
+    """
+
+    def widen(config: object) -> object:
+        if isinstance(config, dict):
+            if config.get("class_name") == "DTypePolicy":
+                return {**config, "config": {"name": "float32"}}
+            return {key: widen(value) for key, value in config.items()}
+        if isinstance(config, (list, tuple)):
+            return type(config)(widen(value) for value in config)
+        return config
+
+    twin = type(network).from_config(widen(copy.deepcopy(network.get_config())))
+    twin.set_weights(network.get_weights())
+    return twin

@@ -1,0 +1,94 @@
+"""Pictures for people: sample grids and curves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from .files import written_whole
+
+#: Cells of a grid are scaled up to about this many px, so that small pictures can be seen.
+_CELL = 128
+_GAP, _HEADER = 4, 22
+
+
+def draw_grid(columns: Mapping[str, Sequence[np.ndarray]], path: str | Path) -> Image.Image:
+    """Draws pictures side by side, a column for each name, and writes a PNG.
+
+    Args:
+        columns: name → uint8 pictures `[H, W, 1 or 3]`; all columns as long as the shortest.
+        path: of the PNG.
+
+    Returns:
+        The drawn image.
+    """
+    rows = min(len(images) for images in columns.values())
+    height, width = next(iter(columns.values()))[0].shape[:2]
+    scale = max(1, round(_CELL / width))
+    height, width = height * scale, width * scale
+    sheet = Image.new(
+        "RGB",
+        (len(columns) * (width + _GAP) - _GAP, _HEADER + rows * (height + _GAP) - _GAP),
+        "white",
+    )
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
+    for column, (name, images) in enumerate(columns.items()):
+        left = column * (width + _GAP)
+        pen.text((left + width / 2, _HEADER / 2), name, fill="black", font=font, anchor="mm")
+        for row in range(rows):
+            cell = Image.fromarray(np.squeeze(images[row])).convert("RGB")
+            cell = cell.resize((width, height), Image.Resampling.NEAREST)
+            sheet.paste(cell, (left, _HEADER + row * (height + _GAP)))
+    with written_whole(path) as part:
+        sheet.save(part)
+    return sheet
+
+
+def draw_curves(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
+    """Draws losses and the learning rate over the epochs and writes a PNG.
+
+    Args:
+        rows: of `history.csv`, with `epoch` and a number for each name.
+        path: of the PNG.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    panels = {
+        "adversarial": ("G_loss", "F_loss"),
+        "discriminators": ("D_A_loss", "D_B_loss"),
+        "cycle and identity": ("cycle_A", "cycle_B", "identity_A", "identity_B"),
+        "learning rate": ("learning_rate",),
+    }
+    figure = Figure(figsize=(10, 6.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, (title, names) in zip(figure.subplots(2, 2).flat, panels.items(), strict=True):
+        axes.set(title=title, xlabel="epoch")
+        axes.grid(alpha=0.3)
+        for name in names:
+            points = [(int(row["epoch"]), float(row[name])) for row in rows if row.get(name)]
+            if points:
+                few = "o" if len(points) < 30 else ""
+                (line,) = axes.plot(*zip(*points, strict=True), few + "-", ms=3, label=name)
+                held = [
+                    (int(row["epoch"]), float(row[f"val_{name}"]))
+                    for row in rows
+                    if row.get(f"val_{name}")
+                ]
+                if held:
+                    axes.plot(
+                        *zip(*held, strict=True),
+                        few + "--",
+                        ms=3,
+                        color=line.get_color(),
+                        label=f"{name}, test pictures",
+                    )
+        axes.set_ylim(bottom=0 if axes.get_ylim()[0] >= 0 else None)
+        if axes.has_data():
+            axes.legend()
+    with written_whole(path) as part:
+        figure.savefig(part, dpi=110)

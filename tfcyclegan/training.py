@@ -1,0 +1,330 @@
+"""A training run: from a configuration to a folder with a trained model in it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from .callbacks import (
+    HistoryFile,
+    ProgressLine,
+    ResumableState,
+    SampleGrids,
+    StopOnSignal,
+)
+from .config import Config
+from .cyclegan import CycleGAN
+from .data import Data, load_data
+from .errors import InputError
+from .evaluation import paired_scores
+from .files import written_whole
+from .networks import (
+    patch_discriminator,
+    pixel_discriminator,
+    resnet_generator,
+    unet_generator,
+)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run came to.
+
+    Attributes:
+        directory: the run folder.
+        model: the trained model.
+        steps: training steps in all.
+        scores: "AtoB" and "BtoA" → the last epoch's measures on the test pictures; with a known
+            truth also "untouched A" and "untouched B", the figures for doing nothing.
+        losses: the last epoch's means.
+        grid: the last sample grid.
+    """
+
+    directory: Path
+    model: CycleGAN
+    steps: int
+    scores: dict[str, dict[str, float]]
+    losses: dict[str, float]
+    grid: Path
+
+
+def build_model(config: Config) -> CycleGAN:
+    """The model of a resolved configuration, not compiled yet.
+
+    Args:
+        config: from `Config.resolved()`.
+
+    Returns:
+        A `CycleGAN` with fresh weights, drawn by Keras.
+    """
+
+    def generator(name: str, channels: int, output_channels: int) -> keras.Model:
+        settings = {
+            "channels": channels,
+            "output_channels": output_channels,
+            "filters": config.filters,
+            "norm": config.norm,
+            "dropout": config.dropout,
+            "residual_output": config.residual_output,
+            "dtype": config.precision,
+            "name": name,
+        }
+        if config.generator == "unet":
+            return unet_generator(config.image_size, **settings)
+        return resnet_generator(
+            config.image_size,
+            blocks=config.blocks,
+            upsampling=config.upsampling,
+            bare_first=config.bare_first,
+            downsampling_padding=config.downsampling_padding,
+            **settings,
+        )
+
+    def discriminator(name: str, channels: int) -> keras.Model:
+        settings = {
+            "channels": channels,
+            "filters": config.discriminator_filters,
+            "norm": config.norm,
+            "dtype": config.precision,
+            "name": name,
+        }
+        if config.discriminator == "pixel":
+            return pixel_discriminator(**settings)
+        return patch_discriminator(
+            config.image_size,
+            layers=config.discriminator_layers,
+            padding=config.discriminator_padding,
+            sigmoid=config.sigmoid,
+            **settings,
+        )
+
+    try:
+        A, B = config.channels_A, config.channels_B
+        return CycleGAN(
+            generator("G", A, B),
+            generator("F", B, A),
+            discriminator("D_A", A),
+            discriminator("D_B", B),
+            image_size=config.image_size if config.pool_size else None,
+            pool_size=config.pool_size,
+            seed=config.seed,
+        )
+    except ValueError as problem:
+        raise InputError(str(problem)) from problem
+
+
+def compile_model(model: CycleGAN, config: Config, total_steps: int) -> None:
+    """Compiles a model as a resolved configuration says."""
+    model.compile(
+        objective=config.objective,
+        lambda_cycle_A=config.lambda_cycle_A,
+        lambda_cycle_B=config.lambda_cycle_B,
+        lambda_identity=config.lambda_identity,
+        lambda_gan=config.lambda_gan,
+        learning_rate=config.learning_rate,
+        beta_1=config.beta_1,
+        constant_fraction=config.constant_fraction,
+        total_steps=total_steps,
+    )
+
+
+def load_config_data(config: Config) -> Data:
+    """Loads the data of a resolved configuration."""
+    return load_data(
+        config.data,
+        image_size=config.image_size,
+        batch_size=config.batch_size,
+        preprocess=config.preprocess,
+        load_size=config.load_size,
+        flip=config.flip,
+        channels_A=config.channels_A,
+        channels_B=config.channels_B,
+        divisor=config.divisor,
+        steps_per_epoch=config.steps_per_epoch,
+        seed=config.seed,
+        skip_bad_images=config.skip_bad_images,
+        cache_memory=config.cache_memory * 2**20,
+        cache_dir=config.cache_dir,
+        data_dir=config.data_dir,
+    )
+
+
+def train(config: Config, resume: bool = False) -> Run:
+    """Trains as a configuration says and fills the run folder.
+
+    The folder gets `config.json`, `checkpoints/`, `history.csv`, `curves.png`, `samples/`,
+    `tensorboard/`, and at the end `model.keras` and `result.json`.
+
+    Args:
+        config: the settings; `run_dir` must be set.
+        resume: go on from the newest checkpoint in `run_dir`, or start afresh where there is none.
+
+    Returns:
+        `Run`.
+
+    Raises:
+        InputError: bad data or settings, a run folder that is taken, a resume with other
+            settings, or a full disk.
+        NonFiniteLoss: training came apart.
+        Interrupted: SIGTERM or Ctrl-C; the state was saved.
+    """
+    config = config.resolved()
+    directory = Path(config.run_dir)
+    _check_directory(directory, config, resume)
+    if config.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    keras.utils.set_random_seed(config.seed)
+
+    # Both may refuse the settings, so they come before anything is written.
+    data = load_config_data(config)
+    model = build_model(config)
+    total_steps = config.epochs * data.steps_per_epoch
+    compile_model(model, config, total_steps)
+    config.save(directory / "config.json")
+
+    log_dir = directory / "tensorboard" if config.tensorboard else None
+    state = ResumableState(
+        directory / "checkpoints", data, config.checkpoint_steps, config.keep_checkpoints
+    )
+    grids = SampleGrids(
+        directory / "samples",
+        *_few_pictures(data, config.sample_count),
+        every=config.sample_every,
+        log_dir=log_dir,
+    )
+    stop, progress, history = StopOnSignal(state), ProgressLine(total_steps), HistoryFile(directory)
+    callbacks = [_Announcement(state, total_steps), progress, history, grids]
+    if log_dir:
+        callbacks.append(keras.callbacks.TensorBoard(log_dir, write_graph=False))
+    try:
+        model.fit(
+            data.train,
+            epochs=config.epochs,
+            validation_data=data.validation if config.validation_every else None,
+            validation_freq=config.validation_every or 1,
+            callbacks=[*callbacks, state, stop],
+            verbose=0,
+        )
+    finally:
+        stop.restore_handlers()
+        progress.close()
+
+    with written_whole(directory / "model.keras") as part:
+        model.save(part)
+    grid = directory / "samples" / f"epoch_{config.epochs:04d}.png"
+    if not grid.exists():
+        grids.draw(config.epochs)
+    losses = {name: float(value) for name, value in (history.rows or [{}])[-1].items()}
+    run = Run(
+        directory=directory,
+        model=model,
+        steps=int(model.step.numpy()),
+        scores=measure(model, data),
+        losses=losses,
+        grid=grid,
+    )
+    with written_whole(directory / "result.json") as part:
+        part.write_text(
+            json.dumps({"steps": run.steps, "scores": run.scores, "losses": losses}, indent=2)
+        )
+    return run
+
+
+def measure(model: CycleGAN, data: Data) -> dict[str, dict[str, float]]:
+    """What can be told from the test pictures: closeness to the truth, or else of the cycle.
+
+    Returns:
+        With a known truth, PSNR and SSIM to it of "AtoB" and "BtoA" and, for doing nothing, of
+        "untouched A" and "untouched B". Otherwise, for pictures of one size, "cycle A" and
+        "cycle B": PSNR and SSIM of F(G(a)) to a and G(F(b)) to b. Nothing without test pictures.
+    """
+    if data.test_A is None or data.test_B is None:
+        return {}
+    if data.test_A.element_spec.shape[1] is None or data.test_B.element_spec.shape[1] is None:
+        return {}
+    test_A, test_B = (
+        np.concatenate(list(test.as_numpy_iterator())) for test in (data.test_A, data.test_B)
+    )
+    fake_B = model.translate(test_A, "AtoB", data.batch_size)
+    fake_A = model.translate(test_B, "BtoA", data.batch_size)
+    if data.truth is None:
+        return {
+            "cycle A": paired_scores(model.translate(fake_B, "BtoA", data.batch_size), test_A),
+            "cycle B": paired_scores(model.translate(fake_A, "AtoB", data.batch_size), test_B),
+        }
+    return {
+        "AtoB": paired_scores(fake_B, data.truth.AtoB),
+        "untouched A": paired_scores(test_A, data.truth.AtoB),
+        "BtoA": paired_scores(fake_A, data.truth.BtoA),
+        "untouched B": paired_scores(test_B, data.truth.BtoA),
+    }
+
+
+class _Announcement(keras.callbacks.Callback):
+    """Says where a run starts from, once that is known."""
+
+    def __init__(self, state: ResumableState, total_steps: int):
+        super().__init__()
+        self._state = state
+        self._total_steps = total_steps
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        if self._state.restored:
+            size = self._state.restored.stat().st_size / 1e6
+            logger.info(
+                "resuming from %s (%.0f MB), step %d of %d",
+                self._state.restored, size, int(self.model.step.numpy()), self._total_steps,
+            )  # fmt: skip
+            self._state.restored = None
+        # A resumed run may have been given more epochs than its checkpoint knows of.
+        self.model.total_steps.assign(self._total_steps)
+
+
+def _check_directory(directory: Path, config: Config, resume: bool) -> None:
+    """Refuses to overwrite a run, or to go on with one of other settings."""
+    if not directory.exists() or not any(directory.iterdir()):
+        if resume:
+            logger.info("%s has no checkpoint to resume from: starting afresh", directory)
+        return
+    if not resume:
+        raise InputError(
+            f"--run-dir {directory}: there is a run already: pass --resume to go on with it, or "
+            "another --run-dir"
+        )
+    if not (directory / "config.json").exists():
+        raise InputError(
+            f"--run-dir {directory}: no config.json in it, so it is no run: give another --run-dir"
+        )
+    differences = Config.load(directory / "config.json").differences(config)
+    if differences:
+        raise InputError(
+            f"--resume: {directory} was started with other settings: {'; '.join(differences)}. "
+            "Leave them out to go on, or start a new run with another --run-dir"
+        )
+    if not any((directory / "checkpoints").glob("step_*.npz")):
+        logger.info("%s has no checkpoint to resume from: starting afresh", directory)
+
+
+def _few_pictures(data: Data, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first few test pictures of each domain, or training pictures where there are none."""
+
+    def first(pictures: tf.data.Dataset) -> np.ndarray:
+        some = list(pictures.unbatch().take(count).as_numpy_iterator())
+        height, width = np.min([picture.shape[:2] for picture in some], axis=0)
+        return np.stack([picture[:height, :width] for picture in some])
+
+    A, B = data.test_A, data.test_B
+    if A is None or B is None:
+        A = data.train.map(lambda A, B: A) if A is None else A
+        B = data.train.map(lambda A, B: B) if B is None else B
+    images_A, images_B = first(A), first(B)
+    both = min(len(images_A), len(images_B))
+    return images_A[:both], images_B[:both]
