@@ -55,7 +55,8 @@ class ResumableState(keras.callbacks.Callback):
     Args:
         directory: folder of the checkpoints.
         data: the `Data` that `fit` trains on, from `load_data`.
-        every: int, steps between checkpoints. Default: one at the end of every epoch.
+        every: int, steps between checkpoints. Default: one at the end of every epoch. The end
+            of the training always has one.
         keep: int, newest checkpoints to keep. Default 3.
 
     Raises:
@@ -130,6 +131,8 @@ class ResumableState(keras.callbacks.Callback):
         return bool(self.every) and step // self.every > self._saved_step // self.every
 
     def on_train_end(self, logs: Mapping | None = None) -> None:
+        if int(self.model.step.numpy()) != self._saved_step:
+            self.save()
         self.model._initial_epoch = None
 
     def save(self) -> Path:

@@ -1,0 +1,335 @@
+"""The command line, as a user types it."""
+
+import dataclasses
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+import warnings
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from tfcyclegan import InputError, environment
+from tfcyclegan.cli import main
+from tfcyclegan.config import Config
+
+ROOT = Path(__file__).parents[1]
+TINY = [
+    "--image-size",
+    "16",
+    "--batch-size",
+    "2",
+    "--filters",
+    "2",
+    "--blocks",
+    "1",
+    "--discriminator-filters",
+    "2",
+    "--discriminator-layers",
+    "1",
+    "--epochs",
+    "2",
+    "--steps-per-epoch",
+    "3",
+    "--precision",
+    "float32",
+    "--pool-size",
+    "3",
+]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Commands run in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+def train(*arguments):
+    return main(["train", *map(str, arguments)])
+
+
+def refused(capsys, message, *arguments):
+    """It ends with 2 and one line on standard error that says what it should."""
+    assert train(*arguments) == 2
+    error = capsys.readouterr().err
+    assert re.search(message, error), error
+    assert error.count("\n") == 1
+    assert "Traceback" not in error
+
+
+def files(directory):
+    return {p: p.read_bytes() for p in Path(directory).rglob("*") if p.is_file()}
+
+
+def test_a_run_leaves_what_it_should(capsys):
+    assert train(*TINY, "--checkpoint-steps", 2) == 0
+    run = Path("runs/shapes")
+    assert {path.name for path in run.iterdir()} == {
+        "checkpoints", "config.json", "curves.png", "history.csv", "model.keras", "result.json",
+        "samples", "tensorboard",
+    }  # fmt: skip
+    assert len(list((run / "checkpoints").iterdir())) == 3
+    assert (run / "samples" / "epoch_0001.png").exists()
+    config = json.loads((run / "config.json").read_text())
+    assert config["learning_rate"] == 3e-4  # the embedded recipe, resolved
+    assert config["residual_output"] is True
+    result = json.loads((run / "result.json").read_text())
+    printed = capsys.readouterr().out
+    for name in ("AtoB", "BtoA", "untouched A", "untouched B"):
+        assert f"{result['scores'][name]['psnr']:.2f} dB" in printed
+    for path in ("samples/epoch_0002.png", "curves.png", "model.keras", "checkpoints"):
+        assert f"runs/shapes/{path}" in printed
+    model = keras.saving.load_model(run / "model.keras")
+    assert int(model.step.numpy()) == 6
+    # The next run does not touch this one.
+    before = files(run)
+    assert train(*TINY) == 0
+    assert files(run) == before
+    assert Path("runs/shapes-2/model.keras").exists()
+
+
+def test_photographs_without_a_recipe_train_as_in_the_paper(folder):
+    config = Config(data=str(folder)).resolved()
+    expected = {
+        "image_size": 256, "batch_size": 1, "filters": 64, "blocks": 9, "epochs": 200,
+        "learning_rate": 2e-4, "discriminator_filters": 64, "discriminator_layers": 3,
+        "upsampling": "transposed", "residual_output": False, "lambda_cycle_A": 10.0,
+        "lambda_identity": 0.5, "pool_size": 50, "objective": "lsgan", "norm": "instance",
+        "preprocess": "resize_and_crop",
+    }  # fmt: skip
+    assert {name: getattr(config, name) for name in expected} == expected
+    assert Config(data="x", image_size=128).resolved().blocks == 6
+
+
+def test_a_folder_is_trained_on(folder, capsys):
+    assert train(*TINY, "--data", folder, "--no-tensorboard", "--validation-every", 1) == 0
+    assert "F(G(A)) to A" in capsys.readouterr().out
+    assert "val_cycle_A" in Path("runs/data/history.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--generator", "unet", "--image-size", "32"],
+        ["--discriminator", "pixel", "--norm", "batch", "--dropout", "0.5"],
+        ["--objective", "wgan-gp", "--precision", "mixed_bfloat16"],
+        ["--bare-first", "--downsampling-padding", "reflect", "--discriminator-padding",
+         "reflect", "--sigmoid", "--norm", "instance-affine"],
+        ["--upsampling", "resize", "--no-flip", "--load-size", "20", "--preprocess",
+         "resize_and_crop"],
+        ["--channels-A", "1", "--lambda-identity", "0", "--no-residual-output"],
+        ["--lambda-gan", "0", "--sample-every", "0"],
+        ["--preprocess", "none", "--pool-size", "0", "--batch-size", "1"],
+    ],
+)  # fmt: skip
+def test_options_reach_the_run(options, folder):
+    arguments = [*TINY, "--epochs", "1", "--steps-per-epoch", "1", "--data", folder, *options]
+    assert train(*arguments, "--run-dir", "run") == 0
+    config = json.loads(Path("run/config.json").read_text())
+    for name, value in zip(options, [*options[1:], ""], strict=True):
+        if name.startswith("--") and value and not value.startswith("--"):
+            assert str(config[name[2:].replace("-", "_")]) in (value, f"{value}.0")
+
+
+def test_every_setting_is_an_option_with_a_word_on_it():
+    done = subprocess.run(
+        [sys.executable, ROOT / "train.py", "--help"], capture_output=True, text=True, check=True
+    )
+    for setting in dataclasses.fields(Config):
+        assert f"--{setting.name.replace('_', '-')}" in done.stdout
+    source = (ROOT / "tfcyclegan" / "config.py").read_text()
+    declared = re.findall(r'^    (\w+): .*=.*\n    """', source, re.M)
+    assert set(declared) == {setting.name for setting in dataclasses.fields(Config)}
+
+
+def test_resume_goes_on_and_compares_settings(capsys):
+    straight = [*TINY, "--deterministic", "--run-dir"]
+    assert train(*straight, "straight") == 0
+    # Two epochs at once, or one and then --epochs 2: only the length of the run differs.
+    assert train(*straight, "run", "--epochs", 1) == 0
+    capsys.readouterr()
+    assert train("--resume", "--run-dir", "run", "--epochs", 2) == 0
+    assert int(keras.saving.load_model("run/model.keras").step.numpy()) == 6
+    before = files("run")
+    refused(
+        capsys,
+        "--filters was 2, now 4; --learning-rate was 0.0003, now 0.01",
+        *("--resume", "--run-dir", "run", "--filters", 4, "--learning-rate", 0.01),
+    )
+    refused(capsys, "--epochs was 2, now 1", "--resume", "--run-dir", "run", "--epochs", 1)
+    assert files("run") == before
+
+
+def test_resume_without_a_checkpoint_says_so(caplog):
+    assert train(*TINY, "--epochs", 1, "--resume", "--run-dir", "new") == 0
+    assert "new has no checkpoint to resume from: starting afresh" in caplog.text
+
+
+def test_resume_takes_the_newest_run(caplog):
+    assert train(*TINY, "--epochs", 1) == 0
+    assert train(*TINY, "--epochs", 1) == 0
+    assert train("--resume", "--epochs", 2) == 0
+    assert "resuming from runs/shapes-2/checkpoints/step_000000003.npz" in caplog.text
+
+
+def test_refusals(capsys, folder, tmp_path):
+    refused(capsys, "did you mean horse2zebra", "--data", "horse2zebar")
+    refused(capsys, "image-size 18: no multiple of 4.*take 16", "--image-size", 18)
+    refused(capsys, "--batch-size 0: must be at least 1", "--batch-size", 0)
+    refused(capsys, "--dropout 1.5: must lie between 0 and 1", "--dropout", 1.5)
+    refused(capsys, "leaves no patch of 16 px", "--image-size", 16, "--discriminator-layers", 3)
+    refused(capsys, "nothing to learn", *["--lambda-gan", "0", "--lambda-cycle-A", "0"],
+            "--lambda-cycle-B", 0)  # fmt: skip
+    refused(capsys, "--sigmoid goes with", "--sigmoid", "--objective", "hinge")
+    refused(capsys, "pass --lambda-identity 0", "--channels-A", 1, "--lambda-identity", 0.5)
+    refused(
+        capsys, "pass --pool-size 0", "--data", folder, "--preprocess", "none", "--image-size", 16
+    )
+    (folder / "trainA" / "0.png").write_bytes(b"no picture")
+    refused(capsys, "trainA/0.png: cannot be decoded", "--data", folder, *TINY)
+    assert not Path("runs").exists()
+    Path("taken").mkdir()
+    Path("taken/letter.txt").write_text("mine")
+    refused(capsys, "--run-dir taken: there is a run already: pass --resume", "--run-dir", "taken")
+    refused(capsys, "no config.json in it", "--run-dir", "taken", "--resume")
+    Path("taken/config.json").write_text('{"epoch": 3}')
+    refused(capsys, "taken/config.json: not a configuration", "--run-dir", "taken", "--resume")
+    assert sorted(p.name for p in Path("taken").iterdir()) == ["config.json", "letter.txt"]
+
+
+def test_a_mistyped_option_gets_a_hint(capsys):
+    with pytest.raises(SystemExit) as left:
+        train("--image-sise", 64)
+    assert left.value.code == 2
+    assert "--image-size" in capsys.readouterr().err
+
+
+def test_bad_pictures_are_left_out_when_asked(folder, caplog):
+    (folder / "trainA" / "0.png").write_bytes(b"no picture")
+    assert train(*TINY, "--epochs", 1, "--data", folder, "--skip-bad-images") == 0
+    assert "left out 1 pictures" in caplog.text
+
+
+def test_a_full_disk(capsys, monkeypatch):
+    """Every write fails as on a full disk; the message says which file."""
+    real = np.savez
+
+    def full(path, **arrays):
+        real(path, **arrays)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    assert train(*TINY, "--run-dir", "run") == 2
+    assert re.search(r"step_000000003.npz: the disk is full: make room", capsys.readouterr().err)
+    assert not list(Path("run/checkpoints").iterdir())
+
+
+def test_a_loss_that_is_not_finite(capsys):
+    assert train(*TINY, "--learning-rate", "1e30", "--epochs", 20) == 1
+    error = capsys.readouterr().err
+    assert re.search(r"\w+ is (nan|inf) at step \d+: training has come apart", error)
+    assert "Last good checkpoint: " in error
+    assert error.count("\n") == 1
+
+
+def test_another_backend(tmp_path):
+    """One line and exit code 2 from the command, ImportError with that line from Python."""
+    settings = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-m", "tfcyclegan", "train"], capture_output=True, text=True, env=settings
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "set KERAS_BACKEND=tensorflow" in done.stderr
+    done = subprocess.run(
+        [sys.executable, "-c", "from tfcyclegan import CycleGAN"],
+        capture_output=True, text=True, env=settings,
+    )  # fmt: skip
+    assert "ImportError: Keras is set to the backend 'jax' by the environment" in done.stderr
+    (tmp_path / "keras.json").write_text('{"backend": "torch"}')
+    settings = {**settings, "KERAS_HOME": str(tmp_path)}
+    del settings["KERAS_BACKEND"]
+    done = subprocess.run(
+        [sys.executable, "-m", "tfcyclegan", "train"], capture_output=True, text=True, env=settings
+    )
+    assert done.returncode == 2
+    assert "keras.json" in done.stderr
+
+
+def test_untested_versions_are_named(monkeypatch):
+    version = environment.importlib.metadata.version
+    monkeypatch.setattr(
+        environment.importlib.metadata,
+        "version",
+        lambda package: "2.99.1" if package == "tensorflow" else version(package),
+    )
+    with pytest.warns(UserWarning, match=r"tensorflow 2.99.1 .* 2.20 up to but not including 2.22"):
+        environment.warn_if_untested()
+    monkeypatch.undo()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        environment.warn_if_untested()
+
+
+def test_ranges_are_those_of_the_requirements():
+    requirements = (ROOT / "requirements.txt").read_text()
+    for package, (first, beyond) in environment.TESTED.items():
+        assert f"{package}>={first},<{beyond}\n" in requirements
+    pins = dict(
+        line.split("==")
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if "==" in line
+    )
+    for line in requirements.splitlines():
+        if name := re.match(r"[\w-]+", line):
+            assert name[0] in pins
+
+
+def test_import_is_cheap(run_python):
+    """No data sets, no plotting, no command line: those are loaded when they are needed."""
+    loaded = run_python("import sys, tfcyclegan; print(*sys.modules)").split()
+    heavy = {"tensorflow_datasets", "matplotlib", "tyro", "rich.progress", "pandas", "scipy"}
+    assert not heavy & set(loaded)
+
+
+def test_config_refuses_what_it_does_not_know(tmp_path):
+    Config(data="x", epochs=3).save(tmp_path / "c.json")
+    assert Config.load(tmp_path / "c.json") == Config(data="x", epochs=3)
+    (tmp_path / "c.json").write_text("{")
+    with pytest.raises(InputError, match="not a configuration"):
+        Config.load(tmp_path / "c.json")
+    with pytest.raises(InputError, match="there is no such file"):
+        Config.load(tmp_path / "d.json")
+
+
+def test_the_wheel_has_everything(tmp_path, run_python):
+    """Built and unpacked elsewhere, the package trains by its console command's function."""
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path, ROOT],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    (wheel,) = tmp_path.glob("tfcyclegan-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+        names = archive.namelist()
+        entry = next(name for name in names if name.endswith("entry_points.txt"))
+        assert "tfcyclegan = tfcyclegan.cli:main" in archive.read(entry).decode()
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / "tfcyclegan").rglob("*.py")}
+    assert sources <= set(names)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["scripts"] == {"tfcyclegan": "tfcyclegan.cli:main"}
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", "import sys; from tfcyclegan.cli import main; "
+         "sys.exit(main(sys.argv[1:]))", "train", *TINY, "--epochs", "1"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "site")}, cwd=tmp_path,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "runs" / "shapes" / "model.keras").exists()
