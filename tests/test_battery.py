@@ -54,7 +54,7 @@ CASES = {
         downsampling_padding="reflect",
         **SMALL,
     ),
-    "unet": network(unet_generator, 32, dropout=0.5, **SMALL),
+    "unet": network(unet_generator, 64, dropout=0.5, **SMALL),
     "patch": network(patch_discriminator, 32, layers=2, **SMALL),
     "patch variant": network(
         patch_discriminator, 32, layers=2, padding="reflect", sigmoid=True, **SMALL
@@ -70,7 +70,7 @@ def make(request):
 
 @pytest.fixture
 def images():
-    return tf.random.stateless_uniform((2, 32, 32, 3), (1, 2), -1, 1)
+    return tf.random.stateless_uniform((2, 64, 64, 3), (1, 2), -1, 1)
 
 
 def call(model, images):
@@ -101,8 +101,10 @@ def test_shapes_are_inferred(make, images):
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-def test_precision(make, images, policy):
+@pytest.mark.parametrize("batch", [1, 2])
+def test_precision(make, images, policy, batch):
     """16-bit results follow float32 ones, and weights stay float32."""
+    images = images[:batch]
     mixed = randomise(make(policy))
     assert all(v.dtype == "float32" for v in mixed.trainable_variables)
     if isinstance(mixed.layers[-1], keras.layers.Activation):

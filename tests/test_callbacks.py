@@ -8,16 +8,16 @@ import keras
 import numpy as np
 import pytest
 
-from tfcyclegan import ResumableState, load_data
+from tfcyclegan import InputError, ResumableState, load_data
 from tfcyclegan.callbacks import (
     HistoryFile,
     Interrupted,
-    NonFiniteLoss,
     ProgressLine,
     SampleGrids,
     StopOnSignal,
 )
 from tfcyclegan.checkpoints import Checkpoints
+from tfcyclegan.errors import NonFiniteLoss
 
 EPOCHS = 3
 
@@ -142,11 +142,12 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_used(
     resume = ResumableState(tmp_path, d, every=2)
     run(resumed, d, resume)
     assert resume.restored == before
+    assert newest.with_name(f"{newest.name}.damaged").exists()
     assert f"{newest} is damaged" in caplog.text
     assert_equal(resumed, straight)
 
 
-def test_a_checkpoint_that_would_run_code_does_not(start, data, tmp_path):
+def test_a_checkpoint_that_would_run_code_does_not(start, tmp_path, caplog):
     """A pickle where an array should be is refused, not executed."""
 
     class Attack:
@@ -156,6 +157,7 @@ def test_a_checkpoint_that_would_run_code_does_not(start, data, tmp_path):
     path = tmp_path / "step_000000001.npz"
     np.savez(path, meta=np.array([Attack()], dtype=object))
     assert Checkpoints(tmp_path).restore(start()) is None
+    assert "no sound checkpoint left: starting afresh" in caplog.text
     assert not (tmp_path / "attacked").exists()
 
 
@@ -166,6 +168,45 @@ def test_a_checkpoint_of_another_model(start, make_model, tmp_path):
     other.compile()
     with pytest.raises(ValueError, match="is of another model"):
         Checkpoints(tmp_path).restore(other)
+
+
+def test_other_data(start, data, folder, tmp_path):
+    d = data()
+    run(start(), d, ResumableState(tmp_path, d))
+    (folder / "trainB" / "0.png").unlink()
+    d = data()
+    with pytest.raises(InputError, match=r"pictures was .*'trainB': 3.* and is .*'trainB': 2"):
+        run(start(), d, ResumableState(tmp_path, d))
+
+
+def test_given_more_epochs_the_rate_falls_over_all_of_them(start, data, tmp_path):
+    d, model = data(), start()
+    run(model, d, ResumableState(tmp_path, d))
+    assert int(model.total_steps.numpy()) == 15
+    d, model = data(), start()
+    rates = model.fit(
+        d.train, epochs=6, verbose=0, callbacks=[ResumableState(tmp_path, d)]
+    ).history["learning_rate"]
+    assert int(model.total_steps.numpy()) == 30
+    assert rates[-1] == pytest.approx(1e-3 / 15)
+    # What a callback told Keras about the first epoch does not stick to the model.
+    assert len(model.fit(d.train, epochs=1, verbose=0).history["loss"]) == 1
+
+
+def test_weights_that_are_not_finite_are_not_saved(start, data, tmp_path):
+    """The losses of a step do not show yet what its update did to the weights."""
+    d, model = data(), start()
+
+    class Spoil(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 2:
+                self.model.F.trainable_variables[0].assign_add(
+                    np.full(self.model.F.trainable_variables[0].shape, np.inf)
+                )
+
+    with pytest.raises(NonFiniteLoss, match=r"F/\S+ is not finite at step 3.*step_000000002\.npz"):
+        run(model, d, Spoil(), ResumableState(tmp_path, d, every=1))
+    assert Checkpoints(tmp_path).paths()[0].name == "step_000000002.npz"
 
 
 def test_epochs_of_another_length(start, data, tmp_path):

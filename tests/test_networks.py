@@ -13,7 +13,6 @@ from tfcyclegan import (
     resnet_generator,
     unet_generator,
 )
-from tfcyclegan.networks import divisor
 
 GOLDEN = Path(__file__).parent / "golden" / "pytorch_networks.npz"
 
@@ -96,18 +95,15 @@ def test_each_domain_its_own_channels():
     assert patch_discriminator(32, 1, 4)(tf.zeros((1, 32, 32, 1))).shape[-1] == 1
 
 
-def test_divisor():
-    assert divisor(resnet_generator(64, filters=2)) == 4
-    assert divisor(unet_generator(128, filters=2)) == 128
-    assert divisor(unet_generator(256, filters=1)) == 256
-
-
 def test_dropout_sits_within_the_blocks_and_acts_in_training_alone():
     network = resnet_generator(32, filters=4, blocks=2, dropout=0.5)
     assert sum(type(layer).__name__ == "Dropout" for layer in network.layers) == 2
     images = tf.random.uniform((1, 32, 32, 3))
     assert np.array_equal(network(images), network(images))
     assert not np.array_equal(network(images, training=True), network(images, training=True))
+    # Of a U-Net's eight levels the three innermost but one, as in the reference.
+    names = [layer.name for layer in unet_generator(256, filters=1, dropout=0.5).layers]
+    assert [n for n in names if "dropout" in n] == ["up7_dropout", "up6_dropout", "up5_dropout"]
 
 
 def test_resize_convolution_draws_no_checkerboard():

@@ -15,14 +15,11 @@ import numpy as np
 
 from .checkpoints import Checkpoints
 from .data.preprocessing import to_uint8
+from .errors import NonFiniteLoss
 from .files import written_whole
 
 if TYPE_CHECKING:
     from .data import Data
-
-
-class NonFiniteLoss(ArithmeticError):
-    """A loss became infinite or not a number; its message names it, the step and the way back."""
 
 
 class Interrupted(Exception):
@@ -45,8 +42,8 @@ class ResumableState(keras.callbacks.Callback):
     When training begins and a checkpoint is there, model and data go back to it, to the step and
     to the very picture; nothing is replayed, and at most the work since that checkpoint is done
     again. On a CPU, with TensorFlow's op determinism switched on, the result is then the same
-    bit for bit. (Keras's own `BackupAndRestore` starts the epoch over with other pictures, so it
-    is exact at the end of an epoch only.)
+    bit for bit. (Keras's own `BackupAndRestore` knows nothing of the data's place: it is exact at
+    the end of an epoch only, and in a new process only with data that begins where it stopped.)
 
     Give it to `fit` behind the callbacks that write files at the end of an epoch, so that a
     checkpoint there means they are done, and before those that stop the training, such as
@@ -61,8 +58,9 @@ class ResumableState(keras.callbacks.Callback):
 
     Raises:
         NonFiniteLoss: before a checkpoint of a model that has lost its way would be written.
-        ValueError: the checkpoint there is of another model; `fit` has a `steps_per_epoch` that
-            is not the data's; or `steps_per_execution` does not divide it.
+        InputError: the checkpoint there is of another model or of other data.
+        ValueError: `fit` has a `steps_per_epoch` that is not the data's, or `steps_per_execution`
+            does not divide it.
 
     Example:
         ```python
@@ -93,10 +91,13 @@ class ResumableState(keras.callbacks.Callback):
                 f"steps_per_execution={together} does not divide the {steps} steps of an epoch: "
                 "give load_data a steps_per_epoch that is a multiple of it"
             )
-        self.restored = self.checkpoints.restore(self.model)
+        planned = int(self.model.total_steps.numpy())
+        self.restored = self.checkpoints.restore(self.model, self._about)
         step = self._saved_step = int(self.model.step.numpy())
-        self.data.seek(step)
         if self.restored:
+            # Given more epochs than before, the learning rate falls over all of them.
+            planned = max(planned, int(self.model.total_steps.numpy()))
+            self.model.total_steps.assign(planned)
             # Keras reads it back right after this call, for callbacks like this one.
             self.model._initial_epoch = step // steps
             self._midway = step % steps > 0
@@ -105,6 +106,8 @@ class ResumableState(keras.callbacks.Callback):
                 self._means = {v.path: v.numpy() for v in self.model.metrics_variables}
 
     def on_epoch_begin(self, epoch: int, logs: Mapping | None = None) -> None:
+        self.model._initial_epoch = None
+        self.data.seek(int(self.model.step.numpy()))
         for variable in self.model.metrics_variables:
             if variable.path in self._means:
                 variable.assign(self._means[variable.path])
@@ -112,7 +115,9 @@ class ResumableState(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Mapping | None = None) -> None:
         step = int(self.model.step.numpy())
-        check_finite(logs, step, self.checkpoints)
+        for name, value in (logs or {}).items():
+            if not math.isfinite(value):
+                raise NonFiniteLoss(self.checkpoints.advice(f"{name} is {float(value)}", step))
         if step % self.data.steps_per_epoch == 0:
             # The checkpoint waits until the epoch's end is through, validation and files included.
             if self._midway:
@@ -133,25 +138,20 @@ class ResumableState(keras.callbacks.Callback):
     def on_train_end(self, logs: Mapping | None = None) -> None:
         if int(self.model.step.numpy()) != self._saved_step:
             self.save()
-        self.model._initial_epoch = None
+
+    @property
+    def _about(self) -> dict[str, Any]:
+        return {
+            "steps_per_epoch": self.data.steps_per_epoch,
+            "batch_size": self.data.batch_size,
+            "pictures": {s: n for s, n in self.data.counts.items() if s.startswith("train")},
+        }
 
     def save(self) -> Path:
         """Writes a checkpoint now."""
-        path = self.checkpoints.save(self.model)
+        path = self.checkpoints.save(self.model, self._about)
         self._saved_step = int(self.model.step.numpy())
         return path
-
-
-def check_finite(logs: Mapping[str, Any] | None, step: int, checkpoints: Checkpoints) -> None:
-    """Raises NonFiniteLoss if one of the losses is no finite number."""
-    for name, value in (logs or {}).items():
-        if not math.isfinite(value):
-            newest = next(iter(checkpoints.paths()), None)
-            raise NonFiniteLoss(
-                f"{name} is {float(value)} at step {step}: training has come apart. "
-                f"Last good checkpoint: {newest or 'none yet'}. "
-                "Try a smaller learning rate, or --precision float32"
-            )
 
 
 class StopOnSignal(keras.callbacks.Callback):
@@ -219,12 +219,12 @@ class HistoryFile(keras.callbacks.Callback):
         self.rows: list[dict[str, Any]] = []
 
     def on_train_begin(self, logs: Mapping | None = None) -> None:
-        self.rows = []
+        if self._csv.exists():
+            with self._csv.open(newline="") as file:
+                self.rows = list(csv.DictReader(file))
 
     def on_epoch_begin(self, epoch: int, logs: Mapping | None = None) -> None:
-        if not self.rows and epoch and self._csv.exists():
-            with self._csv.open(newline="") as file:
-                self.rows = [row for row in csv.DictReader(file) if int(row["epoch"]) <= epoch]
+        self.rows = [row for row in self.rows if int(row["epoch"]) <= epoch]
         self._began = time.monotonic()
         self._began_at = int(self.model.step.numpy())
 
@@ -294,15 +294,16 @@ class SampleGrids(keras.callbacks.Callback):
 
         from .plots import draw_grid
 
-        fake_B = self.model.translate(self._images_A, "AtoB")
-        fake_A = self.model.translate(self._images_B, "BtoA")
+        # Not `translate`: for a few pictures, tracing a graph takes longer than doing without.
+        G, F = self.model.G, self.model.F
+        fake_B, fake_A = G(self._images_A), F(self._images_B)
         columns = {
             "A": self._images_A,
             "G(A)": fake_B,
-            "F(G(A))": self.model.translate(fake_B, "BtoA"),
+            "F(G(A))": F(fake_B),
             "B": self._images_B,
             "F(B)": fake_A,
-            "G(F(B))": self.model.translate(fake_A, "AtoB"),
+            "G(F(B))": G(fake_A),
         }
         columns = {name: to_uint8(images) for name, images in columns.items()}
         path = self._directory / f"epoch_{epoch:04d}.png"
@@ -330,6 +331,7 @@ class ProgressLine(keras.callbacks.Callback):
         super().__init__()
         self._total = total_steps
         self._interval = interval
+        self._live = None
 
     def on_train_begin(self, logs: Mapping | None = None) -> None:
         from rich.console import Console
@@ -397,4 +399,5 @@ class ProgressLine(keras.callbacks.Callback):
 
     def close(self) -> None:
         """Leaves the terminal as it was; call it when `fit` was left by an exception."""
-        self._live.stop()
+        if self._live:
+            self._live.stop()

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .environment import backend_problem
-from .errors import InputError
+from .errors import InputError, NonFiniteLoss
 
 if TYPE_CHECKING:
     from .config import Config
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("tfcyclegan").setLevel(logging.INFO)
     if problem := backend_problem():
         return _complain(problem, 2)
-    from .callbacks import Interrupted, NonFiniteLoss
+    from .callbacks import Interrupted
 
     try:
         return _train(*_understand(arguments))
@@ -52,9 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"  python -m tfcyclegan train --resume --run-dir {run_dir}")
         return 128 + stop.signal
     except KeyboardInterrupt:
-        return _complain("interrupted before there was anything to save", 130)
+        return _complain("interrupted at once: no more is saved than was before", 130)
     except OSError as problem:
-        if problem.errno != errno.ENOSPC:
+        if problem.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         return _complain(f"{problem.filename or 'the disk'} is full: make room", 2)
 
@@ -69,7 +69,12 @@ def _understand(arguments: list[str]) -> tuple[Config, bool]:
     from .config import Config
 
     config, resume = _parse(arguments, Config())
-    directory = Path(config.run_dir) if config.run_dir else _run_dir(config.data, resume)
+    if config.run_dir:
+        directory = Path(config.run_dir)
+    else:
+        named = any(re.match(r"--data(=|$)", argument) for argument in arguments)
+        newest = _newest_run(config.data if named else None) if resume else None
+        directory = newest or _free_run_dir(config.data)
     if resume and (directory / "config.json").exists():
         # What is not typed stays what it was; what is typed is compared later on.
         saved = Config.load(directory / "config.json")
@@ -87,8 +92,8 @@ def _parse(arguments: list[str], default: Config) -> tuple[Config, bool]:
 
         Args:
             config: The settings.
-            resume: Go on from the newest checkpoint of run_dir, or of the newest run on the data
-                where that is not given. Settings that are not typed stay what they were.
+            resume: Go on from the newest checkpoint of run_dir, or without that of the newest
+                run there is (on data, if that is given). Settings not typed stay what they were.
         """
         return config, resume
 
@@ -103,14 +108,23 @@ def _parse(arguments: list[str], default: Config) -> tuple[Config, bool]:
     )
 
 
-def _run_dir(data: str, resume: bool) -> Path:
-    """runs/NAME of the data, numbered: the next one that is free, or the newest that is there."""
+def _newest_run(data: str | None) -> Path | None:
+    """The run that was started last, on that data or on any."""
+    from .config import Config
+
+    runs = sorted(Path("runs").glob("*/config.json"), key=lambda path: path.stat().st_mtime)
+    fitting = [path for path in runs if data is None or Config.load(path).data == data]
+    return fitting[-1].parent if fitting else None
+
+
+def _free_run_dir(data: str) -> Path:
+    """runs/NAME of the data, with a number where that is taken."""
     last = re.split(r"[/\\:]", data.rstrip("/\\:"))[-1]
-    name = re.sub(r"[^\w.-]+", "_", last.removesuffix(".zip")) or "run"
-    number, taken = 1, None
+    name = re.sub(r"[^\w.-]+", "_", last.removesuffix(".zip")).strip(".") or "run"
+    number = 1
     while (directory := Path("runs", name if number == 1 else f"{name}-{number}")).exists():
-        number, taken = number + 1, directory
-    return taken or directory if resume else directory
+        number += 1
+    return directory
 
 
 def _train(config: Config, resume: bool) -> int:

@@ -11,7 +11,7 @@ from typing import Literal
 from .data.preprocessing import Preprocess
 from .errors import InputError
 from .files import written_whole
-from .networks import Norm, default_blocks
+from .networks import Norm, default_blocks, default_depth
 from .precision import Precision, resolve_precision
 
 
@@ -138,7 +138,7 @@ class Config:
         """What the generators need sides to be multiples of."""
         if self.generator == "resnet":
             return 4
-        return 2 ** max(5, min(8, (self.image_size or 256).bit_length() - 1))
+        return 2 ** default_depth(self.image_size or 256)
 
     def resolved(self) -> Config:
         """The same with every None that has a recipe filled in, and precision chosen.
@@ -182,6 +182,8 @@ class Config:
                 raise InputError(
                     f"{_option(name)} {getattr(self, name)}: must lie between {least} and {most}"
                 )
+        if self.seed >= 2**32:
+            raise InputError(f"--seed {self.seed}: must be below 2**32")
         size = self.image_size
         if size is not None and size % self.divisor:
             near = max(self.divisor, round(size / self.divisor) * self.divisor)

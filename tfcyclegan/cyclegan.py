@@ -212,8 +212,7 @@ class CycleGAN(keras.Model):
             "steps_per_execution": steps_per_execution,
             "jit_compile": jit_compile,
         }
-        if total_steps is not None:
-            self.total_steps.assign(total_steps)
+        self.total_steps.assign(total_steps or 0)
         self.objective = OBJECTIVES[objective]
         self.lambda_cycle_A, self.lambda_cycle_B = lambda_cycle_A, lambda_cycle_B
         self.lambda_identity, self.lambda_gan = lambda_identity, lambda_gan
@@ -360,7 +359,7 @@ class CycleGAN(keras.Model):
         D = self._calls[2 if domain == "A" else 3]
         loss = self.objective.discriminator(D(real, training=True), D(shown, training=True))
         if self.objective.gradient_penalty:
-            draw = tf.stack([2 * self.seed + (domain == "B"), tf.cast(self.step.value, tf.int32)])
+            draw = tf.stack([tf.cast(2 * self.seed + (domain == "B"), tf.int64), self.step.value])
             penalty = gradient_penalty(self._judges[domain], real, fake, draw)
             loss += 0.5 * self.objective.gradient_penalty * penalty
         return loss
@@ -420,11 +419,11 @@ class CycleGAN(keras.Model):
         if steps_per_epoch == held:
             # Keras would keep one iterator for all epochs, which a resumed epoch leaves short.
             steps_per_epoch = None
-        step = int(self.step.numpy())
-        if step >= int(self.total_steps.numpy()):
+        done = int(self.generator_optimizer.iterations.numpy())
+        if done >= int(self.total_steps.numpy()):
             if steps_per_epoch or held:
                 left = epochs - initial_epoch
-                self.total_steps.assign(step + left * (steps_per_epoch or held))
+                self.total_steps.assign(done + left * (steps_per_epoch or held))
             else:
                 warnings.warn(
                     "the data does not say how many steps an epoch has, so the learning rate "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.metadata
+import importlib
 import json
 import os
 import warnings
@@ -38,7 +38,8 @@ def backend_problem() -> str | None:
 def warn_if_untested() -> None:
     """Warns where TensorFlow or Keras lies outside of the tested range, naming the range."""
     for package, (first, beyond) in TESTED.items():
-        version = importlib.metadata.version(package)
+        # Not the version of the installed package: builds of TensorFlow go by several names.
+        version = importlib.import_module(package).__version__
         if not _numbers(first) <= _numbers(version) < _numbers(beyond):
             warnings.warn(
                 f"{package} {version} is outside of the tested range, {first} up to but not "

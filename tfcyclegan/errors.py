@@ -1,4 +1,4 @@
-"""What goes wrong for a reason that the user can mend."""
+"""What goes wrong for a reason that the user can understand from one line."""
 
 from __future__ import annotations
 
@@ -7,5 +7,12 @@ class InputError(ValueError):
     """A file, folder or setting that cannot be worked with, and what to do about it.
 
     Its message is one line that names the thing and the remedy. The command line prints that
-    line and exits with 2; nothing has been written by then.
+    line and exits with 2. Nothing that was there before is overwritten.
+    """
+
+
+class NonFiniteLoss(ArithmeticError):
+    """A loss or a weight became infinite or not a number.
+
+    Its message names it, the step and the way back; the command line exits with 1.
     """

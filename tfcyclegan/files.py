@@ -45,10 +45,11 @@ def written_whole(path: str | os.PathLike) -> Iterator[Path]:
             finally:
                 os.close(folder)
     except OSError as problem:
-        if problem.errno == errno.ENOSPC:
+        if problem.errno in (errno.ENOSPC, errno.EDQUOT):
             raise InputError(f"{path}: the disk is full: make room and run it again") from problem
         if isinstance(problem, PermissionError) or problem.errno == errno.EROFS:
             raise InputError(f"{path}: cannot be written to: choose another folder") from problem
         raise
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)

@@ -1,8 +1,8 @@
 """The generators and discriminators (sections 4 and 7.2 of the paper, pix2pix for the U-Net).
 
 All are functional `keras.Model`s: float32 pictures `[N, H, W, C]` in [-1, 1] go in, of any size
-that is a multiple of `divisor(network)`. Generators give pictures of the same size in [-1, 1],
-discriminators one logit for each patch.
+that is a multiple of 4 (resnet) or of 2**depth (U-Net). Generators give pictures of the same size
+in [-1, 1], discriminators one logit for each patch.
 
 Strided and transposed convolutions are aligned as PyTorch's are, not as TensorFlow's "same"
 (which pads one side only when the stride is 2): pad by hand, then "valid". With that, weights
@@ -106,6 +106,11 @@ class _Maker:
 def default_blocks(image_size: int) -> int:
     """Residual blocks the paper uses: 9 from 256 px upwards, 6 below (section 7.2)."""
     return 9 if image_size >= 256 else 6
+
+
+def default_depth(image_size: int) -> int:
+    """Halvings of a U-Net: 8 from 256 px upwards, else as many as lead to one pixel, but 5."""
+    return max(5, min(8, image_size.bit_length() - 1))
 
 
 def resnet_generator(
@@ -268,7 +273,7 @@ def unet_generator(
         TensorShape([1, 128, 128, 3])
     """
     if depth is None:
-        depth = max(5, min(8, image_size.bit_length() - 1))
+        depth = default_depth(image_size)
     if depth < 5:
         raise ValueError(f"depth={depth}: a U-Net has at least 5 halvings")
     output_channels = output_channels or channels
@@ -415,13 +420,6 @@ def pixel_discriminator(
     x = make.norm("c2")(make.conv(filters * 2, 1, "c2")(x))
     x = make.conv(1, 1, "score")(make.leaky_relu("c2")(x))
     return keras.Model(inputs, _score(x), name=name)
-
-
-def divisor(network: keras.Model) -> int:
-    """What the sides of a picture must be multiples of for this generator: 4 for the resnet."""
-    return 2 ** sum(
-        type(layer) is layers.Conv2D and layer.strides != (1, 1) for layer in network.layers
-    )
 
 
 def float32_twin(network: keras.Model) -> keras.Model:

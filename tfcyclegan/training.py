@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import json
 import logging
 from dataclasses import dataclass
@@ -42,8 +43,7 @@ class Run:
         directory: the run folder.
         model: the trained model.
         steps: training steps in all.
-        scores: "AtoB" and "BtoA" → the last epoch's measures on the test pictures; with a known
-            truth also "untouched A" and "untouched B", the figures for doing nothing.
+        scores: what `measure` found on the test pictures.
         losses: the last epoch's means.
         grid: the last sample grid.
     """
@@ -188,6 +188,7 @@ def train(config: Config, resume: bool = False) -> Run:
     model = build_model(config)
     total_steps = config.epochs * data.steps_per_epoch
     compile_model(model, config, total_steps)
+    _check_directory(directory, config, resume)  # somebody may have been faster
     config.save(directory / "config.json")
 
     log_dir = directory / "tensorboard" if config.tensorboard else None
@@ -222,7 +223,8 @@ def train(config: Config, resume: bool = False) -> Run:
     grid = directory / "samples" / f"epoch_{config.epochs:04d}.png"
     if not grid.exists():
         grids.draw(config.epochs)
-    losses = {name: float(value) for name, value in (history.rows or [{}])[-1].items()}
+    last = history.rows[-1] if history.rows else {}
+    losses = {name: float(value) for name, value in last.items() if value != ""}
     run = Run(
         directory=directory,
         model=model,
@@ -243,28 +245,38 @@ def measure(model: CycleGAN, data: Data) -> dict[str, dict[str, float]]:
 
     Returns:
         With a known truth, PSNR and SSIM to it of "AtoB" and "BtoA" and, for doing nothing, of
-        "untouched A" and "untouched B". Otherwise, for pictures of one size, "cycle A" and
-        "cycle B": PSNR and SSIM of F(G(a)) to a and G(F(b)) to b. Nothing without test pictures.
+        "untouched A" and "untouched B". Otherwise, for pictures of at least 11 px, "cycle A" and
+        "cycle B": PSNR and SSIM of F(G(a)) to a and of G(F(b)) to b. Nothing without test
+        pictures.
     """
     if data.test_A is None or data.test_B is None:
         return {}
-    if data.test_A.element_spec.shape[1] is None or data.test_B.element_spec.shape[1] is None:
-        return {}
-    test_A, test_B = (
-        np.concatenate(list(test.as_numpy_iterator())) for test in (data.test_A, data.test_B)
-    )
-    fake_B = model.translate(test_A, "AtoB", data.batch_size)
-    fake_A = model.translate(test_B, "BtoA", data.batch_size)
-    if data.truth is None:
-        return {
-            "cycle A": paired_scores(model.translate(fake_B, "BtoA", data.batch_size), test_A),
-            "cycle B": paired_scores(model.translate(fake_A, "AtoB", data.batch_size), test_B),
-        }
+    scores: dict[str, list[dict[str, float]]] = collections.defaultdict(list)
+    counts: dict[str, list[int]] = collections.defaultdict(list)
+    for domain, there, back in (("A", "AtoB", "BtoA"), ("B", "BtoA", "AtoB")):
+        first = 0
+        for batch in data.test_A if domain == "A" else data.test_B:
+            if min(batch.shape[1:3]) < 11:
+                return {}
+            fake = model.generator(there)(batch)
+            if data.truth is None:
+                found = {f"cycle {domain}": paired_scores(model.generator(back)(fake), batch)}
+            else:
+                truth = getattr(data.truth, there)[first : first + len(batch)]
+                found = {
+                    there: paired_scores(fake, truth),
+                    f"untouched {domain}": paired_scores(batch, truth),
+                }
+            first += len(batch)
+            for name, values in found.items():
+                scores[name].append(values)
+                counts[name].append(len(batch))
     return {
-        "AtoB": paired_scores(fake_B, data.truth.AtoB),
-        "untouched A": paired_scores(test_A, data.truth.AtoB),
-        "BtoA": paired_scores(fake_A, data.truth.BtoA),
-        "untouched B": paired_scores(test_B, data.truth.BtoA),
+        name: {
+            score: float(np.average([v[score] for v in values], weights=counts[name]))
+            for score in values[0]
+        }
+        for name, values in scores.items()
     }
 
 
@@ -284,12 +296,15 @@ class _Announcement(keras.callbacks.Callback):
                 self._state.restored, size, int(self.model.step.numpy()), self._total_steps,
             )  # fmt: skip
             self._state.restored = None
-        # A resumed run may have been given more epochs than its checkpoint knows of.
-        self.model.total_steps.assign(self._total_steps)
 
 
 def _check_directory(directory: Path, config: Config, resume: bool) -> None:
     """Refuses to overwrite a run, or to go on with one of other settings."""
+    if directory.exists() and not directory.is_dir():
+        raise InputError(f"--run-dir {directory}: that is a file: give another --run-dir")
+    # What a killed process left half-written does not count, and goes.
+    for part in directory.glob(".*.part-*"):
+        part.unlink(missing_ok=True)
     if not directory.exists() or not any(directory.iterdir()):
         if resume:
             logger.info("%s has no checkpoint to resume from: starting afresh", directory)

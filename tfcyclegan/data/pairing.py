@@ -99,7 +99,11 @@ def training_pairs(
         .prefetch(tf.data.AUTOTUNE)
         .map(move_on)  # behind the prefetching: it happens when the batch is taken
     )
-    return pairs.apply(tf.data.experimental.assert_cardinality(position.steps_per_epoch))
+    options = tf.data.Options()
+    options.experimental_optimization.inject_prefetch = False  # nor may TensorFlow run ahead of it
+    return pairs.apply(
+        tf.data.experimental.assert_cardinality(position.steps_per_epoch)
+    ).with_options(options)
 
 
 def validation_pairs(

@@ -25,7 +25,8 @@ class Preprocessing:
     Attributes:
         kind: "resize_and_crop" (to a square of `load_size`, then a random square of
             `image_size`), "crop" (of the picture as it is), "scale_width" (to `image_size`, in
-            proportion), "scale_width_and_crop" (to `load_size` wide, then crop) or "none".
+            proportion), "scale_width_and_crop" (to `load_size` wide, and high enough, then crop) or
+            "none".
             Where nothing is cropped, sides are rounded to multiples of `divisor`.
         image_size: side in px of what the model gets.
         load_size: size in px that is cropped from. Default 286/256 of `image_size`, the
@@ -93,7 +94,8 @@ class Preprocessing:
         if self.kind == "resize_and_crop":
             image = _resize(image, size, size)
         elif self.kind == "scale_width_and_crop":
-            image = _resize(image, size, round(size * image.height / image.width))
+            height = round(size * image.height / image.width)
+            image = _resize(image, size, max(height, self.image_size))
         elif self.kind == "scale_width":
             image = self._rounded(
                 image, self.image_size, self.image_size * image.height / image.width

@@ -220,8 +220,12 @@ class ZipSource:
             raise InputError(
                 f"{label}: claims {info.file_size:,} bytes, more than any picture needs: remove it"
             )
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            # The others cannot be unpacked a bounded piece at a time.
+            raise InputError(f"{label}: is packed in an unusual way: pack it with deflate")
         try:
-            data = self._zip.read(info)
+            with self._zip.open(info) as member:
+                data = member.read(info.file_size)  # no more than it claims to be
         except (zipfile.BadZipFile, OSError, RuntimeError, EOFError, NotImplementedError) as bad:
             raise InputError(f"{label}: cannot be read from the zip ({bad})") from bad
         except Exception as bad:  # zlib, lzma and bz2 each raise their own
