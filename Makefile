@@ -31,10 +31,10 @@ train: $(VENV)/installed
 	$(BIN)/python train.py
 
 test: $(VENV)/test-installed
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n 2 -m "not slow"
 
 test-slow: $(VENV)/test-installed
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n 2 -m slow
 
 lint: $(VENV)/test-installed
 	$(BIN)/ruff check .

@@ -100,7 +100,7 @@ def test_step_is_the_papers(name, batch, make_model, pairs):
     pairs = pairs.unbatch().batch(batch)
     model, plain = make_model(pool_size=0), make_model(pool_size=0)
     plain.set_weights(model.get_weights())
-    model.compile(**settings, total_steps=0)
+    model.compile(**settings, run_eagerly=True)
     short = {"lambda_cycle_A": "A", "lambda_cycle_B": "B", "lambda_identity": "identity"}
     short |= {"lambda_gan": "gan", "objective": "objective"}
     step = PlainStep(plain, **{short[key]: value for key, value in settings.items()})
@@ -108,7 +108,9 @@ def test_step_is_the_papers(name, batch, make_model, pairs):
         logs = model.train_step((a, b))
         expected = step(a, b, number)
         for term in set(logs) - {"learning_rate"}:
-            np.testing.assert_allclose(logs[term], expected[term], rtol=2e-4, err_msg=term)
+            np.testing.assert_allclose(
+                logs[term], expected[term], rtol=2e-4, atol=1e-5, err_msg=term
+            )
         absent = {term for term, value in expected.items() if float(value) == 0}
         assert not absent & set(logs)
         model.reset_metrics()
@@ -180,8 +182,9 @@ def test_discriminators_learn_from_the_pool(make_model, pairs):
 
 
 def test_rate_falls_and_its_length_is_kept(make_model, pairs, tmp_path):
+    short = {"learning_rate": 1e-3, "lambda_gan": 0, "lambda_identity": 0, "lambda_cycle_B": 0}
     model = make_model()
-    model.compile(learning_rate=1.0e-3)
+    model.compile(**short)
     first = fit(model, pairs, epochs=4).history["learning_rate"]
     assert int(model.total_steps.numpy()) == 16
     np.testing.assert_allclose(first, [1e-3, 1e-3, 1e-3 * 5 / 8, 1e-3 / 8], rtol=1e-5)
@@ -189,13 +192,13 @@ def test_rate_falls_and_its_length_is_kept(make_model, pairs, tmp_path):
     more = fit(model, pairs, epochs=8, initial_epoch=4).history["learning_rate"]
     assert int(model.total_steps.numpy()) == 32
     # Compiled again, its optimizers and so its schedule start over.
-    model.compile(learning_rate=1e-3)
+    model.compile(**short)
     again = fit(model, pairs, epochs=2).history["learning_rate"]
     np.testing.assert_allclose(again, [1e-3, 1e-3 / 4], rtol=1e-5)
     assert more[-1] == pytest.approx(1e-3 / 16)
     # Told at compile time, it is not taken from fit.
     model = make_model()
-    model.compile(learning_rate=1e-3, total_steps=8)
+    model.compile(**short, total_steps=8)
     fit(model, pairs, epochs=1)
     assert int(model.total_steps.numpy()) == 8
     # Saved midway, the schedule is finished by whoever loads it.

@@ -202,7 +202,7 @@ class Config:
             )
         if self.residual_output and self.channels_A != self.channels_B:
             raise InputError(
-                "--residual-output needs as many channels in A as in B: pass --no-residual-output"
+                "--residual-output needs as many channels in A as in B: set it to False"
             )
         whole = self.preprocess in ("scale_width", "none") and self.data != "shapes"
         if whole and self.pool_size:

@@ -516,12 +516,17 @@ def _watching(variables: list[keras.Variable]) -> Iterator[tf.GradientTape]:
 
 
 def _float32_judge(D: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
-    """D with its own weights, computing in float32 whatever its dtype policy."""
-    if all(layer.compute_dtype == "float32" for layer in D.layers):
-        return lambda images: D(images, training=True)
-    twin = float32_twin(D)
+    """D with its own weights, fit to have the gradient of its gradient taken.
 
+    It computes in float32 whatever D's dtype policy. And it does not know how many pictures a
+    batch has: the fused kernel, which normalises a single one, has an inexact second gradient.
+    """
+    twin = None if all(x.compute_dtype == "float32" for x in D.layers) else float32_twin(D)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None, None, D.input_shape[-1]))])
     def judge(images: tf.Tensor) -> tf.Tensor:
+        if twin is None:
+            return D(images, training=True)
         trainable = [v.value for v in D.trainable_variables]
         fixed = [v.value for v in D.non_trainable_variables]
         return twin.stateless_call(trainable, fixed, images, training=True)[0]

@@ -1,0 +1,64 @@
+"""The layers, where the battery does not reach."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfcyclegan import InstanceNormalization, ReflectionPadding2D
+from tfcyclegan.layers import ResidualTanh
+
+
+def unknown_size(layer):
+    """The layer as it sees a batch of unknown size, which leaves the fused kernel out."""
+    return tf.function(layer, input_signature=[tf.TensorSpec((None,) * 4)])
+
+
+def test_reflection_is_numpys():
+    images = np.random.default_rng(0).normal(size=(2, 5, 6, 3)).astype(np.float32)
+    expected = np.pad(images, ((0, 0), (3, 3), (3, 3), (0, 0)), mode="reflect")
+    np.testing.assert_array_equal(ReflectionPadding2D(3)(images), expected)
+
+
+@pytest.mark.parametrize("affine", [False, True])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_instance_norm_by_definition(affine, batch):
+    images = np.random.default_rng(0).normal(5, 3, (batch, 7, 9, 4)).astype(np.float32)
+    layer = InstanceNormalization(0.1, affine=affine)
+    layer.build(images.shape)
+    gamma, beta = np.float32([1, 2, 3, 4]), np.float32([-1, 0, 1, 2])
+    if affine:
+        layer.set_weights([gamma, beta])
+    mean = images.mean((1, 2), keepdims=True)
+    expected = (images - mean) / np.sqrt(images.var((1, 2), keepdims=True) + 0.1)
+    expected = expected * gamma + beta if affine else expected
+    np.testing.assert_allclose(layer(images), expected, atol=1e-5)
+    np.testing.assert_allclose(unknown_size(layer)(images), expected, atol=1e-5)
+
+
+def test_instance_norm_does_not_overflow_in_float16():
+    images = tf.cast(tf.random.stateless_normal((2, 8, 8, 3), (0, 1)) * 2e4, tf.float16)
+    for batch in (images, images[:1]):
+        y = InstanceNormalization(dtype="float16")(batch)
+        assert y.dtype == tf.float16
+        assert np.isfinite(y).all()
+        np.testing.assert_allclose(np.std(np.float32(y), axis=(1, 2)), 1, atol=0.01)
+
+
+def test_fused_kernel_has_the_same_gradient():
+    images = tf.random.stateless_normal((1, 8, 8, 6), (0, 1), mean=1.0, stddev=2.0)
+    target = tf.random.stateless_normal((1, 8, 8, 6), (0, 3))
+    layer = InstanceNormalization()
+
+    def gradient(norm):
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            score = tf.reduce_sum(tf.tanh(norm(images)) * target)
+        return tape.gradient(score, images)
+
+    np.testing.assert_allclose(gradient(layer), gradient(unknown_size(layer)), atol=1e-5)
+
+
+def test_residual_tanh_of_no_change_is_tanh_of_the_picture():
+    images = tf.random.stateless_uniform((1, 4, 4, 3), (0, 1), -1, 1)
+    drawn = ResidualTanh()([tf.zeros_like(images), images])
+    np.testing.assert_allclose(drawn, np.tanh(images), atol=1e-6)
