@@ -46,7 +46,7 @@ def written_whole(path: str | os.PathLike) -> Iterator[Path]:
                 os.close(folder)
     except OSError as problem:
         if problem.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise InputError(f"{path}: the disk is full: make room and run it again") from problem
+            raise InputError(f"{path}: the disk is full: make room and go on") from problem
         if isinstance(problem, PermissionError) or problem.errno == errno.EROFS:
             raise InputError(f"{path}: cannot be written to: choose another folder") from problem
         raise
