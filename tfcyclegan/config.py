@@ -271,7 +271,7 @@ PAPER_RECIPE = {
     "learning_rate": 2e-4,
 }
 
-#: Not the paper's: what shows the most on the embedded data in five minutes on two CPU cores.
+#: Not the paper's: what of all that was tried shows the most in five minutes on two CPU cores.
 EMBEDDED_RECIPE = {
     "image_size": 32,
     "batch_size": 4,

@@ -75,8 +75,8 @@ class InstanceNormalization(keras.layers.Layer):
     def call(self, x: tf.Tensor) -> tf.Tensor:
         if x.shape[0] == 1:
             # The statistics of a batch of one picture are that picture's, so TensorFlow's fused
-            # batch-norm kernel gives the same numbers in half of the time. (Not so its second
-            # gradient, which is off by the share of one pixel among all.)
+            # batch-norm kernel gives the same numbers in half of the time. (Its second gradient
+            # is not exact; the gradient penalty goes around it.)
             channels = tf.shape(x)[3]
             gamma = tf.cast(self.gamma, tf.float32) if self.affine else tf.ones([channels])
             beta = tf.cast(self.beta, tf.float32) if self.affine else tf.zeros([channels])

@@ -195,6 +195,8 @@ def train(config: Config, resume: bool = False) -> Run:
     state = ResumableState(
         directory / "checkpoints", data, config.checkpoint_steps, config.keep_checkpoints
     )
+    if resume and not state.checkpoints.paths():
+        logger.info("%s has no checkpoint to resume from: starting afresh", directory)
     grids = SampleGrids(
         directory / "samples",
         *_few_pictures(data, config.sample_count),
@@ -306,8 +308,6 @@ def _check_directory(directory: Path, config: Config, resume: bool) -> None:
     for part in directory.glob(".*.part-*"):
         part.unlink(missing_ok=True)
     if not directory.exists() or not any(directory.iterdir()):
-        if resume:
-            logger.info("%s has no checkpoint to resume from: starting afresh", directory)
         return
     if not resume:
         raise InputError(
@@ -324,8 +324,6 @@ def _check_directory(directory: Path, config: Config, resume: bool) -> None:
             f"--resume: {directory} was started with other settings: {'; '.join(differences)}. "
             "Leave them out to go on, or start a new run with another --run-dir"
         )
-    if not any((directory / "checkpoints").glob("step_*.npz")):
-        logger.info("%s has no checkpoint to resume from: starting afresh", directory)
 
 
 def _few_pictures(data: Data, count: int) -> tuple[np.ndarray, np.ndarray]:
