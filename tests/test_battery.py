@@ -14,7 +14,7 @@ from tfcyclegan import (
     unet_generator,
 )
 from tfcyclegan.layers import Dropout, LeakyReLU, ResidualTanh
-from tfcyclegan.networks import float32_twin
+from tfcyclegan.networks import with_precision
 
 
 def wrap(make_layer, inputs=1):
@@ -109,7 +109,7 @@ def test_precision(make, images, policy, batch):
     assert all(v.dtype == "float32" for v in mixed.trainable_variables)
     if isinstance(mixed.layers[-1], keras.layers.Activation):
         assert call(mixed, images).dtype == np.float32
-    wide = float32_twin(mixed)
+    wide = with_precision(mixed, "float32")
     assert all(layer.compute_dtype == "float32" for layer in wide.layers)
     expected = call(wide, images)
     scale = np.abs(expected).max()

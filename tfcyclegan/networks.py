@@ -422,28 +422,59 @@ def pixel_discriminator(
     return keras.Model(inputs, _score(x), name=name)
 
 
-def float32_twin(network: keras.Model) -> keras.Model:
-    """The same network in float32 throughout, with a copy of its weights.
+def with_precision(network: keras.Model, precision: str) -> keras.Model:
+    """The same network under another dtype policy, with a copy of its weights.
 
     A network made under a mixed precision policy keeps its weights in float32 but computes in
-    16 bits; its twin computes in 32.
+    16 bits; its float32 twin computes in 32. The other way round its last layer stays in float32.
 
     Args:
-        network: a functional model of this package's layers.
+        network: a functional model of this package's or Keras's layers.
+        precision: "float32", "mixed_bfloat16" or "mixed_float16".
 
     Returns:
         A new functional model; later changes of one's weights do not reach the other.
     """
 
-    def widen(config: object) -> object:
+    def change(config: object) -> object:
         if isinstance(config, dict):
             if config.get("class_name") == "DTypePolicy":
-                return {**config, "config": {"name": "float32"}}
-            return {key: widen(value) for key, value in config.items()}
+                return {**config, "config": {"name": precision}}
+            return {key: change(value) for key, value in config.items()}
         if isinstance(config, (list, tuple)):
-            return type(config)(widen(value) for value in config)
+            return type(config)(change(value) for value in config)
         return config
 
-    twin = type(network).from_config(widen(copy.deepcopy(network.get_config())))
+    config = copy.deepcopy(network.get_config())
+    *inner, last = config["layers"]
+    config["layers"] = [*map(change, inner), last]
+    if precision == "float32":
+        config = change(config)
+    twin = type(network).from_config(config)
     twin.set_weights(network.get_weights())
     return twin
+
+
+def divisor(network: keras.Model) -> int:
+    """What a generator needs height and width to be multiples of: 4 for the paper's.
+
+    Args:
+        network: a functional model that halves by strides, as those of this package do.
+    """
+    shrinks = 1
+    for layer in network.layers:
+        if isinstance(layer, keras.Model):
+            shrinks *= divisor(layer)
+        elif not isinstance(layer, layers.Conv2DTranspose):
+            strides = getattr(layer, "strides", 1)
+            shrinks *= strides if isinstance(strides, int) else strides[0]
+    return shrinks
+
+
+def least_size(network: keras.Model) -> int:
+    """The smallest height and width a generator takes: 8 for the paper's.
+
+    Mirroring a border of one pixel needs two pixels where the network is at its smallest.
+    """
+    mirrors = any(isinstance(layer, ReflectionPadding2D) for layer in network.layers)
+    return divisor(network) * (2 if mirrors else 1)

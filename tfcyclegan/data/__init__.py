@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import itertools
 import logging
 import os
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import tensorflow as tf
 from ..errors import InputError
 from . import shapes
 from .pairing import Position, batches, training_pairs, validation_pairs
-from .preprocessing import Preprocess, Preprocessing, to_float
+from .preprocessing import Preprocess, Preprocessing, resized, to_float
 from .sources import EmbeddedSource, Picture, Source, find_source
 from .store import MemoryBudget, PictureStore
 
@@ -209,6 +210,58 @@ def load_data(
         truth=_truth(image_size) if isinstance(found, EmbeddedSource) else None,
         _position=position,
     )
+
+
+def load_test_pictures(
+    source: str | os.PathLike,
+    domain: str,
+    count: int,
+    *,
+    image_size: tuple[int, int],
+    channels: int = 3,
+    data_dir: str | None = None,
+) -> list[np.ndarray]:
+    """The first few pictures of testA or testB, or of trainA or trainB where there are none.
+
+    Args:
+        source: see `load_data`.
+        domain: "A" or "B".
+        count: int.
+        image_size: `(height, width)` in px that each is resized to.
+        channels: 3 (RGB) or 1 (grey).
+        data_dir: see `load_data`.
+
+    Returns:
+        float32 `[H, W, C]` in [-1, 1] each.
+
+    Raises:
+        InputError: the source is not there, or one of these pictures cannot be decoded.
+    """
+    found = find_source(source, min(image_size), data_dir)
+    split = f"test{domain}" if f"test{domain}" in found.splits else f"train{domain}"
+    some = itertools.islice(found.pictures(split), count)
+    return [to_float(resized(picture.open(), image_size, channels)).numpy() for picture in some]
+
+
+def some_pictures(
+    pictures: tf.data.Dataset | np.ndarray | None, count: int, image_size: tuple[int, int]
+) -> list[np.ndarray]:
+    """The first few pictures of a stream of batches or of an array, at a given size.
+
+    Returns:
+        float32 `[H, W, C]` in [-1, 1] each; none where there is nothing.
+    """
+    if pictures is None:
+        return []
+    if isinstance(pictures, tf.data.Dataset):
+        pictures = pictures.unbatch().take(count).as_numpy_iterator()
+    some = [np.asarray(picture, np.float32) for picture in itertools.islice(pictures, count)]
+    return [
+        picture
+        if picture.shape[:2] == image_size
+        else tf.image.resize(picture, image_size, "bicubic", antialias=True).numpy().clip(-1, 1)
+        for picture in some
+    ]
 
 
 def _read(

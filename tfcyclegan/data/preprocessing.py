@@ -112,8 +112,7 @@ class Preprocessing:
             left = (image.width - self.image_size) // 2
             top = (image.height - self.image_size) // 2
             image = image.crop((left, top, left + self.image_size, top + self.image_size))
-        pixels = np.asarray(image.convert("RGB" if self.channels == 3 else "L"))
-        return pixels.reshape(image.height, image.width, self.channels)
+        return _pixels(image, self.channels)
 
     def _rounded(self, image: Image.Image, width: float, height: float) -> Image.Image:
         def nearest(side: float) -> int:
@@ -142,6 +141,16 @@ class Preprocessing:
         if self.flip:
             pixels = tf.cond(draws[2] < 0.5, lambda: pixels[:, ::-1], lambda: pixels)
         return pixels
+
+
+def resized(image: Image.Image, size: tuple[int, int], channels: int = 3) -> np.ndarray:
+    """A picture as the model gets it at a size `(height, width)`: uint8 `[H, W, channels]`."""
+    return _pixels(_resize(image, size[1], size[0]), channels)
+
+
+def _pixels(image: Image.Image, channels: int) -> np.ndarray:
+    pixels = np.asarray(image.convert("RGB" if channels == 3 else "L"))
+    return pixels.reshape(image.height, image.width, channels)
 
 
 def _resize(image: Image.Image, width: int, height: int) -> Image.Image:

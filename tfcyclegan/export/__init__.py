@@ -1,0 +1,163 @@
+"""From a trained model to files that a server and a phone take, with proof that they are it.
+
+Everything is written to a hidden folder first, measured there against the Keras generators on
+real pictures, and moved to its place only when it passed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ..backends import MAX_PIXELS, LiteRTBackend, SavedModelBackend
+from ..errors import InputError
+from ..files import sync_folder, written_whole
+from ..networks import divisor, least_size
+from . import litert, serving
+from .proof import Proof, Report
+
+if TYPE_CHECKING:
+    from ..cyclegan import Direction
+
+ServingPrecision = Literal["float32", "bfloat16"]
+
+
+def export_generators(
+    generators: Mapping[Direction, keras.Model],
+    directory: str | os.PathLike,
+    pictures: Mapping[Direction, Sequence[np.ndarray]],
+    *,
+    image_size: int | tuple[int, int] = 256,
+    dynamic_size: bool = False,
+    precision: ServingPrecision = "float32",
+    max_pixels: int = MAX_PIXELS,
+    enforce: bool = True,
+) -> Report:
+    """Exports generators as SavedModels for TF Serving and as LiteRT files, measured.
+
+    Args:
+        generators: G under "AtoB", F under "BtoA", or one of them: functional models,
+            `[N, H, W, C]` in [-1, 1] → the same size in [-1, 1].
+        directory: where to: `serving/`, `litert/`, `compose.yaml`, `report.json`, `report.md`.
+            Its name is the models' name on the server. A SavedModel takes the next free version
+            number, LiteRT files replace those of the same name.
+        pictures: for each direction real pictures to measure on, float32 `[H, W, C]` in [-1, 1] of
+            `image_size`.
+        image_size: int or `(height, width)` in px that LiteRT files are fixed to. Default 256.
+        dynamic_size: bool, LiteRT files for any size instead. Default False: int8 files run
+            several times faster when the size is fixed.
+        precision: "float32" (default) or "bfloat16", what the SavedModel computes in.
+        max_pixels: int, pixels of the largest picture file that a server decodes. Default
+            2048×2048.
+        enforce: bool, leave out what misses its bar (default), or publish it marked.
+
+    Returns:
+        `Report`, which is also in the folder. `report.missed` names what missed its bar.
+
+    Raises:
+        InputError: the folder cannot be written to, a size that the generators cannot take, or
+            no picture to measure on.
+    """
+    directory = Path(directory)
+    sides = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    if precision not in get_args(ServingPrecision):
+        raise InputError(f"precision={precision!r} is unknown: take float32 or bfloat16")
+    if max_pixels < 1:
+        raise InputError(f"max_pixels={max_pixels}: must be at least 1")
+    for direction, generator in generators.items():
+        multiple, least = divisor(generator), least_size(generator)
+        if any(side % multiple or side < least for side in sides):
+            raise InputError(
+                f"image size {sides[1]}×{sides[0]}: sides must be multiples of {multiple} and at "
+                f"least {least} for the {direction} generator"
+            )
+        if not len(pictures.get(direction, ())):
+            raise InputError(f"no pictures to measure {direction} on: give it some")
+    name = model_name(directory)
+    with _staging(directory) as staging:
+        report = Report(name=name, image_size=sides, threads=os.cpu_count() or 1)
+        for direction, generator in generators.items():
+            proof = Proof(generator, direction, pictures[direction])
+            report.add_reference(proof)
+            staged = staging / direction
+            serving.write_saved_model(
+                generator,
+                staged,
+                model_name=f"{name}_{direction}",
+                direction=direction,
+                precision=precision,
+                image_size=sides,
+                max_pixels=max_pixels,
+            )
+            kind = f"SavedModel {precision}"
+            result = proof.of(kind, staged, SavedModelBackend)
+            if result.passed or not enforce:
+                sync_folder(staged)
+                place = serving.publish(staged, directory / "serving" / direction)
+                result = result.published_at(place.relative_to(directory))
+            report.add(result)
+
+            fixed = None if dynamic_size else sides
+            files = litert.convert(generator, image_size=fixed, direction=direction)
+            for lite_precision, (content, metadata) in files.items():
+                staged = staging / f"{direction}-{lite_precision}.tflite"
+                staged.write_bytes(content)
+                kind = f"LiteRT {lite_precision}"
+                result = proof.of(kind, staged, LiteRTBackend, more_sizes=dynamic_size)
+                if result.passed or not enforce:
+                    place = directory / "litert" / staged.name
+                    litert.write_beside(place, content, metadata)
+                    result = result.published_at(place.relative_to(directory))
+                report.add(result)
+        serving.write_server_files(directory, name)
+        with written_whole(directory / "report.json") as part:
+            part.write_text(report.to_json())
+        with written_whole(directory / "report.md") as part:
+            part.write_text(report.to_markdown())
+    return report
+
+
+def model_name(directory: Path) -> str:
+    """An export's name, fit for a server's addresses."""
+    return re.sub(r"[^\w.-]+", "_", directory.resolve().name, flags=re.ASCII).strip("._") or "model"
+
+
+class _staging:
+    """A hidden folder inside the export's, gone at the end, and its problems in clear words."""
+
+    def __init__(self, directory: Path):
+        self._directory = directory
+
+    def __enter__(self) -> Path:
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            self._path = Path(tempfile.mkdtemp(prefix=".part-", dir=self._directory))
+        except (FileExistsError, NotADirectoryError) as problem:
+            raise InputError(
+                f"{self._directory}: there is a file where that folder should be: choose another"
+            ) from problem
+        except OSError as problem:
+            raise InputError(
+                f"{self._directory}: cannot be written to ({problem.strerror}): choose another"
+            ) from problem
+        return self._path
+
+    def __exit__(self, kind: type | None, problem: BaseException | None, trace: object) -> None:
+        shutil.rmtree(self._path, ignore_errors=True)
+        full = isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT)
+        # What TensorFlow's writers make of a full disk.
+        full = full or (
+            isinstance(problem, tf.errors.OpError) and "No space left" in str(problem.message)
+        )
+        if full:
+            raise InputError(f"{self._directory}: the disk is full: make room") from problem

@@ -1,0 +1,73 @@
+"""A generator written in the operations that LiteRT's CPU delegate, XNNPACK, takes over.
+
+What the delegate does not know runs outside of it and cuts the graph in pieces, with a copy of
+every activation at each cut. TensorFlow's mirror padding alone makes 20 pieces of the paper's
+generator; as slices and a concatenation it makes 5.
+"""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+
+from ..layers import InstanceNormalization, ReflectionPadding2D
+from ..networks import with_precision
+
+
+class _SlicedReflection(ReflectionPadding2D):
+    """The mirrored border as slices of one row or column each."""
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        p = self.padding
+        above = [x[:, i : i + 1] for i in range(p, 0, -1)]
+        below = [x[:, -i - 1 : -i] for i in range(1, p + 1)]
+        x = tf.concat([*above, x, *below], axis=1)
+        left = [x[:, :, i : i + 1] for i in range(p, 0, -1)]
+        right = [x[:, :, -i - 1 : -i] for i in range(1, p + 1)]
+        return tf.concat([*left, x, *right], axis=2)
+
+
+class _PlainInstanceNormalization(InstanceNormalization):
+    """Moments in the form that is delegated whole."""
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        mean = tf.reduce_mean(x, axis=[1, 2], keepdims=True)
+        variance = tf.reduce_mean(tf.math.squared_difference(x, mean), axis=[1, 2], keepdims=True)
+        y = (x - mean) * tf.math.rsqrt(variance + self.epsilon)
+        return y * self.gamma + self.beta if self.affine else y
+
+
+class _DepthToSpaceUpSampling(keras.layers.UpSampling2D):
+    """Nearest neighbour by two: every pixel's channels four times over, laid out as a square."""
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        return tf.nn.depth_to_space(tf.concat([x] * 4, axis=3), 2)
+
+
+_PORTABLE = {
+    ReflectionPadding2D: _SlicedReflection,
+    InstanceNormalization: _PlainInstanceNormalization,
+    keras.layers.UpSampling2D: _DepthToSpaceUpSampling,
+}
+
+
+def portable_twin(generator: keras.Model) -> keras.Model:
+    """The same generator in float32 and in delegated operations, with a copy of its weights.
+
+    Args:
+        generator: a functional model. Layers that are not this package's stay as they are.
+    """
+
+    def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
+        kind = _PORTABLE.get(type(layer), type(layer))
+        other = isinstance(layer, keras.layers.UpSampling2D) and (
+            layer.size != (2, 2)
+            or layer.interpolation != "nearest"
+            or layer.data_format != "channels_last"
+        )
+        return (type(layer) if other else kind).from_config(layer.get_config())
+
+    wide = with_precision(generator, "float32")
+    twin = keras.models.clone_model(wide, clone_function=clone)
+    twin.set_weights(wide.get_weights())
+    return twin
