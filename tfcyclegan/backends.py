@@ -28,8 +28,9 @@ from .networks import divisor, least_size, with_precision
 if TYPE_CHECKING:
     from .cyclegan import Direction
 
-#: Pixels of the largest picture a back end takes at once unless it says otherwise, 2048×2048.
-MAX_PIXELS = 2048 * 2048
+#: Pixels of the largest picture a back end takes at once unless it says otherwise: Full HD and a
+#: little. The paper's generator needs about 1.5 KB of memory for each.
+MAX_PIXELS = 2**21
 
 #: What an exported model says about itself: a file in a SavedModel's assets.extra, an entry in a
 #: LiteRT file's list of metadata.
@@ -88,7 +89,7 @@ def open_backend(
         ```
     """
     if isinstance(model, keras.Model):
-        return KerasBackend(_generator_of(model, direction, model.name), model.name)
+        return KerasBackend(generator_of(model, direction, model.name), model.name)
     text = os.fspath(model)
     if re.match(r"https?://", text):
         return RestBackend(text, timeout)
@@ -139,7 +140,7 @@ def load_generator(path: Path, direction: Direction) -> keras.Model:
         InputError: a run that is not finished, or a file that does not hold a model of this
             package or a generator.
     """
-    return _generator_of(load_model(path), direction, path)
+    return generator_of(load_model(path), direction, path)
 
 
 def load_model(path: Path) -> keras.Model:
@@ -164,7 +165,12 @@ def load_model(path: Path) -> keras.Model:
         ) from problem
 
 
-def _generator_of(model: keras.Model, direction: Direction, where: object) -> keras.Model:
+def generator_of(model: keras.Model, direction: Direction, where: object) -> keras.Model:
+    """G or F of a `CycleGAN`, or the model itself where it is a generator alone.
+
+    Raises:
+        InputError: it does not take pictures.
+    """
     from .cyclegan import CycleGAN
 
     network = model.generator(direction) if isinstance(model, CycleGAN) else model
@@ -177,7 +183,7 @@ def _generator_of(model: keras.Model, direction: Direction, where: object) -> ke
     return network
 
 
-def _padded(pixels: np.ndarray, divisor: int, least: int) -> np.ndarray:
+def padded(pixels: np.ndarray, divisor: int, least: int) -> np.ndarray:
     """Mirrored to the right and below, to multiples of the divisor and at least the least size."""
     size = np.array(pixels.shape[:2])
     grown = np.maximum(-(-size // divisor) * divisor, least)
@@ -189,7 +195,7 @@ def _in_floats(
 ) -> np.ndarray:
     """uint8 in and out around a generator of floats, padded as it needs."""
     height, width = pixels.shape[:2]
-    images = to_float(_padded(pixels, divisor, least)).numpy()[np.newaxis]
+    images = to_float(padded(pixels, divisor, least)).numpy()[np.newaxis]
     return to_uint8(run(images)[0, :height, :width])
 
 
@@ -198,13 +204,13 @@ class KerasBackend:
 
     size = None
     concurrent = 1
-    max_pixels = MAX_PIXELS
+    max_pixels = 2**20  # larger ones go through `translation.streaming`, with the same result
 
     def __init__(self, network: keras.Model, name: str):
         self.name = name
         self.network = with_precision(network, "float32")
         self.channels = network.input_shape[-1]
-        self._divisor, self._least = divisor(network), least_size(network)
+        self.divisor, self.least = divisor(network), least_size(network)
         # One picture at a time, of any size, from one trace.
         self._run = tf.function(
             lambda images: self.network(images, training=False),
@@ -216,7 +222,7 @@ class KerasBackend:
         return self._run(images).numpy()
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        return _in_floats(self.run, pixels, self._divisor, self._least)
+        return _in_floats(self.run, pixels, self.divisor, self.least)
 
 
 class SavedModelBackend:

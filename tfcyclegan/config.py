@@ -132,6 +132,8 @@ class Config:
     """Epochs between passes over the test pictures for their losses; 0 for none."""
     tensorboard: bool = True
     """Write TensorBoard logs."""
+    export: bool = True
+    """Export the generators when the run is over, to exports/NAME of the run folder."""
 
     @property
     def divisor(self) -> int:
@@ -241,7 +243,7 @@ class Config:
         """
         free = {
             "run_dir", "checkpoint_steps", "keep_checkpoints", "sample_every", "sample_count",
-            "validation_every", "tensorboard", "cache_memory", "cache_dir", "data_dir",
+            "validation_every", "tensorboard", "export", "cache_memory", "cache_dir", "data_dir",
         }  # fmt: skip
         lines = []
         for setting in dataclasses.fields(self):

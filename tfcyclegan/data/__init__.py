@@ -6,9 +6,10 @@ import collections
 import itertools
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -281,7 +282,7 @@ def _read(
             return problem
 
     store = PictureStore(budget, preprocessing.channels)
-    for pixels in _in_order(prepare, source.pictures(split)):
+    for pixels in in_order(prepare, source.pictures(split)):
         if not isinstance(pixels, InputError):
             store.add(pixels)
         elif skipped is None:
@@ -294,15 +295,27 @@ def _read(
     return store
 
 
-def _in_order(function, items: Iterator) -> Iterator:
-    """`map` on several threads, reading no more than a few items ahead."""
-    workers = os.cpu_count() or 1
+def in_order(
+    function: Callable[[Any], Any],
+    items: Iterable,
+    workers: int | None = None,
+    ahead: int | None = None,
+) -> Iterator:
+    """`map` on several threads, in order and reading no more than a few items ahead.
+
+    Args:
+        function: called in any of the threads; what it raises is raised here in its turn.
+        items: read in the caller's thread.
+        workers: int, threads. Default: as many as there are cores.
+        ahead: int, items under way at most. Default: four for each worker.
+    """
+    workers = workers or os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool:
         waiting: collections.deque = collections.deque()
         try:
             for item in items:
                 waiting.append(pool.submit(function, item))
-                if len(waiting) > 4 * workers:
+                if len(waiting) > (ahead or 4 * workers):
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

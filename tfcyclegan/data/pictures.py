@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageOps, WebPImagePlugin  # noqa: F401 (importing it registers WebP)
@@ -14,6 +15,24 @@ from ..errors import InputError
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp")
 #: Pillow's names of the formats that are read. (JPEG covers MPO, what many phones write.)
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A picture with what belongs to it beyond its RGB pixels.
+
+    Attributes:
+        image: upright 8-bit RGB, transparency laid on white.
+        alpha: how opaque each pixel is, of mode L, or None.
+        format: Pillow's name of the file's format.
+        keep: what a picture drawn from this one is saved with: EXIF without the orientation,
+            which is applied, and the colour profile where it is one for RGB.
+    """
+
+    image: Image.Image
+    alpha: Image.Image | None
+    format: str
+    keep: dict[str, bytes]
 
 
 def decode(data: bytes, name: str) -> Image.Image:
@@ -33,10 +52,25 @@ def decode(data: bytes, name: str) -> Image.Image:
         InputError: it is no such picture, is cut short, or claims more than 179 million pixels
             (Pillow's limit: a small file can claim any size).
     """
+    return open_picture(data, name).image
+
+
+def open_picture(data: bytes, name: str) -> Opened:
+    """As `decode`, with alpha, format and what else is to be kept.
+
+    Raises:
+        InputError: as `decode`.
+    """
     try:
         image = Image.open(io.BytesIO(data), formats=_FORMATS)
+        kind = image.format or "PNG"
         image.load()
-        return _to_rgb(ImageOps.exif_transpose(image))
+        image = ImageOps.exif_transpose(image)
+        keep = {"exif": image.getexif().tobytes()} if len(image.getexif()) else {}
+        if image.mode in ("RGB", "RGBA") and image.info.get("icc_profile"):
+            keep["icc_profile"] = image.info["icc_profile"]
+        image, alpha = _to_rgb(image)
+        return Opened(image, alpha, kind, keep)
     except (
         OSError,
         EOFError,
@@ -61,7 +95,8 @@ def _first_line(problem: Exception) -> str:
     return (str(problem).splitlines() or [type(problem).__name__])[0]
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """8-bit RGB on white, and the alpha channel where there is one."""
     if image.mode.startswith("I"):
         # 16 bits a pixel: Pillow itself would clip to 255 instead of scaling.
         wide = np.asarray(image).astype(np.int64)
@@ -69,5 +104,5 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")
+        return Image.alpha_composite(white, image).convert("RGB"), image.getchannel("A")
+    return image.convert("RGB"), None

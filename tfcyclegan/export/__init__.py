@@ -58,7 +58,7 @@ def export_generators(
             several times faster when the size is fixed.
         precision: "float32" (default) or "bfloat16", what the SavedModel computes in.
         max_pixels: int, pixels of the largest picture file that a server decodes. Default
-            2048×2048.
+            2,097,152: Full HD fits.
         enforce: bool, leave out what misses its bar (default), or publish it marked.
 
     Returns:

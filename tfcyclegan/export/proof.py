@@ -230,22 +230,22 @@ class Report:
 
     def rows(self) -> list[tuple[str, ...]]:
         """The table of the report: a head and a row an artefact."""
-        rows = [
-            (
-                *("direction", "artefact", "size", "load", "a picture", "difference"),
-                *("PSNR", "SSIM", "bar", ""),
-            )
-        ]
+        rows = [("artefact", "size", "load", "a picture", "difference", "PSNR", "SSIM", "bar", "")]
         for direction, milliseconds in self.keras_milliseconds.items():
-            rows.append((direction, "Keras float32", "", "", f"{milliseconds:.1f} ms", *[""] * 5))
+            name = f"{direction} Keras float32"
+            rows.append((name, "", "", f"{milliseconds:.1f} ms", *[""] * 5))
             rows += [_row(result) for result in self.results if result.direction == direction]
         return rows
 
     def to_json(self) -> str:
-        """Everything, for programs. Infinite PSNR (equal pictures) is null."""
+        """Everything, for programs. What is not finite, as the PSNR of equal pictures, is null."""
+
+        def finite(value: Any) -> Any:
+            return None if isinstance(value, float) and not math.isfinite(value) else value
+
         results = [
-            {**dataclasses.asdict(r), "psnr": r.psnr if math.isfinite(r.psnr) else None}
-            for r in self.results
+            {name: finite(value) for name, value in dataclasses.asdict(result).items()}
+            for result in self.results
         ]
         return (
             json.dumps(
@@ -270,7 +270,7 @@ class Report:
             f"# {self.name}",
             "",
             "| " + " | ".join(head) + " |",
-            "|" + "|".join([" --- "] * 2 + [" ---: "] * 6 + [" --- "] * 2) + "|",
+            "|" + "|".join([" --- "] + [" ---: "] * 6 + [" --- "] * 2) + "|",
             *("| " + " | ".join(row) + " |" for row in rows),
             "",
             f"Compared with the Keras generators in float32 on real pictures of {width}×{height} "
@@ -288,8 +288,7 @@ class Report:
 def _row(result: Result) -> tuple[str, ...]:
     verdict = "" if result.passed else ("UNDER ITS BAR" if result.path else "NOT PUBLISHED")
     return (
-        result.direction,
-        result.kind,
+        f"{result.direction} {result.kind}",
         f"{result.bytes / 1e6:.2f} MB",
         f"{result.load_seconds:.3f} s",
         f"{result.milliseconds:.1f} ms",
