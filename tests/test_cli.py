@@ -43,6 +43,7 @@ TINY = [
     "float32",
     "--pool-size",
     "3",
+    "--no-export",
 ]
 
 

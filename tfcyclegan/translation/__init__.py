@@ -73,13 +73,14 @@ def find_pictures(
     jobs: dict[Path, Job] = {}
     for given in map(Path, inputs):
         if given.is_dir():
+            inside = to.resolve() != given.resolve()
             below = (path for path in sorted(given.rglob(glob or "*")) if path.is_file())
             found = [
                 (path, path.relative_to(given))
                 for path in below
                 if (glob or path.suffix.lower() in SUFFIXES)
                 and not path.name.startswith(".")
-                and to.resolve() not in path.resolve().parents
+                and not (inside and to.resolve() in path.resolve().parents)
             ]
         elif given.is_file():
             found = [(given, Path(given.name))]
