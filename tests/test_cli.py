@@ -19,6 +19,7 @@ from PIL import Image
 from tfcyclegan import InputError, environment
 from tfcyclegan.cli import _understand, main
 from tfcyclegan.config import Config
+from tfcyclegan.export.proof import BARS, Bar
 from tfcyclegan.training import build_model, compile_model
 
 ROOT = Path(__file__).parents[1]
@@ -95,6 +96,18 @@ def test_a_run_leaves_what_it_should(capsys):
     assert train(*TINY) == 0
     assert files(run) == before
     assert Path("runs/shapes-2/model.keras").exists()
+
+
+def test_a_run_ends_with_its_exports(capsys, monkeypatch):
+    """A missed bar is a warning here: the training is what was asked for."""
+    monkeypatch.setitem(BARS, "LiteRT int8", Bar(psnr=300.0))
+    assert train(*TINY, "--epochs", 1, "--export") == 0
+    printed = capsys.readouterr().out
+    assert "Exported to exports/shapes" in printed
+    assert "warning: BtoA LiteRT int8: " in printed
+    assert Path("exports/shapes/serving/BtoA/1/saved_model.pb").exists()
+    assert Path("exports/shapes/litert/AtoB-float16.tflite").exists()
+    assert not Path("exports/shapes/litert/AtoB-int8.tflite").exists()
 
 
 def test_photographs_without_a_recipe_train_as_in_the_paper(folder):

@@ -6,12 +6,13 @@ real pictures, and moved to its place only when it passed.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -132,32 +133,26 @@ def model_name(directory: Path) -> str:
     return re.sub(r"[^\w.-]+", "_", directory.resolve().name, flags=re.ASCII).strip("._") or "model"
 
 
-class _staging:
+@contextlib.contextmanager
+def _staging(directory: Path) -> Iterator[Path]:
     """A hidden folder inside the export's, gone at the end, and its problems in clear words."""
-
-    def __init__(self, directory: Path):
-        self._directory = directory
-
-    def __enter__(self) -> Path:
-        try:
-            self._directory.mkdir(parents=True, exist_ok=True)
-            self._path = Path(tempfile.mkdtemp(prefix=".part-", dir=self._directory))
-        except (FileExistsError, NotADirectoryError) as problem:
-            raise InputError(
-                f"{self._directory}: there is a file where that folder should be: choose another"
-            ) from problem
-        except OSError as problem:
-            raise InputError(
-                f"{self._directory}: cannot be written to ({problem.strerror}): choose another"
-            ) from problem
-        return self._path
-
-    def __exit__(self, kind: type | None, problem: BaseException | None, trace: object) -> None:
-        shutil.rmtree(self._path, ignore_errors=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=".part-", dir=directory))
+    except (FileExistsError, NotADirectoryError) as problem:
+        raise InputError(
+            f"{directory}: there is a file where that folder should be: choose another"
+        ) from problem
+    except OSError as problem:
+        raise InputError(
+            f"{directory}: cannot be written to ({problem.strerror}): choose another"
+        ) from problem
+    try:
+        yield staging
+    except (OSError, tf.errors.OpError) as problem:
         full = isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT)
-        # What TensorFlow's writers make of a full disk.
-        full = full or (
-            isinstance(problem, tf.errors.OpError) and "No space left" in str(problem.message)
-        )
-        if full:
-            raise InputError(f"{self._directory}: the disk is full: make room") from problem
+        if full or "No space left" in str(problem):  # the latter from TensorFlow's writers
+            raise InputError(f"{directory}: the disk is full: make room") from problem
+        raise
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)

@@ -17,7 +17,7 @@ from ..data import in_order
 from ..data.pictures import SUFFIXES, Opened, open_picture
 from ..errors import InputError
 from ..files import written_whole
-from .gallery import FOLDER, write_comparison
+from .gallery import write_comparison
 from .streaming import stream
 from .tiling import translate_tiles
 
@@ -259,6 +259,3 @@ def _whole(pixels: np.ndarray, backend: Backend, tiles: bool, folder: Path) -> n
         "once, and it keeps its layers to itself: pass --independent-tiles or a smaller "
         "--image-size, or translate with the run folder or .keras file"
     )
-
-
-__all__ = ["FOLDER", "Job", "find_pictures", "parse_size", "translate_files"]
