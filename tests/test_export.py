@@ -261,7 +261,26 @@ def test_a_failure_midway_leaves_nothing_behind(tmp_path, monkeypatch):
         export(tmp_path / "x", ("BtoA", "AtoB"))
     left = [p for p in (tmp_path / "x").rglob("*") if ".part" in p.name]
     assert left == []
-    assert [p.name for p in (tmp_path / "x/serving/BtoA").iterdir()] == ["1"]
+    # All is published at the end, or nothing.
+    assert not (tmp_path / "x/serving").exists()
+
+
+def test_a_place_that_is_taken(tmp_path):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x/litert").write_text("mine")
+    with pytest.raises(InputError, match="x/litert: cannot be written .*move it out of the way"):
+        export(tmp_path / "x", ("AtoB",))
+    assert (tmp_path / "x/litert").read_text() == "mine"
+
+
+def test_what_is_there_to_be_edited_stays(tmp_path):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x/compose.yaml").write_text("mine")
+    export(tmp_path / "x", ("AtoB",))
+    assert (tmp_path / "x/compose.yaml").read_text() == "mine"
+    assert (
+        "pad_variable_length_inputs: false" in (tmp_path / "x/serving/batching.config").read_text()
+    )
 
 
 def test_bad_settings_are_refused(tmp_path):
@@ -342,7 +361,7 @@ def test_the_command_refuses(run, capsys):
         assert error.count("\n") == 1
 
     refused("no config.json in it, so it is no run", "runs")
-    refused("nowhere: there is no such file", "nowhere")
+    refused("nowhere: there is no such file or folder", "nowhere")
     refused("pass --data", f"{run}/model.keras")
     refused("image size 18×18: sides must be multiples of 4", run, "--image-size", "18")
     refused("--image-size x: give one number", run, "--image-size", "x")

@@ -11,10 +11,10 @@ import io
 import json
 import os
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import urlsplit
 
 import keras
 import numpy as np
@@ -46,6 +46,7 @@ class Backend(Protocol):
 
     Attributes:
         name: what to call it in a message.
+        direction: "AtoB" or "BtoA", where that is known, or None.
         channels: int, channels of the pictures it reads: 3 (RGB) or 1 (grey).
         size: `(height, width)` in px of the only size it takes, or None for any.
         max_pixels: int, pixels of the largest picture it takes at once.
@@ -53,6 +54,7 @@ class Backend(Protocol):
     """
 
     name: str
+    direction: Direction | None
     channels: int
     size: tuple[int, int] | None
     max_pixels: int
@@ -68,7 +70,9 @@ class Backend(Protocol):
 
 
 def open_backend(
-    model: str | os.PathLike | keras.Model, direction: Direction = "AtoB", timeout: float = 60.0
+    model: str | os.PathLike | keras.Model,
+    direction: Direction | None = None,
+    timeout: float = 60.0,
 ) -> Backend:
     """Finds out what a model is and opens it.
 
@@ -76,7 +80,7 @@ def open_backend(
         model: a run folder, a `.keras` file, an export's folder, a SavedModel, a `.tflite` file,
             `http://HOST:PORT/v1/models/NAME` (TF Serving's REST), `grpc://HOST:PORT/NAME`, or a
             `CycleGAN` or generator in memory.
-        direction: "AtoB" or "BtoA", where the model has both.
+        direction: "AtoB" or "BtoA". Default: AtoB where the model has both, else the one it has.
         timeout: float, seconds that a server may take for one answer.
 
     Raises:
@@ -88,8 +92,18 @@ def open_backend(
         zebra = to_zebra(np.asarray(Image.open("horse.jpg")))
         ```
     """
+    backend = _open(model, direction or "AtoB", timeout)
+    if direction and backend.direction not in (direction, None):
+        raise InputError(
+            f"{backend.name} goes {backend.direction}: leave --direction {direction} out, or give "
+            "the other model"
+        )
+    return backend
+
+
+def _open(model: str | os.PathLike | keras.Model, direction: Direction, timeout: float) -> Backend:
     if isinstance(model, keras.Model):
-        return KerasBackend(generator_of(model, direction, model.name), model.name)
+        return _keras_backend(model, direction, model.name)
     text = os.fspath(model)
     if re.match(r"https?://", text):
         return RestBackend(text, timeout)
@@ -101,10 +115,10 @@ def open_backend(
             f"--model {text}: there is no such file or folder; give a run folder, a .keras file, a "
             "SavedModel, a .tflite file or a server's http:// or grpc:// address"
         )
-    if path.suffix == ".tflite":
+    if path.suffix == ".tflite" and path.is_file():
         return LiteRTBackend(path)
     if path.suffix == ".keras" or (path / "config.json").exists():
-        return KerasBackend(load_generator(path, direction), text)
+        return _keras_backend(load_model(path), direction, text)
     for candidate in (path, *versions(path)[-1:], *versions(path / "serving" / direction)[-1:]):
         if (candidate / "saved_model.pb").exists():
             return SavedModelBackend(candidate)
@@ -114,10 +128,19 @@ def open_backend(
     )
 
 
+def _keras_backend(model: keras.Model, direction: Direction, name: str) -> KerasBackend:
+    from .cyclegan import CycleGAN
+
+    backend = KerasBackend(generator_of(model, direction, name), name)
+    backend.direction = direction if isinstance(model, CycleGAN) else None
+    return backend
+
+
 def versions(directory: str | os.PathLike) -> list[Path]:
     """A model's version folders, oldest first, as TF Serving finds them: names of digits alone."""
     folder = Path(directory)
-    found = [path for path in folder.glob("*") if path.name.isdecimal() and path.is_dir()]
+    found = [path for path in folder.glob("[0-9]*") if path.is_dir()]
+    found = [path for path in found if re.fullmatch("[0-9]+", path.name)]
     return sorted(found, key=lambda path: int(path.name))
 
 
@@ -133,27 +156,19 @@ def read_metadata(model: bytes) -> dict[str, Any] | None:
     return None
 
 
-def load_generator(path: Path, direction: Direction) -> keras.Model:
-    """Loads one generator of a run folder or of a `.keras` file.
-
-    Raises:
-        InputError: a run that is not finished, or a file that does not hold a model of this
-            package or a generator.
-    """
-    return generator_of(load_model(path), direction, path)
-
-
 def load_model(path: Path) -> keras.Model:
     """Loads what a run folder or a `.keras` file holds.
 
     Raises:
         InputError: a run that is not finished, or no file of Keras's.
     """
+    if not path.exists():
+        raise InputError(f"{path}: there is no such file or folder")
     file = path / "model.keras" if path.is_dir() else path
     if not file.exists():
         raise InputError(
             f"{file}: there is no such file: the run is not finished; go on with "
-            f"`train --resume --run-dir {path}`"
+            f"`train --resume --run-dir {shlex.quote(str(path))}`"
         )
     try:
         # safe_mode: code in a lambda layer is not run.
@@ -174,12 +189,17 @@ def generator_of(model: keras.Model, direction: Direction, where: object) -> ker
     from .cyclegan import CycleGAN
 
     network = model.generator(direction) if isinstance(model, CycleGAN) else model
-    shape = network.input_shape
-    if not isinstance(shape, tuple) or len(shape) != 4 or shape[-1] not in (1, 3):
+    shapes = getattr(network, "input_shape", None), getattr(network, "output_shape", None)
+    pictures = all(
+        isinstance(shape, tuple) and len(shape) == 4 and shape[-1] in (1, 3) for shape in shapes
+    )
+    if not pictures or "layers" not in network.get_config():
         raise InputError(
-            f"{where}: not a generator: it takes {shape} where pictures are "
-            "[N, H, W, 3] or [N, H, W, 1]"
+            f"{where}: not a generator: it goes from {shapes[0]} to {shapes[1]} where pictures are "
+            "[N, H, W, 3] or [N, H, W, 1], or it is no functional Keras model"
         )
+    if shapes[0][1:3] != (None, None):
+        raise InputError(f"{where}: takes {shapes[0]} alone, where pictures come in any size")
     return network
 
 
@@ -208,6 +228,7 @@ class KerasBackend:
 
     def __init__(self, network: keras.Model, name: str):
         self.name = name
+        self.direction: Direction | None = None
         self.network = with_precision(network, "float32")
         self.channels = network.input_shape[-1]
         self.divisor, self.least = divisor(network), least_size(network)
@@ -250,10 +271,17 @@ class SavedModelBackend:
                 )
         self._images, self._bytes = signatures["serving_default"], signatures["serving_bytes"]
         self.channels = self._images.structured_input_signature[1]["images"].shape[-1]
-        self.max_pixels = MAX_PIXELS
+        if self.channels not in (1, 3):
+            raise InputError(f"{path}: takes pictures of {self.channels} channels: not 1 or 3")
+        self.direction, self.max_pixels = None, MAX_PIXELS
         description = path / "assets.extra" / DESCRIPTION_NAME
-        if description.exists():
-            self.max_pixels = json.loads(description.read_text())["max_pixels"]
+        try:
+            if description.exists():
+                about = json.loads(description.read_text())
+                self.direction = about["direction"]
+                self.max_pixels = int(about["max_pixels"])
+        except (OSError, ValueError, KeyError, TypeError) as problem:
+            raise InputError(f"{description}: damaged: export the generator again") from problem
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """float32 `[N, H, W, C]` in [-1, 1] → the same, by `serving_default`."""
@@ -262,9 +290,9 @@ class SavedModelBackend:
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         try:
             answer = self._bytes(image_bytes=tf.constant([_to_png(pixels)]))
-        except tf.errors.InvalidArgumentError as problem:
+        except tf.errors.OpError as problem:
             raise BadPicture(f"{self.name} refuses it: {_assertion(str(problem))}") from problem
-        return _from_png(answer["image_bytes"].numpy()[0])
+        return _from_png(answer["image_bytes"].numpy()[0], pixels, self.name)
 
 
 class LiteRTBackend:
@@ -278,10 +306,14 @@ class LiteRTBackend:
 
         self.name = str(path)
         self.threads = threads or os.cpu_count() or 1
-        content = path.read_bytes()
         try:
+            content = path.read_bytes()
             self._interpreter = Interpreter(model_content=content, num_threads=self.threads)
-            metadata = read_metadata(content)
+            about = read_metadata(content) or {}
+            self.direction = about.get("direction")
+            needs = about.get("size", {})
+            self._divisor = max(1, int(needs.get("multiple_of", 4)))
+            self._least = int(needs.get("at_least", 8))
         except Exception as problem:
             raise InputError(
                 f"{path}: not a LiteRT file ({_first_line(problem)}): export it again"
@@ -297,16 +329,16 @@ class LiteRTBackend:
             or shape[3] not in (1, 3)
             or inputs[0]["dtype"] != np.float32
             or outputs[0]["dtype"] != np.float32
+            or len(outputs[0]["shape"]) != 4
+            or outputs[0]["shape"][3] not in (1, 3)
         ):
             raise InputError(
                 f"{path}: takes {shape} {inputs[0]['dtype'].__name__ if inputs else ''} where a "
-                "generator takes [1, H, W, 3] or [1, H, W, 1] float32: it is no generator"
+                "generator takes [1, H, W, 3] or [1, H, W, 1] float32 and gives that: it is none"
             )
         self._input, self._output = inputs[0]["index"], outputs[0]["index"]
         self.channels = shape[3]
         self.size = None if -1 in shape[1:3] else (shape[1], shape[2])
-        needs = (metadata or {}).get("size", {})
-        self._divisor, self._least = needs.get("multiple_of", 4), needs.get("at_least", 8)
         self._keep = content  # the interpreter reads from it
         self._allocated: tuple[int, ...] | None = None
         if self.size:
@@ -337,9 +369,10 @@ class RestBackend:
     """TF Serving's REST interface, `http://HOST:PORT/v1/models/NAME`.
 
     A server that cannot be reached or is overloaded is asked again, with growing pauses, for
-    about half a minute.
+    about half a minute. One that takes longer than the timeout is not.
     """
 
+    direction = None
     size = None
     max_pixels = MAX_PIXELS
     concurrent = 4
@@ -359,8 +392,8 @@ class RestBackend:
         self._requests = requests
         self._session = requests.Session()
         retry = Retry(
-            total=6, backoff_factor=0.5, status_forcelist=(429, 502, 503, 504),
-            allowed_methods=None, raise_on_status=False,
+            total=6, read=0, backoff_factor=0.5, status_forcelist=(429, 502, 503, 504),
+            allowed_methods=None, raise_on_status=False, respect_retry_after_header=False,
         )  # fmt: skip
         adapter = requests.adapters.HTTPAdapter(max_retries=retry, pool_maxsize=self.concurrent)
         self._session.mount(url, adapter)
@@ -374,7 +407,7 @@ class RestBackend:
             found = "image_bytes" in signatures["serving_bytes"]["inputs"]
         except (ValueError, KeyError, IndexError, TypeError) as problem:
             raise InputError(_without_signatures(url)) from problem
-        if not found:
+        if not found or self.channels not in (1, 3):
             raise InputError(_without_signatures(url))
 
     def _ask(self, method: str, url: str, **body: Any) -> Any:
@@ -395,14 +428,16 @@ class RestBackend:
         if answer.status_code != 200:
             raise InputError(f"{self.name} answers {answer.status_code}: {_said(answer)}")
         try:
-            return _from_png(base64.b64decode(answer.json()["predictions"][0]["b64"]))
-        except (ValueError, KeyError, IndexError, TypeError, OSError) as problem:
+            data = base64.b64decode(answer.json()["predictions"][0]["b64"])
+        except (ValueError, KeyError, IndexError, TypeError) as problem:
             raise InputError(f"{self.name} answers something else than a picture") from problem
+        return _from_png(data, pixels, self.name)
 
 
 class GrpcBackend:
     """TF Serving's gRPC interface, `grpc://HOST:PORT/NAME` (or `/NAME/VERSION`)."""
 
+    direction = None
     size = None
     max_pixels = MAX_PIXELS
     concurrent = 4
@@ -411,9 +446,8 @@ class GrpcBackend:
         import grpc
         from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-        parts = urlsplit(url)
-        model, _, version = parts.path.strip("/").partition("/")
-        if not parts.netloc or not model or (version and not version.isdecimal()):
+        parts = re.fullmatch(r"grpc://([^/]+)/([^/]+)(?:/([0-9]{1,18}))?/?", url)
+        if not parts:
             raise InputError(
                 f"--model {url}: not the address of a model: give grpc://HOST:8500/NAME"
             )
@@ -421,14 +455,14 @@ class GrpcBackend:
         self._timeout = timeout
         self._grpc = grpc
         self._predict_pb2 = predict_pb2
-        self._model, self._version = model, version
+        address, self._model, self._version = parts.groups()
         policy = {
             "maxAttempts": 5, "initialBackoff": "0.5s", "maxBackoff": "8s",
             "backoffMultiplier": 2, "retryableStatusCodes": ["UNAVAILABLE"],
         }  # fmt: skip
         service = {"methodConfig": [{"name": [{}], "retryPolicy": policy}]}
         self._channel = grpc.insecure_channel(
-            parts.netloc,
+            address,
             options=[
                 ("grpc.service_config", json.dumps(service)),
                 # Pictures are larger than the usual 4 MB.
@@ -440,20 +474,22 @@ class GrpcBackend:
         self.channels = self._ask_channels()
 
     def _ask_channels(self) -> int:
+        from google.protobuf.message import DecodeError
         from tensorflow_serving.apis import get_model_metadata_pb2
 
         request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
         self._name_model(request.model_spec)
         answer = self._call(self._service.GetModelMetadata, request)
         signatures = get_model_metadata_pb2.SignatureDefMap()
-        answer.metadata["signature_def"].Unpack(signatures)
-        found = signatures.signature_def
         try:
-            if "image_bytes" not in found["serving_bytes"].inputs:
+            answer.metadata["signature_def"].Unpack(signatures)
+            found = signatures.signature_def
+            channels = found["serving_default"].inputs["images"].tensor_shape.dim[-1].size
+            if "image_bytes" not in found["serving_bytes"].inputs or channels not in (1, 3):
                 raise KeyError("image_bytes")
-            return found["serving_default"].inputs["images"].tensor_shape.dim[-1].size
-        except (KeyError, IndexError) as problem:
+        except (KeyError, IndexError, DecodeError) as problem:
             raise InputError(_without_signatures(self.name)) from problem
+        return channels
 
     def _name_model(self, spec: Any) -> None:
         spec.name = self._model
@@ -479,9 +515,10 @@ class GrpcBackend:
         request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([_to_png(pixels)]))
         answer = self._call(self._service.Predict, request)
         try:
-            return _from_png(tf.make_ndarray(answer.outputs["image_bytes"])[0])
-        except (ValueError, KeyError, IndexError, TypeError, OSError) as problem:
+            data = tf.make_ndarray(answer.outputs["image_bytes"])[0]
+        except (ValueError, KeyError, IndexError, TypeError) as problem:
             raise InputError(f"{self.name} answers something else than a picture") from problem
+        return _from_png(data, pixels, self.name)
 
 
 def _without_signatures(where: str) -> str:
@@ -499,10 +536,22 @@ def _to_png(pixels: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def _from_png(data: bytes) -> np.ndarray:
-    image = Image.open(io.BytesIO(data), formats=["PNG"])
-    pixels = np.asarray(image)
-    return pixels.reshape(*pixels.shape[:2], -1)
+def _from_png(data: bytes, asked: np.ndarray, name: str) -> np.ndarray:
+    """The answer to a picture; what a server says is not trusted.
+
+    Raises:
+        InputError: it is no 8-bit PNG of the size that was asked for.
+    """
+    try:
+        image = Image.open(io.BytesIO(data), formats=["PNG"])
+        height, width = asked.shape[:2]
+        if image.size != (width, height) or image.mode not in ("L", "RGB"):
+            raise ValueError(f"{image.mode} of {image.size}")
+        return np.asarray(image).reshape(height, width, -1)
+    except Exception as problem:  # Pillow raises all kinds on damaged files
+        raise InputError(
+            f"{name} answers something else than a picture of the size it was given"
+        ) from problem
 
 
 def _first_line(problem: object) -> str:
@@ -512,9 +561,9 @@ def _first_line(problem: object) -> str:
 
 def _assertion(text: str) -> str:
     """What TensorFlow's error is about, without the graph around it."""
-    found = re.search(r"assertion failed: \[(.*?)\]", text, re.S)
+    found = re.search(r"assertion failed: \[([^\]]*)\]((?: \[[^\[\]]*\])*)", text)
     if found:
-        return found[1] + re.sub(r"\s*\{\{.*", "", text[found.end() :], flags=re.S).rstrip()
+        return found[1] + found[2]
     lines = [line for line in text.splitlines() if line.strip() and "Graph execution" not in line]
     return lines[0][:300] if lines else "no reason given"
 

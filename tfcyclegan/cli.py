@@ -39,6 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code. (Unusable arguments leave by `SystemExit(2)`, `--help` by `SystemExit(0)`.)
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # file names need not be text
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("tfcyclegan").setLevel(logging.INFO)
     if problem := backend_problem():
@@ -64,9 +67,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _complain("interrupted: what is written is whole, the rest is not there", 130)
     except OSError as problem:
-        if problem.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if problem.errno in (errno.ENOSPC, errno.EDQUOT):
+            return _complain(f"{problem.filename or 'the disk'} is full: make room", 2)
+        if problem.filename is None:
             raise
-        return _complain(f"{problem.filename or 'the disk'} is full: make room", 2)
+        return _complain(f"{problem.filename}: {problem.strerror}", 2)
 
 
 def _complain(problem: object, code: int) -> int:
@@ -132,7 +137,7 @@ def _parse(arguments: list[str], default: Config) -> tuple[str, dict[str, Any]]:
                 of training.
             dynamic_size: LiteRT files for any size (int8 is then slower than float32).
             precision: What the SavedModels compute in.
-            max_pixels: Pixels of the largest picture file that a server decodes.
+            max_pixels: Pixels that a server puts through the generator at once.
             data: Where pictures to measure on come from, as in train. Default: the run's data.
             count: Pictures of each domain to measure on.
             enforce: Leave out what misses its bar, instead of publishing it marked.
@@ -143,7 +148,7 @@ def _parse(arguments: list[str], default: Config) -> tuple[str, dict[str, Any]]:
         inputs: tuple[str, ...],
         model: str,
         to: str,
-        direction: Literal["AtoB", "BtoA"] = "AtoB",
+        direction: Literal["AtoB", "BtoA"] | None = None,
         glob: str = "",
         image_size: str | None = None,
         independent_tiles: bool = False,
@@ -159,8 +164,8 @@ def _parse(arguments: list[str], default: Config) -> tuple[str, dict[str, Any]]:
             model: A run folder, .keras file, export, SavedModel, .tflite file, or a TF Serving
                 address (http://HOST:8501/v1/models/NAME or grpc://HOST:8500/NAME).
             to: The folder to write to; names stay.
-            direction: Which way, where the model goes both ways.
-            glob: Pattern of the files to take from folders, such as "*.png". Default: all pictures.
+            direction: Which way, where the model goes both ways. Default: AtoB.
+            glob: Pattern of the names to take from folders, such as "*.png". Default: all pictures.
             image_size: Size to work at, in px: N for the shorter side, or HEIGHTxWIDTH. Results
                 are scaled back. Default: the pictures' own size.
             independent_tiles: Go over pictures that the model does not take whole in tiles, which
@@ -219,11 +224,15 @@ def _train(config: Config, resume: bool) -> int:
     run = train(config, resume)
     _report(run, console)
     if config.export:
-        report = _export_model(
-            run.model, config, Path("exports", run.directory.resolve().name), console
-        )
-        for line in report.missed:
-            console.print(f"warning: {line}", highlight=False, soft_wrap=True)
+        name = run.directory.resolve().name
+        try:
+            report = _export_model(run.model, config, Path("exports", name), console)
+            problems = report.missed
+        except InputError as problem:
+            again = f"python -m tfcyclegan export {shlex.quote(str(run.directory))}"
+            problems = [f"not exported: {problem}. The run is complete; export it with: {again}"]
+        for line in problems:
+            console.print(f"warning: {line}", highlight=False, markup=False, soft_wrap=True)
     return 0
 
 
@@ -260,7 +269,7 @@ def _export(
     if data is not None:
         config = dataclasses.replace(config, data=data)
     directions = ("AtoB", "BtoA") if direction == "both" else (direction,)
-    if not isinstance(model, CycleGAN):
+    if direction == "both" and not isinstance(model, CycleGAN):
         directions = ("AtoB",)  # a generator alone
     console = Console()
     report = _export_model(
@@ -321,7 +330,7 @@ def _translate(
     inputs: tuple[str, ...],
     model: str,
     to: str,
-    direction: Direction,
+    direction: Direction | None,
     glob: str,
     side_by_side: bool,
     timeout: float,
@@ -366,7 +375,8 @@ def _translate(
     words += f"; {skipped} were there already" if skipped else ""
     words += f"; {failed} could not be translated" if failed else ""
     console.print(words, highlight=False, markup=False, soft_wrap=True)
-    if side_by_side and (page := write_gallery(Path(to), f"{Path(to).name}, {direction}")):
+    title = " ".join(filter(None, (Path(to).name, backend.direction)))
+    if side_by_side and (page := write_gallery(Path(to), title)):
         console.print(f"gallery: {page}", highlight=False, markup=False, soft_wrap=True)
     return 1 if failed else 0
 

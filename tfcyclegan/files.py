@@ -7,6 +7,7 @@ import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from threading import get_ident
 
 from .errors import InputError
 
@@ -31,7 +32,7 @@ def written_whole(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     # The ending stays the last one: some writers choose the format by it.
-    part = path.with_name(f".{path.stem}.part-{os.getpid()}{path.suffix}")
+    part = path.with_name(f".{path.stem[:100]}.part-{os.getpid()}-{get_ident()}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part

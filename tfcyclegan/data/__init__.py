@@ -224,6 +224,8 @@ def load_test_pictures(
 ) -> list[np.ndarray]:
     """The first few pictures of testA or testB, or of trainA or trainB where there are none.
 
+    Pictures that cannot be decoded are passed over.
+
     Args:
         source: see `load_data`.
         domain: "A" or "B".
@@ -236,12 +238,21 @@ def load_test_pictures(
         float32 `[H, W, C]` in [-1, 1] each.
 
     Raises:
-        InputError: the source is not there, or one of these pictures cannot be decoded.
+        InputError: the source is not there, or none of its pictures can be decoded.
     """
     found = find_source(source, min(image_size), data_dir)
     split = f"test{domain}" if f"test{domain}" in found.splits else f"train{domain}"
-    some = itertools.islice(found.pictures(split), count)
-    return [to_float(resized(picture.open(), image_size, channels)).numpy() for picture in some]
+    some: list[np.ndarray] = []
+    for picture in found.pictures(split):
+        try:
+            some.append(to_float(resized(picture.open(), image_size, channels)).numpy())
+        except InputError as problem:
+            logger.warning("not measured on: %s", problem)
+        if len(some) == count:
+            break
+    if not some:
+        raise InputError(f"--data {found.name}: none of the pictures of {split} can be used")
+    return some
 
 
 def some_pictures(
@@ -307,7 +318,8 @@ def in_order(
         function: called in any of the threads; what it raises is raised here in its turn.
         items: read in the caller's thread.
         workers: int, threads. Default: as many as there are cores.
-        ahead: int, items under way at most. Default: four for each worker.
+        ahead: int, items that may be under way behind the one that is waited for. Default: four
+            for each worker.
     """
     workers = workers or os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 from dataclasses import dataclass
@@ -65,10 +66,8 @@ def open_picture(data: bytes, name: str) -> Opened:
         image = Image.open(io.BytesIO(data), formats=_FORMATS)
         kind = image.format or "PNG"
         image.load()
-        image = ImageOps.exif_transpose(image)
-        keep = {"exif": image.getexif().tobytes()} if len(image.getexif()) else {}
-        if image.mode in ("RGB", "RGBA") and image.info.get("icc_profile"):
-            keep["icc_profile"] = image.info["icc_profile"]
+        image = _upright(image)
+        keep = _kept(image)
         image, alpha = _to_rgb(image)
         return Opened(image, alpha, kind, keep)
     except (
@@ -87,6 +86,23 @@ def open_picture(data: bytes, name: str) -> Opened:
             f"{name}: cannot be decoded as a picture ({_first_line(problem)}): "
             "remove it, or pass --skip-bad-images"
         ) from problem
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # damaged EXIF raises all kinds, and the picture itself is sound
+        return image
+
+
+def _kept(image: Image.Image) -> dict[str, bytes]:
+    keep = {}
+    with contextlib.suppress(Exception):  # as above
+        if len(image.getexif()):
+            keep["exif"] = image.getexif().tobytes()
+    if image.mode in ("RGB", "RGBA", "P") and isinstance(image.info.get("icc_profile"), bytes):
+        keep["icc_profile"] = image.info["icc_profile"]
+    return keep
 
 
 def _first_line(problem: Exception) -> str:

@@ -7,6 +7,7 @@ real pictures, and moved to its place only when it passed.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import os
 import re
@@ -25,7 +26,7 @@ from ..errors import InputError
 from ..files import sync_folder, written_whole
 from ..networks import divisor, least_size
 from . import litert, serving
-from .proof import Proof, Report
+from .proof import Proof, Report, Result
 
 if TYPE_CHECKING:
     from ..cyclegan import Direction
@@ -90,42 +91,49 @@ def export_generators(
         for direction, generator in generators.items():
             proof = Proof(generator, direction, pictures[direction])
             report.add_reference(proof)
-            staged = staging / direction
+            saved = staging / direction
             serving.write_saved_model(
                 generator,
-                staged,
+                saved,
                 model_name=f"{name}_{direction}",
                 direction=direction,
                 precision=precision,
                 image_size=sides,
                 max_pixels=max_pixels,
             )
-            kind = f"SavedModel {precision}"
-            result = proof.of(kind, staged, SavedModelBackend)
-            if result.passed or not enforce:
-                sync_folder(staged)
-                place = serving.publish(staged, directory / "serving" / direction)
-                result = result.published_at(place.relative_to(directory))
-            report.add(result)
-
+            report.add(proof.of(f"SavedModel {precision}", saved, SavedModelBackend))
             fixed = None if dynamic_size else sides
             files = litert.convert(generator, image_size=fixed, direction=direction)
             for lite_precision, (content, metadata) in files.items():
-                staged = staging / f"{direction}-{lite_precision}.tflite"
-                staged.write_bytes(content)
+                file = staging / f"{direction}-{lite_precision}.tflite"
+                litert.write_beside(file, content, metadata)
                 kind = f"LiteRT {lite_precision}"
-                result = proof.of(kind, staged, LiteRTBackend, more_sizes=dynamic_size)
-                if result.passed or not enforce:
-                    place = directory / "litert" / staged.name
-                    litert.write_beside(place, content, metadata)
-                    result = result.published_at(place.relative_to(directory))
-                report.add(result)
+                report.add(proof.of(kind, file, LiteRTBackend, more_sizes=dynamic_size))
+        # Only now, with everything measured, anything is published.
+        report.results = [
+            _publish(result, directory) if result.passed or not enforce else result
+            for result in report.results
+        ]
         serving.write_server_files(directory, name)
         with written_whole(directory / "report.json") as part:
             part.write_text(report.to_json())
         with written_whole(directory / "report.md") as part:
             part.write_text(report.to_markdown())
     return report
+
+
+def _publish(result: Result, directory: Path) -> Result:
+    """Moves what was measured to its place."""
+    staged = result.staged
+    if staged.is_dir():
+        sync_folder(staged)
+        place = serving.publish(staged, directory / "serving" / result.direction)
+    else:
+        place = directory / "litert" / staged.name
+        place.parent.mkdir(exist_ok=True)
+        os.replace(staged.with_suffix(".json"), place.with_suffix(".json"))
+        os.replace(staged, place)
+    return dataclasses.replace(result, path=place.relative_to(directory).as_posix())
 
 
 def model_name(directory: Path) -> str:
@@ -153,6 +161,11 @@ def _staging(directory: Path) -> Iterator[Path]:
         full = isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT)
         if full or "No space left" in str(problem):  # the latter from TensorFlow's writers
             raise InputError(f"{directory}: the disk is full: make room") from problem
+        if isinstance(problem, OSError):
+            raise InputError(
+                f"{problem.filename or directory}: cannot be written ({problem.strerror}): move it "
+                "out of the way, or choose another folder"
+            ) from problem
         raise
     finally:
         shutil.rmtree(staging, ignore_errors=True)

@@ -18,16 +18,20 @@ from typing import Any, Protocol
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from ..backends import KerasBackend
+from ..data.preprocessing import to_uint8
 from ..evaluation import paired_scores
 from ..networks import divisor, least_size
 
 
 class Runner(Protocol):
-    """What is measured: float32 `[1, H, W, C]` in [-1, 1] → the same."""
+    """What is measured: `run` takes float32 `[1, H, W, C]` in [-1, 1], a call uint8 `[H, W, C]`."""
 
     def run(self, images: np.ndarray) -> np.ndarray: ...
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,7 @@ class Result:
     Attributes:
         kind: "SavedModel float32", "LiteRT int8" and so on.
         direction: "AtoB" or "BtoA".
+        staged: where it was measured.
         path: where it is published, relative to the export's folder, or None.
         bytes: size on disk.
         load_seconds: until it was ready.
@@ -91,6 +96,7 @@ class Result:
 
     kind: str
     direction: str
+    staged: Path
     path: str | None
     bytes: int
     load_seconds: float
@@ -104,9 +110,6 @@ class Result:
     @property
     def passed(self) -> bool:
         return self.shortfall is None
-
-    def published_at(self, path: Path) -> Result:
-        return dataclasses.replace(self, path=path.as_posix())
 
 
 class Proof:
@@ -158,6 +161,7 @@ class Proof:
         return Result(
             kind=kind,
             direction=self.direction,
+            staged=path,
             path=None,
             bytes=_size(path),
             load_seconds=load_seconds,
@@ -167,8 +171,21 @@ class Proof:
             psnr=worst,
             ssim=min(similarities) if similarities else None,
             bar=str(bar),
-            shortfall=bar.shortfall(float(np.max(differences)), worst),
+            shortfall=bar.shortfall(float(np.max(differences)), worst)
+            or self._shortfall_in_pixels(artefact, bar),
         )
+
+    def _shortfall_in_pixels(self, artefact: Runner, bar: Bar) -> str | None:
+        """The same for a picture of 8 bits in and out, as `serving_bytes` takes it."""
+        pixels = to_uint8(self.pictures[0][0])
+        got, truth = (np.asarray(x(pixels), np.float64) for x in (artefact, self._original))
+        difference = np.max(np.abs(got - truth))
+        if bar.psnr is None:
+            # A value on the edge between two levels may round either way.
+            return f"8-bit pixels differ by {difference:.0f} levels" if difference > 1 else None
+        # Rounding alone, which differs for half of all pixels, is 51 dB.
+        psnr = 10 * math.log10(255**2 / max(np.mean((got - truth) ** 2), 1e-9))
+        return bar.shortfall(0.0, psnr + 0.5) if psnr < min(bar.psnr, 48.0) else None
 
     def _part(self, images: np.ndarray) -> np.ndarray | None:
         """A narrower part, or None where the picture is as small as can be."""
@@ -244,7 +261,11 @@ class Report:
             return None if isinstance(value, float) and not math.isfinite(value) else value
 
         results = [
-            {name: finite(value) for name, value in dataclasses.asdict(result).items()}
+            {
+                name: finite(value)
+                for name, value in dataclasses.asdict(result).items()
+                if name != "staged"
+            }
             for result in self.results
         ]
         return (
@@ -306,7 +327,9 @@ def _circumstances() -> dict[str, Any]:
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
-        **{name: metadata.version(name) for name in ("tensorflow", "keras", "ai-edge-litert")},
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "ai-edge-litert": metadata.version("ai-edge-litert"),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
 

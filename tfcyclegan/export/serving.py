@@ -10,7 +10,9 @@ Nothing in them needs Python, this package or a custom operation.
 
 from __future__ import annotations
 
+import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -26,11 +28,11 @@ class Servable(tf.Module):
 
     Args:
         generator: `keras.Model`, `[N, H, W, C]` in [-1, 1] → the same size in [-1, 1].
-        max_pixels: int, pixels of the largest picture that `serving_bytes` decodes. What a
+        max_pixels: int, pixels that go through the generator at once, padding included. What a
             picture file claims is read from its head before any of it is unpacked.
 
     `serving_default`: `images` float32 `[N, H, W, C]` in [-1, 1], H and W multiples of the
-    generator's divisor → `images`, the same.
+    generator's divisor, `max_pixels` at most in all → `images`, the same.
 
     `serving_bytes`: `image_bytes` `[N]`, JPEG, PNG, GIF (first frame) or BMP files of any sizes
     → `image_bytes` `[N]`, PNG files of the same sizes. Each is padded by mirroring, to the right
@@ -40,7 +42,10 @@ class Servable(tf.Module):
 
     def __init__(self, generator: keras.Model, max_pixels: int = MAX_PIXELS):
         super().__init__(name="tfcyclegan")
-        self.generator = generator
+        # The variables and not the model: of Keras's own tracking a session loader, such as TF
+        # Serving's, makes a second set of variables that nothing restores.
+        self.weights = [variable.value for variable in generator.variables]
+        self._generator = functools.partial(generator, training=False)
         self._divisor, self._least = divisor(generator), least_size(generator)
         self._max_pixels = max_pixels
         channels = self._channels = generator.input_shape[-1]
@@ -61,10 +66,16 @@ class Servable(tf.Module):
         fits = tf.reduce_all((size % self._divisor == 0) & (size >= self._least))
         message = (
             f"height and width of images must be multiples of {self._divisor} and at least "
-            f"{self._least}; got [height width]:"
+            f"{self._least}; height, width:"
         )
-        with tf.control_dependencies([tf.debugging.Assert(fits, [message, size])]):
-            return {"images": self.generator(images, training=False)}
+        total = tf.reduce_prod(tf.shape(images, tf.int64)[:3])
+        most = f"images have more than {self._max_pixels} pixels in all:"
+        checks = [
+            tf.debugging.Assert(fits, [message, size]),
+            tf.debugging.Assert(total <= self._max_pixels, [most, total]),
+        ]
+        with tf.control_dependencies(checks):
+            return {"images": self._generator(images)}
 
     def _bytes(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         translated = tf.map_fn(
@@ -76,16 +87,20 @@ class Servable(tf.Module):
         return {"image_bytes": translated}
 
     def _one(self, encoded: tf.Tensor) -> tf.Tensor:
-        pixels = decode(encoded, self._channels, self._max_pixels)
+        pixels = decode(encoded, self._channels, self._padded, self._max_pixels)
         size = tf.shape(pixels)[:2]
-        padded = tf.maximum(-(-size // self._divisor) * self._divisor, self._least)
+        padded = self._padded(size)
         for axis in (0, 1):
             pixels = tf.gather(pixels, _mirrored(size[axis], padded[axis]), axis=axis)
         pixels = tf.ensure_shape(pixels, (None, None, self._channels))
         images = tf.cast(pixels, tf.float32)[tf.newaxis] / 127.5 - 1.0
-        drawn = self.generator(images, training=False)[0, : size[0], : size[1]]
+        drawn = self._generator(images)[0, : size[0], : size[1]]
         drawn = tf.clip_by_value(tf.round((drawn + 1.0) * 127.5), 0.0, 255.0)
         return tf.io.encode_png(tf.cast(drawn, tf.uint8))
+
+    def _padded(self, size: tf.Tensor) -> tf.Tensor:
+        """What a picture's sides become before the generator sees it."""
+        return tf.maximum(-(-size // self._divisor) * self._divisor, self._least)
 
 
 def _mirrored(size: tf.Tensor, padded: tf.Tensor) -> tf.Tensor:
@@ -95,7 +110,12 @@ def _mirrored(size: tf.Tensor, padded: tf.Tensor) -> tf.Tensor:
     return tf.minimum(index, size - 1)
 
 
-def decode(encoded: tf.Tensor, channels: int, max_pixels: int) -> tf.Tensor:
+def decode(
+    encoded: tf.Tensor,
+    channels: int,
+    padded: Callable[[tf.Tensor], tf.Tensor],
+    max_pixels: int,
+) -> tf.Tensor:
     """A picture file to uint8 `[H, W, channels]`, in a graph; files are not trusted.
 
     JPEGs come out with the pixels Pillow gives them. The size is read from the file's head and
@@ -106,17 +126,22 @@ def decode(encoded: tf.Tensor, channels: int, max_pixels: int) -> tf.Tensor:
         tf.errors.InvalidArgumentError: no such picture, a damaged one, or one above the limit.
     """
 
-    def number(start: int, width: int, big: bool) -> tf.Tensor:
-        digits = tf.cast(
-            tf.io.decode_raw(tf.strings.substr(encoded, start, width), tf.uint8), "int64"
-        )
+    def whole(condition: tf.Tensor) -> tf.Operation:
+        return tf.debugging.Assert(condition, ["the picture is damaged or cut short"])
+
+    def number(start: int, width: int, big: bool = False) -> tf.Tensor:
+        # An error of substr itself would show the file's bytes, which are no text.
+        with tf.control_dependencies([whole(tf.strings.length(encoded) >= start + width)]):
+            text = tf.strings.substr(encoded, start, width)
+        digits = tf.cast(tf.io.decode_raw(text, tf.uint8), tf.int64)
         digits = digits[::-1] if big else digits
         return tf.reduce_sum(digits * [256**place for place in range(width)])
 
     def checked(width: tf.Tensor, height: tf.Tensor) -> tf.Operation:
         # By division: a product of what a file claims may overflow.
-        small = (width > 0) & (height > 0) & (width <= max_pixels // tf.maximum(height, 1))
-        message = f"the picture has more than {max_pixels} pixels, or none; [width height]:"
+        wide, high = padded(width), padded(height)
+        small = (width > 0) & (height > 0) & (wide <= max_pixels // tf.maximum(high, 1))
+        message = f"the picture has more than {max_pixels} pixels, or none; width, height:"
         return tf.debugging.Assert(small, [message, width, height])
 
     def jpeg() -> tf.Tensor:
@@ -125,21 +150,36 @@ def decode(encoded: tf.Tensor, channels: int, max_pixels: int) -> tf.Tensor:
             return tf.image.decode_jpeg(encoded, channels, dct_method="INTEGER_ACCURATE")
 
     def png() -> tf.Tensor:
-        with tf.control_dependencies([checked(number(16, 4, True), number(20, 4, True))]):
+        with tf.control_dependencies([checked(number(16, 4, big=True), number(20, 4, big=True))]):
             return tf.image.decode_png(encoded, channels)
 
     def gif() -> tf.Tensor:
         frame, width, height = _first_gif_frame(encoded)
-        screen = checked(number(6, 2, False), number(8, 2, False))
-        with tf.control_dependencies([screen, checked(width, height)]):
+        screen = number(6, 2), number(8, 2)
+        # TensorFlow paints a smaller frame on nothing, and a larger one past the end.
+        fills = whole((screen[0] == width) & (screen[1] == height))
+        with tf.control_dependencies([fills, checked(width, height)]):
             return as_channels(tf.image.decode_gif(frame)[0])
 
     def bmp() -> tf.Tensor:
         # A negative height means rows from the top.
-        height = number(22, 4, False)
+        height = number(22, 4)
         height = tf.minimum(height, 2**32 - height)
-        with tf.control_dependencies([checked(number(18, 4, False), height)]):
-            return as_channels(tf.image.decode_bmp(encoded))
+        with tf.control_dependencies([checked(number(18, 4), height)]):
+            pixels = tf.image.decode_bmp(encoded)
+
+        def coloured() -> tf.Tensor:
+            # Of 8 bits a pixel TensorFlow gives the places in the colour table, which is BGR0.
+            start = 14 + number(14, 4)
+            table = tf.strings.substr(encoded, start, number(10, 4) - start)
+            colours = tf.reshape(tf.io.decode_raw(table, tf.uint8), (-1, 4))[:, 2::-1]
+            return tf.gather(colours, tf.cast(pixels[..., 0], tf.int32))
+
+        bits = number(28, 2)
+        message = "a BMP must have 8, 24 or 32 bits a pixel; it has:"
+        known = tf.debugging.Assert((bits == 8) | (bits == 24) | (bits == 32), [message, bits])
+        with tf.control_dependencies([known]):
+            return as_channels(tf.cond(bits == 8, coloured, lambda: pixels))
 
     def as_channels(pixels: tf.Tensor) -> tf.Tensor:
         colours = tf.shape(pixels)[2]
@@ -179,6 +219,11 @@ def _first_gif_frame(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tenso
     TensorFlow unpacks all frames before it looks at any, each as large as it claims to be.
     """
     data = tf.cast(tf.io.decode_raw(encoded, tf.uint8), tf.int32)
+    data, size = tf.concat([data, [0]], axis=0), tf.size(data)
+
+    def byte(at: tf.Tensor) -> tf.Tensor:
+        """The byte there, 0 behind the end."""
+        return data[tf.minimum(at, size)]
 
     def after_table(flags: tf.Tensor) -> tf.Tensor:
         """Bytes of the colour table that these flags announce."""
@@ -186,18 +231,19 @@ def _first_gif_frame(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tenso
 
     def after_blocks(place: tf.Tensor) -> tf.Tensor:
         """Where a chain of sub-blocks ends: each begins with its length, the last has none."""
-        end = tf.while_loop(lambda at: data[at] > 0, lambda at: at + data[at] + 1, [place])[0]
+        end = tf.while_loop(lambda at: byte(at) > 0, lambda at: at + byte(at) + 1, [place])[0]
         return end + 1
 
-    place = 13 + after_table(data[10])
+    place = 13 + after_table(byte(tf.constant(10)))
     # Extensions (0x21 and a label) come before the frame (0x2C).
-    place = tf.while_loop(lambda at: data[at] == 0x21, lambda at: after_blocks(at + 2), [place])[0]
-    message = "the GIF is damaged: no frame where one should be"
-    with tf.control_dependencies([tf.debugging.Assert(data[place] == 0x2C, [message])]):
-        width = data[place + 5] + 256 * data[place + 6]
-        height = data[place + 7] + 256 * data[place + 8]
-    end = after_blocks(place + 11 + after_table(data[place + 9]))
-    frame = tf.strings.join([tf.strings.substr(encoded, 0, end), b"\x3b"])
+    place = tf.while_loop(lambda at: byte(at) == 0x21, lambda at: after_blocks(at + 2), [place])[0]
+    width = byte(place + 5) + 256 * byte(place + 6)
+    height = byte(place + 7) + 256 * byte(place + 8)
+    end = after_blocks(place + 11 + after_table(byte(place + 9)))
+    sound = (byte(place) == 0x2C) & (end <= size)
+    message = "the GIF is damaged or cut short: no whole frame in it"
+    with tf.control_dependencies([tf.debugging.Assert(sound, [message])]):
+        frame = tf.strings.join([tf.strings.substr(encoded, 0, end), b"\x3b"])
     return frame, tf.cast(width, tf.int64), tf.cast(height, tf.int64)
 
 
@@ -291,10 +337,14 @@ def write_server_files(export_dir: Path, name: str) -> None:
     ]
     with written_whole(serving / "models.config") as part:
         part.write_text("model_config_list {\n" + "".join(entries) + "}\n")
-    with written_whole(serving / "batching.config") as part:
-        part.write_text(_BATCHING)
-    with written_whole(export_dir / "compose.yaml") as part:
-        part.write_text(_COMPOSE)
+    # These two are there to be changed by hand.
+    for path, text in (
+        (serving / "batching.config", _BATCHING),
+        (export_dir / "compose.yaml", _COMPOSE),
+    ):
+        if not path.exists():
+            with written_whole(path) as part:
+                part.write_text(text)
 
 
 _BATCHING = """\

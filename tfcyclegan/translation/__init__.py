@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ from ..data import in_order
 from ..data.pictures import SUFFIXES, Opened, open_picture
 from ..errors import InputError
 from ..files import written_whole
-from .gallery import write_comparison
+from .gallery import FOLDER, write_comparison
 from .streaming import stream
 from .tiling import translate_tiles
 
@@ -63,23 +65,27 @@ def find_pictures(
         inputs: files and folders; folders are searched with all that is in them.
         to: folder of the translations, which keep their names and their places below their folder.
             What lies in it is not searched.
-        glob: a pattern of `pathlib` such as `*.png` or `2024/**/*.jpg`, for folders. Default: all
-            pictures.
+        glob: a pattern for names or paths in folders, such as `*.png` or `2024/*.jpg`, where `*`
+            is any text, slashes included. Default: all pictures.
 
     Raises:
         InputError: an input that is not there, no pictures, or two that would get one name.
     """
     to = Path(to)
+    if not inputs:
+        raise InputError("nothing to translate: give pictures, or folders of them")
     jobs: dict[Path, Job] = {}
     for given in map(Path, inputs):
         if given.is_dir():
             inside = to.resolve() != given.resolve()
-            below = (path for path in sorted(given.rglob(glob or "*")) if path.is_file())
             found = [
                 (path, path.relative_to(given))
-                for path in below
-                if (glob or path.suffix.lower() in SUFFIXES)
-                and not path.name.startswith(".")
+                for path in _files(given)
+                if (
+                    fnmatch(path.relative_to(given).as_posix(), glob) or fnmatch(path.name, glob)
+                    if glob
+                    else path.suffix.lower() in SUFFIXES
+                )
                 and not (inside and to.resolve() in path.resolve().parents)
             ]
         elif given.is_file():
@@ -102,13 +108,29 @@ def find_pictures(
     return list(jobs.values())
 
 
+def _files(folder: Path) -> Iterator[Path]:
+    """All files below a folder in the order of their names, links followed, hidden ones not."""
+
+    def unreadable(problem: OSError) -> None:
+        raise InputError(f"{problem.filename}: cannot be read ({problem.strerror})") from problem
+
+    seen = set()
+    for top, folders, files in os.walk(folder, onerror=unreadable, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if (real := os.path.realpath(top)) in seen:
+            folders.clear()  # a link that leads back
+            continue
+        seen.add(real)
+        yield from (Path(top, name) for name in sorted(files) if not name.startswith("."))
+
+
 def parse_size(text: str) -> tuple[int | None, int]:
     """`"256"`: the shorter side; `"HEIGHTxWIDTH"`: exactly that.
 
     Returns:
         `(height, width)`, the height None for a shorter side.
     """
-    match = re.fullmatch(r"(?:(\d+)[x×])?(\d+)", text.strip())
+    match = re.fullmatch(r"(?:([0-9]{1,6})[x×])?([0-9]{1,6})", text.strip())
     if not match or not int(match[2]) or (match[1] and not int(match[1])):
         raise InputError(
             f"--image-size {text}: give one number of px for the shorter side, or HEIGHTxWIDTH"
@@ -151,6 +173,12 @@ def translate_files(
     """
     to = Path(to)
     there = [job.target for job in jobs if job.target.exists()]
+    if side_by_side:
+        there += [path for path in [to / "index.html"] if path.exists()]
+        if any(Path(job.name).parts[0] == FOLDER for job in jobs):
+            raise InputError(
+                f"{to / FOLDER} is for comparison pictures: rename the folder {FOLDER}"
+            )
     if there and not skip_existing:
         others = f" and {len(there) - 1} more" if len(there) > 1 else ""
         raise InputError(
@@ -170,7 +198,7 @@ def translate_files(
         ) from problem
 
     def load(job: Job) -> Job:
-        if skip_existing and job.target.exists():
+        if skip_existing and job.target.is_file():
             return dataclasses.replace(job, skipped=True)
         try:
             opened = open_picture(job.source.read_bytes(), str(job.source))
@@ -195,14 +223,13 @@ def translate_files(
     def save(job: Job) -> Job:
         if job.drawn is None:
             return job
-        result = Image.fromarray(job.drawn[..., 0] if job.drawn.shape[-1] == 1 else job.drawn)
-        if job.opened.alpha is not None and job.opened.format != "BMP":
-            result.putalpha(job.opened.alpha)
-        if side_by_side:
-            write_comparison(job.opened.image, result, to, job.name)
-        with written_whole(job.target) as part:
-            form = job.opened.format
-            result.save(part, form, **_SAVE.get(form, {}), **job.opened.keep)
+        try:
+            _save(job, to, side_by_side)
+        except InputError:
+            raise
+        except Exception as problem:  # what Pillow and file systems have against this one
+            words = f"{job.target}: cannot be written ({problem})"
+            return dataclasses.replace(job, opened=None, drawn=None, problem=words)
         return dataclasses.replace(job, opened=None, drawn=None)
 
     loaded = in_order(load, jobs, ahead=2)
@@ -211,6 +238,23 @@ def translate_files(
         if job.problem and strict:
             raise InputError(job.problem)
         yield job
+
+
+def _save(job: Job, to: Path, side_by_side: bool) -> None:
+    result = Image.fromarray(job.drawn[..., 0] if job.drawn.shape[-1] == 1 else job.drawn)
+    form, keep = job.opened.format, job.opened.keep
+    if result.mode != "RGB":
+        keep = {name: value for name, value in keep.items() if name != "icc_profile"}
+    if job.opened.alpha is not None and form != "BMP":
+        result = result.convert("RGB")
+        result.putalpha(job.opened.alpha)
+    if side_by_side:
+        write_comparison(job.opened.image, result, to, job.name)
+    with written_whole(job.target) as part:
+        try:
+            result.save(part, form, **_SAVE.get(form, {}), **keep)
+        except ValueError:  # EXIF that is too long for the format, for one
+            result.save(part, form, **_SAVE.get(form, {}))
 
 
 def _draw(
@@ -232,6 +276,10 @@ def _draw(
             wanted = (max(1, round(width * scale)), max(1, round(height * scale)))
         else:
             wanted = (size[1], size[0])
+        if wanted[0] * wanted[1] > Image.MAX_IMAGE_PIXELS:
+            raise BadPicture(
+                f"{wanted[0]}×{wanted[1]} px are too many: take a smaller --image-size"
+            )
         image = image.resize(wanted, Image.Resampling.BICUBIC)
     pixels = np.asarray(image if backend.channels == 3 else image.convert("L"))
     drawn = _whole(pixels.reshape(image.height, image.width, -1), backend, tiles, folder)
@@ -246,14 +294,16 @@ def _whole(pixels: np.ndarray, backend: Backend, tiles: bool, folder: Path) -> n
     height, width = pixels.shape[:2]
     if backend.size and tiles:
         return translate_tiles(backend, pixels, backend.size)
-    if height * width <= backend.max_pixels:
+    # At least 8 px go through a network, however narrow the picture.
+    if max(height, 8) * max(width, 8) <= backend.max_pixels:
         return backend(pixels)
     if isinstance(backend, KerasBackend):
         grown = padded(pixels, backend.divisor, backend.least)
         return stream(backend.network, grown, folder)[:height, :width]
     if tiles:
+        side = min(TILE, math.isqrt(backend.max_pixels))
         # A long picture may be narrower than a tile.
-        return translate_tiles(backend, pixels, (min(TILE, height), min(TILE, width)))
+        return translate_tiles(backend, pixels, (min(side, height), min(side, width)))
     raise BadPicture(
         f"{width}×{height} px are more than the {backend.max_pixels} that {backend.name} takes at "
         "once, and it keeps its layers to itself: pass --independent-tiles or a smaller "

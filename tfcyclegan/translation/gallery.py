@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import os
 from pathlib import Path
 from urllib.parse import quote
 
@@ -35,25 +36,23 @@ def write_gallery(directory: Path, title: str) -> Path | None:
         Its path, or None where there is nothing to show.
     """
     folder = directory / FOLDER
-    found = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("[!.]*.jpg"))
-    if not found:
-        return None
     figures = []
-    for name in found:
-        with Image.open(folder / name) as image:
-            width, height = image.width // 2, image.height
-        shown = html.escape(name.removesuffix(".jpg"))
-        figures.append(
-            _FIGURE.format(
-                source=html.escape(quote(f"{FOLDER}/{name}")),
-                name=shown,
-                width=width,
-                height=height,
-            )
-        )
+    for path in sorted(folder.rglob("[!.]*.jpg")):
+        try:
+            with Image.open(path) as image:
+                width, height = image.width // 2, image.height
+        except OSError:
+            continue  # not one of ours
+        name = path.relative_to(folder).as_posix()
+        # Names on a disk need not be text.
+        shown = html.escape(os.fsencode(name.removesuffix(".jpg")).decode(errors="replace"))
+        source = html.escape(quote(os.fsencode(f"{FOLDER}/{name}")))
+        figures.append(_FIGURE.format(source=source, name=shown, width=width, height=height))
+    if not figures:
+        return None
     page = _PAGE.format(
         title=html.escape(title),
-        count=f"{len(found)} picture" + ("s" if len(found) > 1 else ""),
+        count=f"{len(figures)} picture" + ("s" if len(figures) > 1 else ""),
         figures="\n".join(figures),
     )
     index = directory / "index.html"

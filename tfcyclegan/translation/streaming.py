@@ -24,8 +24,8 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
+from ..backends import BadPicture
 from ..data.preprocessing import to_float, to_uint8
-from ..errors import InputError
 from ..layers import Dropout, InstanceNormalization, LeakyReLU, ReflectionPadding2D, ResidualTanh
 
 #: Bytes of one strip of one layer: what is in memory is a few times that.
@@ -239,7 +239,7 @@ def _stage_of(layer: keras.layers.Layer, sources: list[_Stage]) -> _Stage:
     if isinstance(layer, _PER_PIXEL):
         channels = layer.output.shape[-1]
         return _PerPixel(layer, sources, (*source.shape[:2], channels))
-    raise InputError(
+    raise BadPicture(
         f"pictures of this size are worked through layer by layer, which is not known for the "
         f"layer {layer.name} ({type(layer).__name__}): take a smaller --image-size"
     )
@@ -260,7 +260,7 @@ def stream(network: keras.Model, pixels: np.ndarray, folder: str | os.PathLike) 
         uint8 `[H, W, C']`.
 
     Raises:
-        InputError: a layer that cannot be worked through in strips.
+        BadPicture: a layer that cannot be worked through in strips.
         OSError: the disk is full.
     """
     readers = Counter(id(x) for layer in network.layers for x in _inputs(layer))
