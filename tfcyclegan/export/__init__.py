@@ -130,7 +130,6 @@ def _publish(result: Result, directory: Path) -> Result:
         place = serving.publish(staged, directory / "serving" / result.direction)
     else:
         place = directory / "litert" / staged.name
-        place.parent.mkdir(exist_ok=True)
         os.replace(staged.with_suffix(".json"), place.with_suffix(".json"))
         os.replace(staged, place)
     return dataclasses.replace(result, path=place.relative_to(directory).as_posix())
@@ -145,11 +144,12 @@ def model_name(directory: Path) -> str:
 def _staging(directory: Path) -> Iterator[Path]:
     """A hidden folder inside the export's, gone at the end, and its problems in clear words."""
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        for folder in (directory / "serving", directory / "litert"):
+            folder.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=".part-", dir=directory))
     except (FileExistsError, NotADirectoryError) as problem:
         raise InputError(
-            f"{directory}: there is a file where that folder should be: choose another"
+            f"{problem.filename}: there is a file where a folder should be: choose another"
         ) from problem
     except OSError as problem:
         raise InputError(

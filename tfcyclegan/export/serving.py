@@ -157,8 +157,9 @@ def decode(
         frame, width, height = _first_gif_frame(encoded)
         screen = number(6, 2), number(8, 2)
         # TensorFlow paints a smaller frame on nothing, and a larger one past the end.
-        fills = whole((screen[0] == width) & (screen[1] == height))
-        with tf.control_dependencies([fills, checked(width, height)]):
+        with tf.control_dependencies([checked(*screen), checked(width, height)]):
+            fills = whole((screen[0] == width) & (screen[1] == height))
+        with tf.control_dependencies([fills]):
             return as_channels(tf.image.decode_gif(frame)[0])
 
     def bmp() -> tf.Tensor:
