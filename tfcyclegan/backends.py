@@ -14,7 +14,7 @@ import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import keras
 import numpy as np
@@ -23,10 +23,7 @@ from PIL import Image
 
 from .data.preprocessing import to_float, to_uint8
 from .errors import InputError
-from .networks import divisor, least_size, with_precision
-
-if TYPE_CHECKING:
-    from .cyclegan import Direction
+from .networks import Direction, divisor, least_size, with_precision
 
 #: Pixels of the largest picture a back end takes at once unless it says otherwise: Full HD and a
 #: little. The paper's generator needs about 1.5 KB of memory for each.
@@ -129,10 +126,8 @@ def _open(model: str | os.PathLike | keras.Model, direction: Direction, timeout:
 
 
 def _keras_backend(model: keras.Model, direction: Direction, name: str) -> KerasBackend:
-    from .cyclegan import CycleGAN
-
     backend = KerasBackend(generator_of(model, direction, name), name)
-    backend.direction = direction if isinstance(model, CycleGAN) else None
+    backend.direction = direction if hasattr(model, "generator") else None
     return backend
 
 
@@ -186,9 +181,7 @@ def generator_of(model: keras.Model, direction: Direction, where: object) -> ker
     Raises:
         InputError: it does not take pictures.
     """
-    from .cyclegan import CycleGAN
-
-    network = model.generator(direction) if isinstance(model, CycleGAN) else model
+    network = model.generator(direction) if hasattr(model, "generator") else model
     shapes = getattr(network, "input_shape", None), getattr(network, "output_shape", None)
     pictures = all(
         isinstance(shape, tuple) and len(shape) == 4 and shape[-1] in (1, 3) for shape in shapes

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from .config import Config
-    from .cyclegan import Direction
     from .export.proof import Report
+    from .networks import Direction
     from .training import Run
 
 

@@ -10,14 +10,14 @@ import contextlib
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
 
 from .image_pool import ImagePool
 from .losses import OBJECTIVES, gradient_penalty, l1
-from .networks import patch_discriminator, resnet_generator, with_precision
+from .networks import Direction, patch_discriminator, resnet_generator, with_precision
 from .schedules import LinearDecay
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from .data import Data
     from .export.proof import Report
-
-Direction = Literal["AtoB", "BtoA"]
 
 
 @keras.saving.register_keras_serializable("tfcyclegan")

@@ -21,6 +21,8 @@ from keras import layers
 from .layers import Dropout, InstanceNormalization, LeakyReLU, ReflectionPadding2D, ResidualTanh
 
 Norm = Literal["instance", "instance-affine", "batch", "none"]
+#: Which generator: G for "AtoB", F for "BtoA".
+Direction = Literal["AtoB", "BtoA"]
 Layer = Callable[[keras.KerasTensor], keras.KerasTensor]
 
 

@@ -15,7 +15,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 import keras
 import numpy as np
@@ -24,12 +24,9 @@ import tensorflow as tf
 from ..backends import MAX_PIXELS, LiteRTBackend, SavedModelBackend
 from ..errors import InputError
 from ..files import sync_folder, written_whole
-from ..networks import divisor, least_size
+from ..networks import Direction, divisor, least_size
 from . import litert, serving
 from .proof import Proof, Report, Result
-
-if TYPE_CHECKING:
-    from ..cyclegan import Direction
 
 ServingPrecision = Literal["float32", "bfloat16"]
 
