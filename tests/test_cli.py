@@ -101,8 +101,10 @@ def test_a_run_leaves_what_it_should(capsys):
 def test_a_run_ends_with_its_exports(capsys, monkeypatch):
     """A missed bar is a warning here: the training is what was asked for."""
     monkeypatch.setitem(BARS, "LiteRT int8", Bar(psnr=300.0))
-    assert train(*TINY, "--epochs", 1, "--export") == 0
+    default_size = TINY[TINY.index("--image-size") + 2 :]
+    assert train(*default_size, "--epochs", 1, "--export") == 0
     printed = capsys.readouterr().out
+    assert json.loads(Path("exports/shapes/report.json").read_text())["image_size"] == [32, 32]
     assert "Exported to exports/shapes" in printed
     assert "warning: BtoA LiteRT int8: " in printed
     assert Path("exports/shapes/serving/BtoA/1/saved_model.pb").exists()

@@ -215,6 +215,7 @@ def _free_run_dir(data: str) -> Path:
 def _train(config: Config, resume: bool) -> int:
     from rich.console import Console
 
+    from .config import Config
     from .precision import resolve_precision
     from .training import train
 
@@ -224,6 +225,7 @@ def _train(config: Config, resume: bool) -> int:
     run = train(config, resume)
     _report(run, console)
     if config.export:
+        config = Config.load(run.directory / "config.json")  # as it was resolved
         name = run.directory.resolve().name
         try:
             report = _export_model(run.model, config, Path("exports", name), console)
