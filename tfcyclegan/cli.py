@@ -318,7 +318,7 @@ def _export_model(
     table = Table(title=f"Exported to {to}")
     head, *rows = report.rows()
     verdict = [-1] if report.missed else []
-    shown = [0, 1, 2, 3, 4, 5, *verdict]  # what 80 columns hold
+    shown = [0, 1, 3, 4, 5, *verdict]  # what 80 columns hold
     for column in shown:
         table.add_column(head[column], justify="right" if column > 0 else "left", no_wrap=True)
     for row in rows:
