@@ -1,10 +1,11 @@
 """A model server for tests: TF Serving's REST and gRPC interfaces in front of exported models.
 
-    python tests/model_server.py SERVING_DIR [--rest-port 0] [--grpc-port 0]
+    python tests/model_server.py SERVING_DIR ... [--rest-port 0] [--grpc-port 0]
 
-It reads SERVING_DIR/models.config, loads models as the real server does (TensorFlow's session
-loader, a graph of its own for each), answers their warm-up requests, prints its ports as a line of
-JSON and serves until it is killed. It knows nothing of the package that wrote the models.
+It reads models.config in each folder, loads models as the real server does (TensorFlow's session
+loader, a graph of its own for each), answers their warm-up requests, prints its ports and the
+number of those requests as a line of JSON, and serves until it is killed. It knows nothing of the
+package that wrote the models.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import json
 import re
 import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -45,15 +48,7 @@ from tensorflow_serving.config import model_server_config_pb2  # noqa: E402
 
 INVALID, MISSING = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
 CODES = {code.value[0]: code for code in grpc.StatusCode}
-HTTP = {
-    INVALID: 400,
-    MISSING: 404,
-    grpc.StatusCode.FAILED_PRECONDITION: 400,
-    grpc.StatusCode.OUT_OF_RANGE: 400,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
-    grpc.StatusCode.UNIMPLEMENTED: 501,
-    grpc.StatusCode.UNAVAILABLE: 503,
-}
+HTTP = {INVALID: 400, MISSING: 404, grpc.StatusCode.UNAVAILABLE: 503}
 
 
 class Refusal(Exception):
@@ -75,6 +70,7 @@ class Model:
         with self._session.graph.as_default():
             loaded = tf.compat.v1.saved_model.load(self._session, ["serve"], str(path))
         self.signatures = loaded.signature_def
+        self.warm_ups = 0
         warm_up = path / "assets.extra" / "tf_serving_warmup_requests"
         if warm_up.exists():
             for record in tf.data.TFRecordDataset(str(warm_up)).as_numpy_iterator():
@@ -85,6 +81,7 @@ class Model:
                     request.model_spec.signature_name,
                     {key: tf.make_ndarray(value) for key, value in request.inputs.items()},
                 )
+                self.warm_ups += 1
 
     def signature(self, name: str) -> Any:
         name = name or "serving_default"
@@ -115,20 +112,20 @@ class Model:
 
 
 class Server(prediction_service_pb2_grpc.PredictionServiceServicer):
-    """The models of a `models.config`, by name; and its gRPC interface."""
+    """The models by name, and the gRPC interface to them."""
 
-    def __init__(self, directory: Path):
-        config = text_format.Parse(
-            (directory / "models.config").read_text(),
-            model_server_config_pb2.ModelServerConfig(),
-        )
-        self._models = {
-            entry.name: Model(entry.name, directory / Path(entry.base_path).relative_to("/models"))
-            for entry in config.model_config_list.config
-        }
+    def __init__(self, directories: list[Path]):
+        self.models = {}
+        for directory in directories:
+            config = model_server_config_pb2.ModelServerConfig()
+            text_format.Parse((directory / "models.config").read_text(), config)
+            for entry in config.model_config_list.config:
+                # The folder is mounted there in the real server's container.
+                place = directory / Path(entry.base_path).relative_to("/models")
+                self.models[entry.name] = Model(entry.name, place)
 
     def find(self, name: str, version: int | None = None) -> Model:
-        model = self._models.get(name)
+        model = self.models.get(name)
         if model is None or version not in (None, model.version):
             wanted = f"Latest({name})" if version is None else f"Specific({name}, {version})"
             raise Refusal(MISSING, f"Servable not found for request: {wanted}")
@@ -159,19 +156,14 @@ class Server(prediction_service_pb2_grpc.PredictionServiceServicer):
         return self.find(spec.name, spec.version.value if spec.HasField("version") else None)
 
 
-class _refusals:
-    """Ends a gRPC call with the status of what it refuses."""
-
-    def __init__(self, context: grpc.ServicerContext):
-        self._context = context
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, problem: Any, trace: Any) -> None:
-        if isinstance(problem, Refusal):
-            message = problem.message.encode(errors="surrogateescape")
-            self._context.abort(problem.code, message.decode(errors="replace"))
+@contextmanager
+def _refusals(context: grpc.ServicerContext) -> Iterator[None]:
+    """Ends a gRPC call with the status of what is refused in it."""
+    try:
+        yield
+    except Refusal as refusal:
+        message = refusal.message.encode(errors="surrogateescape")
+        context.abort(refusal.code, message.decode(errors="replace"))
 
 
 def _signature_map(model: Model) -> Any:
@@ -179,14 +171,9 @@ def _signature_map(model: Model) -> Any:
 
 
 class RestHandler(BaseHTTPRequestHandler):
-    """The REST interface, https://www.tensorflow.org/tfx/serving/api_rest.
+    """The REST interface, https://www.tensorflow.org/tfx/serving/api_rest."""
 
-    Attributes:
-        models: the `Server`; a class of its own has it.
-    """
-
-    models: Server
-
+    models: Server  # set in a subclass
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # head and body are written apart
     _path = re.compile(r"/v1/models/([^/:]+)(?:/versions/(\d+))?(/metadata|:predict)?")
@@ -309,11 +296,11 @@ def _plain(key: str, value: Any) -> Any:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("directory", type=Path)
+    parser.add_argument("directories", type=Path, nargs="+")
     parser.add_argument("--rest-port", type=int, default=0)
     parser.add_argument("--grpc-port", type=int, default=0)
     arguments = parser.parse_args()
-    models = Server(arguments.directory)
+    models = Server(arguments.directories)
     unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
     grpc_server = grpc.server(ThreadPoolExecutor(16), options=unlimited)
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(models, grpc_server)
@@ -322,7 +309,9 @@ def main() -> None:
     handler = type("Handler", (RestHandler,), {"models": models})
     rest_server = ThreadingHTTPServer(("127.0.0.1", arguments.rest_port), handler)
     threading.Thread(target=rest_server.serve_forever, daemon=True).start()
-    print(json.dumps({"rest": rest_server.server_port, "grpc": grpc_port}), flush=True)
+    warm_ups = {model.name: model.warm_ups for model in models.models.values()}
+    ready = {"rest": rest_server.server_port, "grpc": grpc_port, "warm_ups": warm_ups}
+    print(json.dumps(ready), flush=True)
     grpc_server.wait_for_termination()
 
 
