@@ -282,7 +282,8 @@ def test_bad_settings_are_refused(tmp_path):
         "precision='half' is unknown": {"precision": "half"},
         "18×18: sides must be multiples of 4": {"image_size": 18},
         "16×4: sides must be multiples of 4 and at least 8": {"image_size": (4, 16)},
-        "max_pixels=0": {"max_pixels": 0},
+        "max_pixels=0: must be at least the 256": {"max_pixels": 0},
+        "below 2": {"max_pixels": 2**70},
     }.items():
         with pytest.raises(InputError, match=message):
             export(tmp_path / "y", **settings)

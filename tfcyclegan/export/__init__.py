@@ -71,8 +71,11 @@ def export_generators(
     sides = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
     if precision not in get_args(ServingPrecision):
         raise InputError(f"precision={precision!r} is unknown: take float32 or bfloat16")
-    if max_pixels < 1:
-        raise InputError(f"max_pixels={max_pixels}: must be at least 1")
+    if not sides[0] * sides[1] <= max_pixels < 2**31:
+        raise InputError(
+            f"max_pixels={max_pixels}: must be at least the {sides[0] * sides[1]} of the image "
+            f"size {sides[1]}×{sides[0]}, and below 2**31"
+        )
     for direction, generator in generators.items():
         multiple, least = divisor(generator), least_size(generator)
         if any(side % multiple or side < least for side in sides):
