@@ -7,6 +7,7 @@ Networks, ICCV 2017, arXiv 1703.10593. `train_step` reads as sections 3 and 4 do
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import warnings
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ import tensorflow as tf
 from .image_pool import ImagePool
 from .losses import OBJECTIVES, gradient_penalty, l1
 from .networks import Direction, patch_discriminator, resnet_generator, with_precision
+from .optimizers import Adam
 from .schedules import LinearDecay
 
 if TYPE_CHECKING:
@@ -134,6 +136,7 @@ class CycleGAN(keras.Model):
         beta_1: float = 0.5,
         constant_fraction: float = 0.5,
         total_steps: int | None = None,
+        recompute: bool = False,
         run_eagerly: bool = False,
         steps_per_execution: int = 1,
         jit_compile: bool | str = "auto",
@@ -163,14 +166,18 @@ class CycleGAN(keras.Model):
             constant_fraction: share of the run before the rate starts to fall. Default 0.5.
             total_steps: length of the run in steps, for the falling rate. Default: taken by
                 `fit` from epochs × steps when training starts, and kept when it goes on.
-            run_eagerly: as in Keras.
+            recompute: whether to compute each network's activations a second time for its
+                gradients instead of keeping them: less memory for about a third more time, for
+                pictures that would not fit. Default False.
+            run_eagerly: as in Keras; leaves `recompute` without effect.
             steps_per_execution: as in Keras.
             jit_compile: as in Keras; "auto" leaves XLA off on a CPU, where it is slower here.
 
         Raises:
             ValueError: an unknown objective, a negative weight, an identity loss between domains
-                of other channels, or a discriminator that gives probabilities with an objective
-                other than lsgan.
+                of other channels, a discriminator that gives probabilities with an objective
+                other than lsgan, or `recompute` with layers that give other results the second
+                time (dropout, batch norm).
         """
         if objective not in OBJECTIVES:
             raise ValueError(
@@ -198,6 +205,13 @@ class CycleGAN(keras.Model):
                     f"objective={objective!r} needs logits, but {D.name} ends in a sigmoid: "
                     "take lsgan, or a discriminator with sigmoid=False"
                 )
+        for net in self._networks if recompute else ():
+            for layer in net.layers:
+                if isinstance(layer, (keras.layers.BatchNormalization, keras.layers.Dropout)):
+                    raise ValueError(
+                        f"recompute=True needs layers that do the same twice, which {layer.name} "
+                        f"in {net.name} ({type(layer).__name__}) does not"
+                    )
         # optimizer=None: Keras would otherwise keep a stray RMSprop in every checkpoint.
         super().compile(
             optimizer=None,
@@ -213,6 +227,7 @@ class CycleGAN(keras.Model):
             "learning_rate": learning_rate,
             "beta_1": beta_1,
             "constant_fraction": constant_fraction,
+            "recompute": recompute,
             "run_eagerly": run_eagerly,
             "steps_per_execution": steps_per_execution,
             "jit_compile": jit_compile,
@@ -224,7 +239,7 @@ class CycleGAN(keras.Model):
 
         def adam() -> keras.optimizers.Optimizer:
             rate = LinearDecay(learning_rate, self.total_steps, constant_fraction)
-            return keras.optimizers.Adam(rate, beta_1=beta_1, epsilon=1e-8)
+            return Adam(rate, beta_1=beta_1, epsilon=1e-8)
 
         self.generator_optimizer = self._own(
             generator_optimizer or adam(), self._generator_variables
@@ -239,9 +254,9 @@ class CycleGAN(keras.Model):
         terms += ["identity_A"] if lambda_identity * lambda_cycle_A else []
         terms += ["identity_B"] if lambda_identity * lambda_cycle_B else []
         self._trackers = {term: keras.metrics.Mean(term) for term in terms}
-        # Each network is traced once and called up to four times a step: half the time to the first
-        # step, and smaller graphs run faster.
-        self._calls = tuple(net if run_eagerly else tf.function(net) for net in self._networks)
+        self._calls = tuple(
+            net if run_eagerly else _traced(net, recompute) for net in self._networks
+        )
         if self.objective.gradient_penalty:
             self._judges = {"A": _float32_judge(self.D_A), "B": _float32_judge(self.D_B)}
 
@@ -274,6 +289,7 @@ class CycleGAN(keras.Model):
 
     # ------------------------------------------------------------------ the paper
 
+    @tf.autograph.experimental.do_not_convert
     def train_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
         """One step of both players: generators against frozen discriminators, then these.
 
@@ -289,13 +305,14 @@ class CycleGAN(keras.Model):
         real_A, real_B = data
         rate = self.generator_optimizer.learning_rate
 
-        with _watching(self._generator_variables) as tape:
-            terms, fake_A, fake_B = self._generator_terms(real_A, real_B, training=True)
-            total = tf.add_n(list(terms.values()))
-            scaled = self.generator_optimizer.scale_loss(total)
-        gradients = tape.gradient(scaled, [v.value for v in self._generator_variables])
-        self.generator_optimizer.apply(gradients, self._generator_variables)
-        self._track({"loss": total, **terms})
+        # The objective is a sum of three that share no pass through a network.
+        gradients = _GradientSum(self.generator_optimizer, self._generator_variables)
+        terms_A, fake_B = gradients.add(self._translation_terms, "A", real_A)
+        terms_B, fake_A = gradients.add(self._translation_terms, "B", real_B)
+        identity_terms, _ = gradients.add(self._identity_terms, real_A, real_B)
+        self.generator_optimizer.apply(gradients.total, self._generator_variables)
+        terms = {**terms_A, **terms_B, **identity_terms}
+        self._track({"loss": tf.add_n(list(terms.values())), **terms})
 
         if self.lambda_gan:
             shown_A = self.pool_A.query(fake_A, self.step)
@@ -311,10 +328,14 @@ class CycleGAN(keras.Model):
         self.step.assign_add(1)
         return {**self._results(), "learning_rate": rate}
 
+    @tf.autograph.experimental.do_not_convert
     def test_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
         """The same losses without learning from them, on fresh fakes: the pools stay untouched."""
         real_A, real_B = data
-        terms, fake_A, fake_B = self._generator_terms(real_A, real_B, training=False)
+        terms_A, fake_B = self._translation_terms("A", real_A, training=False)
+        terms_B, fake_A = self._translation_terms("B", real_B, training=False)
+        identity_terms, _ = self._identity_terms(real_A, real_B, training=False)
+        terms = {**terms_A, **terms_B, **identity_terms}
         self._track({"loss": tf.add_n(list(terms.values())), **terms})
         if self.lambda_gan:
             judge = self.objective.discriminator
@@ -326,36 +347,38 @@ class CycleGAN(keras.Model):
             )
         return self._results()
 
-    def _generator_terms(
-        self, real_A: tf.Tensor, real_B: tf.Tensor, training: bool
-    ) -> tuple[dict[str, tf.Tensor], tf.Tensor | None, tf.Tensor | None]:
-        """Equation 3 of the paper, and the identity loss of section 5.2, term by term."""
+    def _translation_terms(
+        self, domain: str, real: tf.Tensor, training: bool
+    ) -> tuple[dict[str, tf.Tensor], tf.Tensor | None]:
+        """What equation 3 asks of pictures of one domain: terms by name, and their translations."""
         G, F, D_A, D_B = self._calls
+        if domain == "A":
+            there, back, judge, gan_loss, lambda_cycle = G, F, D_B, "G_loss", self.lambda_cycle_A
+        else:
+            there, back, judge, gan_loss, lambda_cycle = F, G, D_A, "F_loss", self.lambda_cycle_B
         terms = {}
-        fake_A = fake_B = None
-
-        if self.lambda_gan or self.lambda_cycle_A:
-            fake_B = G(real_A, training=training)
-        if self.lambda_gan or self.lambda_cycle_B:
-            fake_A = F(real_B, training=training)
-
+        fake = None
+        if self.lambda_gan or lambda_cycle:
+            fake = there(real, training=training)
         if self.lambda_gan:
-            fool = self.objective.generator
-            terms["G_loss"] = self.lambda_gan * fool(D_B(fake_B, training=training))
-            terms["F_loss"] = self.lambda_gan * fool(D_A(fake_A, training=training))
-        if self.lambda_cycle_A:
-            cycled_A = F(fake_B, training=training)
-            terms["cycle_A"] = self.lambda_cycle_A * l1(cycled_A, real_A)
-        if self.lambda_cycle_B:
-            cycled_B = G(fake_A, training=training)
-            terms["cycle_B"] = self.lambda_cycle_B * l1(cycled_B, real_B)
-        if self.lambda_identity * self.lambda_cycle_A:
-            weight = self.lambda_identity * self.lambda_cycle_A
+            fooled = self.objective.generator(judge(fake, training=training))
+            terms[gan_loss] = self.lambda_gan * fooled
+        if lambda_cycle:
+            cycled = back(fake, training=training)
+            terms[f"cycle_{domain}"] = lambda_cycle * l1(cycled, real)
+        return terms, fake
+
+    def _identity_terms(
+        self, real_A: tf.Tensor, real_B: tf.Tensor, training: bool
+    ) -> tuple[dict[str, tf.Tensor], None]:
+        """Section 5.2: what draws pictures of a domain leaves such pictures as they are."""
+        G, F, _, _ = self._calls
+        terms = {}
+        if weight := self.lambda_identity * self.lambda_cycle_A:
             terms["identity_A"] = weight * l1(F(real_A, training=training), real_A)
-        if self.lambda_identity * self.lambda_cycle_B:
-            weight = self.lambda_identity * self.lambda_cycle_B
+        if weight := self.lambda_identity * self.lambda_cycle_B:
             terms["identity_B"] = weight * l1(G(real_B, training=training), real_B)
-        return terms, fake_A, fake_B
+        return terms, None
 
     def _discriminator_loss(
         self, domain: str, real: tf.Tensor, shown: tf.Tensor, fake: tf.Tensor
@@ -567,6 +590,59 @@ def _watching(variables: list[keras.Variable]) -> Iterator[tf.GradientTape]:
         for variable in variables:
             tape.watch(variable.value)
         yield tape
+
+
+def _traced(network: keras.Model, recompute: bool) -> Callable[..., tf.Tensor]:
+    """A network as a function of its own, traced once and called up to four times a step.
+
+    Half the time to the first step. With `recompute` its activations are not kept. (TensorFlow
+    must be free to inline it: without, its optimizer let D's update overtake G's look at D.)
+    """
+
+    def call(images: tf.Tensor, training: bool) -> tf.Tensor:
+        run = functools.partial(network, training=training)
+        return (tf.recompute_grad(run) if recompute else run)(images)
+
+    return tf.function(call, autograph=False)
+
+
+class _GradientSum:
+    """The gradients of a sum of losses, taken of one after the other.
+
+    The next begins when the gradients so far are there, so that no more than one's activations
+    are held at a time; a single tape over the sum would hold them all.
+
+    Args:
+        optimizer: scales the losses, where float16 needs it.
+        variables: what the gradients are for.
+    """
+
+    def __init__(
+        self, optimizer: keras.optimizers.Optimizer, variables: list[keras.Variable]
+    ) -> None:
+        self._optimizer = optimizer
+        self._variables = variables
+        #: One a variable, None where nothing depends on it.
+        self.total: list[tf.Tensor | None] = [None] * len(variables)
+
+    def add(self, losses: Callable, *arguments: Any) -> tuple:
+        """Adds the gradients of the terms that `losses(*arguments, training=True)` gives.
+
+        Returns:
+            What `losses` gave: the terms by name, and pictures.
+        """
+        so_far = [gradient for gradient in self.total if gradient is not None]
+        with _watching(self._variables) as tape, tf.control_dependencies(so_far):
+            terms, pictures = losses(*arguments, training=True)
+            if not terms:
+                return terms, pictures
+            scaled = self._optimizer.scale_loss(tf.add_n(list(terms.values())))
+        more = tape.gradient(scaled, [variable.value for variable in self._variables])
+        self.total = [
+            b if a is None else a if b is None else a + b
+            for a, b in zip(self.total, more, strict=True)
+        ]
+        return terms, pictures
 
 
 def _float32_judge(D: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:

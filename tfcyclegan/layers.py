@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -29,8 +30,7 @@ class ReflectionPadding2D(keras.layers.Layer):
         self.padding = padding
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        p = self.padding
-        return tf.pad(x, [[0, 0], [p, p], [p, p], [0, 0]], mode="REFLECT")
+        return _reflected(x, self.padding)
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         batch, height, width, channels = input_shape
@@ -39,6 +39,42 @@ class ReflectionPadding2D(keras.layers.Layer):
 
     def get_config(self) -> dict:
         return {**super().get_config(), "padding": self.padding}
+
+
+def _reflected(x: tf.Tensor, padding: int) -> tf.Tensor:
+    """`tf.pad` in mode REFLECT out of slices.
+
+    Twice as fast as TensorFlow's own operation, and LiteRT's CPU delegate takes it. The gradients
+    of that many slices would be slow instead, so the gradient is that of TensorFlow's operation.
+    """
+
+    @tf.custom_gradient
+    def reflected(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+        y = x
+        for axis in (2, 1):
+            first, last = range(padding, 0, -1), range(-2, -2 - padding, -1)
+            y = tf.concat(
+                [
+                    *(_line(y, axis, place) for place in first),
+                    y,
+                    *(_line(y, axis, place) for place in last),
+                ],
+                axis,
+            )
+
+        def gradient(dy: tf.Tensor) -> tf.Tensor:
+            amounts = [[0, 0], [padding, padding], [padding, padding], [0, 0]]
+            return tf.raw_ops.MirrorPadGrad(input=dy, paddings=amounts, mode="REFLECT")
+
+        return y, gradient
+
+    return reflected(x)
+
+
+def _line(x: tf.Tensor, axis: int, place: int) -> tf.Tensor:
+    """One row (axis 1) or column (axis 2); places below 0 count from the end."""
+    chosen = slice(place, place + 1 or None)
+    return x[:, chosen] if axis == 1 else x[:, :, chosen]
 
 
 @keras.saving.register_keras_serializable("tfcyclegan")
@@ -73,16 +109,25 @@ class InstanceNormalization(keras.layers.Layer):
             self.beta = self.add_weight(name="beta", shape=channels, initializer="zeros")
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        if x.shape[0] == 1:
-            # The statistics of a batch of one picture are that picture's, so TensorFlow's fused
-            # batch-norm kernel gives the same numbers in half of the time. (Its second gradient
-            # is not exact; the gradient penalty goes around it.)
-            channels = tf.shape(x)[3]
-            gamma = tf.cast(self.gamma, tf.float32) if self.affine else tf.ones([channels])
-            beta = tf.cast(self.beta, tf.float32) if self.affine else tf.zeros([channels])
-            return tf.raw_ops.FusedBatchNormV3(
-                x=x, scale=gamma, offset=beta, mean=[], variance=[], epsilon=self.epsilon
+        pictures = x.shape[0]
+        if pictures is None:
+            return self._from_moments(x)
+        # The statistics of a batch of one picture are that picture's, so TensorFlow's fused
+        # batch-norm kernel gives the same numbers in half of the time, for larger batches too
+        # when their pictures go through it one by one. (Its second gradient is not exact; the
+        # gradient penalty goes around it.)
+        channels = tf.shape(x)[3]
+        gamma = tf.cast(self.gamma, tf.float32) if self.affine else tf.ones([channels])
+        beta = tf.cast(self.beta, tf.float32) if self.affine else tf.zeros([channels])
+        normalized = [
+            tf.raw_ops.FusedBatchNormV3(
+                x=picture, scale=gamma, offset=beta, mean=[], variance=[], epsilon=self.epsilon
             ).y
+            for picture in (tf.split(x, pictures) if pictures > 1 else [x])
+        ]
+        return tf.concat(normalized, 0) if pictures > 1 else normalized[0]
+
+    def _from_moments(self, x: tf.Tensor) -> tf.Tensor:
         wide = tf.cast(x, tf.float32)
         mean, variance = tf.nn.moments(wide, axes=[1, 2], keepdims=True)
         y = (wide - mean) * tf.math.rsqrt(variance + self.epsilon)
@@ -95,6 +140,36 @@ class InstanceNormalization(keras.layers.Layer):
 
     def get_config(self) -> dict:
         return {**super().get_config(), "epsilon": self.epsilon, "affine": self.affine}
+
+
+@keras.saving.register_keras_serializable("tfcyclegan")
+class NarrowConv2D(keras.layers.Conv2D):
+    """Keras's convolution, made for a few filters: the generators' last, which draws the picture.
+
+    Three filters fill a fifth of a processor's vector. So four neighbouring pixels are computed
+    as channels of one, by the same kernel at four places of a larger one, and laid out again:
+    a third more arithmetic, done in less than half of the time. The sums are the same.
+
+    Without padding and strides, as here, and where height and width of the output are known and
+    even; otherwise it is Keras's own.
+    """
+
+    def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        simple = (
+            self.padding == "valid"
+            and self.strides == self.dilation_rate == (1, 1)
+            and self.groups == 1
+            and self.data_format == "channels_last"
+        )
+        sides = zip(inputs.shape[1:3], self.kernel_size, strict=True)
+        if not simple or any(side is None or (side - size) % 2 == 0 for side, size in sides):
+            return super().convolution_op(inputs, kernel)
+        shifted = [
+            tf.pad(kernel, [[down, 1 - down], [right, 1 - right], [0, 0], [0, 0]])
+            for down in (0, 1)
+            for right in (0, 1)
+        ]
+        return tf.nn.depth_to_space(tf.nn.conv2d(inputs, tf.concat(shifted, 3), 2, "VALID"), 2)
 
 
 @keras.saving.register_keras_serializable("tfcyclegan")
@@ -113,13 +188,38 @@ class LeakyReLU(keras.layers.Layer):
         self.slope = slope
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        return tf.maximum(x, self.slope * x)
+        @tf.custom_gradient
+        def leaky_relu(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+            y = tf.maximum(x, self.slope * x)
+
+            def gradient(dy: tf.Tensor) -> tf.Tensor:
+                # The output has the input's sign, so the input need not be kept.
+                return tf.raw_ops.LeakyReluGrad(gradients=dy, features=y, alpha=self.slope)
+
+            return y, gradient
+
+        return leaky_relu(x)
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         return input_shape
 
     def get_config(self) -> dict:
         return {**super().get_config(), "slope": self.slope}
+
+
+@keras.saving.register_keras_serializable("tfcyclegan")
+class Cropping2D(keras.layers.Cropping2D):
+    """Keras's cropping, with a gradient that costs a copy.
+
+    The gradient of Keras's strided slice goes through a far slower operation.
+    """
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        (above, below), (left, right) = self.cropping
+        size = tf.shape(x) - tf.constant([0, above + below, left + right, 0])
+        cropped = tf.slice(x, [0, above, left, 0], size)
+        cropped.set_shape(self.compute_output_shape(x.shape))
+        return cropped
 
 
 @keras.saving.register_keras_serializable("tfcyclegan")

@@ -18,7 +18,15 @@ from typing import Literal
 import keras
 from keras import layers
 
-from .layers import Dropout, InstanceNormalization, LeakyReLU, ReflectionPadding2D, ResidualTanh
+from .layers import (
+    Cropping2D,
+    Dropout,
+    InstanceNormalization,
+    LeakyReLU,
+    NarrowConv2D,
+    ReflectionPadding2D,
+    ResidualTanh,
+)
 
 Norm = Literal["instance", "instance-affine", "batch", "none"]
 #: Which generator: G for "AtoB", F for "BtoA".
@@ -48,7 +56,8 @@ class _Maker:
     def conv(
         self, filters: int, size: int, name: str, strides: int = 1, bias: bool | None = None
     ) -> layers.Conv2D:
-        return layers.Conv2D(
+        kind = NarrowConv2D if filters < 8 else layers.Conv2D
+        return kind(
             filters,
             size,
             strides,
@@ -91,7 +100,7 @@ class _Maker:
         return kind(padding, name=f"{name}_pad", dtype=self.dtype)
 
     def crop(self, cropping: tuple, name: str) -> layers.Layer:
-        return layers.Cropping2D(cropping, name=f"{name}_crop", dtype=self.dtype)
+        return Cropping2D(cropping, name=f"{name}_crop", dtype=self.dtype)
 
     def relu(self, name: str) -> layers.Layer:
         return layers.ReLU(name=f"{name}_relu", dtype=self.dtype)

@@ -1,0 +1,1 @@
+"""This package and plain PyTorch at the same work; see README.md."""

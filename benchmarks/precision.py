@@ -1,0 +1,81 @@
+"""Whether training in 16 bits learns as well as in 32: the embedded data, measured at the end.
+
+    python -m benchmarks.precision [--json FILE] [--seeds 0 1 2] [--precisions mixed_bfloat16 ...]
+
+PyTorch has no part in this one: "theirs" is this package in float32. A run of mixed_float16 takes
+more than an hour on a CPU, which has to emulate it.
+"""
+
+from __future__ import annotations
+
+import json as json_module
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import tyro
+
+from .contest import console
+
+
+def main(
+    json: Path | None = None,
+    seeds: tuple[int, ...] = (0, 1, 2),
+    precisions: tuple[str, ...] = ("mixed_bfloat16",),
+    runs: Path = Path("runs/precision"),
+) -> None:
+    """Trains on the embedded data in float32 and in other precisions, and compares.
+
+    Args:
+        json: file for the results.
+        seeds: seeds that are trained with in each precision.
+        precisions: to compare with float32.
+        runs: folder for the runs; those that are over are not done again.
+    """
+    scores = {
+        precision: [_trained(precision, seed, runs) for seed in seeds]
+        for precision in ("float32", *precisions)
+    }
+    rows = []
+    for precision in precisions:
+        for direction in ("AtoB", "BtoA"):
+            for measure, unit in (("psnr", "dB"), ("ssim", "")):
+                theirs, ours = (
+                    [result[direction][measure] for result in scores[kind]]
+                    for kind in ("float32", precision)
+                )
+                means = statistics.fmean(ours), statistics.fmean(theirs)
+                name = f"{precision}, {direction}, {measure}"
+                console.print(
+                    f"{name}: {', '.join(f'{value:.3f}' for value in ours)}; float32: "
+                    f"{', '.join(f'{value:.3f}' for value in theirs)} {unit}"
+                )
+                rows.append(
+                    {
+                        "name": name,
+                        "ours": means[0],
+                        "theirs": means[1],
+                        "ratio": means[0] / means[1],
+                        "unit": unit,
+                    }
+                )
+    if json:
+        json.write_text(json_module.dumps(rows, indent=2))
+
+
+def _trained(precision: str, seed: int, runs: Path) -> dict:
+    """The scores of one run, trained unless it is there."""
+    folder = runs / f"{precision}-{seed}"
+    result = folder / "result.json"
+    if not result.exists():
+        command = [sys.executable, "train.py", "--precision", precision, "--seed", str(seed)]
+        command += ["--no-export", "--run-dir", str(folder)]
+        if folder.exists():
+            command.append("--resume")
+        subprocess.run(command, check=True, cwd=Path(__file__).parents[1])
+    return json_module.loads(result.read_text())["scores"]
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
