@@ -13,7 +13,7 @@ from tfcyclegan import (
     resnet_generator,
     unet_generator,
 )
-from tfcyclegan.layers import Dropout, LeakyReLU, ResidualTanh
+from tfcyclegan.layers import Cropping2D, Dropout, LeakyReLU, NarrowConv2D, ResidualTanh
 from tfcyclegan.networks import with_precision
 
 
@@ -38,6 +38,8 @@ CASES = {
     "instance norm": wrap(lambda dtype: InstanceNormalization(dtype=dtype)),
     "affine norm": wrap(lambda dtype: InstanceNormalization(1e-3, affine=True, dtype=dtype)),
     "leaky relu": wrap(lambda dtype: LeakyReLU(0.1, dtype=dtype)),
+    "cropping": wrap(lambda dtype: Cropping2D(((1, 2), (3, 0)), dtype=dtype)),
+    "narrow convolution": wrap(lambda dtype: NarrowConv2D(3, 7, dtype=dtype)),
     "dropout": wrap(lambda dtype: Dropout(0.3, dtype=dtype)),
     "residual tanh": wrap(lambda dtype: ResidualTanh(dtype="float32"), inputs=2),
     "resnet": network(resnet_generator, 32, blocks=1, **SMALL),

@@ -163,6 +163,11 @@ ABLATIONS = {
 }
 
 
+SLOW = pytest.mark.slow
+#: What `make test` checks of them; `make test-slow` checks the rest.
+QUICK = {("full", 1), ("full", 4), ("GAN + backward", 1), ("hinge", 1), ("wgan-gp", 1)}
+
+
 def distance(mine, theirs):
     """How far two arrays are apart, to the length of the second."""
     mine, theirs = np.asarray(mine, np.float64), np.asarray(theirs, np.float64)
@@ -172,13 +177,13 @@ def distance(mine, theirs):
 @pytest.mark.parametrize(
     ("name", "batch", "pool_size", "recompute"),
     [
-        *((name, 1, 3, False) for name in ABLATIONS),
         *(
-            pytest.param(name, 4, 3, False, marks=[] if name == "full" else pytest.mark.slow)
+            pytest.param(name, batch, 3, False, marks=[] if (name, batch) in QUICK else SLOW)
             for name in ABLATIONS
+            for batch in (1, 4)
         ),
-        ("full", 1, 0, False),
-        pytest.param("full", 4, 0, False, marks=pytest.mark.slow),
+        pytest.param("full", 1, 0, False, marks=SLOW),
+        pytest.param("full", 4, 0, False, marks=SLOW),
         ("full", 1, 3, True),
     ],
 )

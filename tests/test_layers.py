@@ -1,11 +1,12 @@
 """The layers, where the battery does not reach."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tfcyclegan import InstanceNormalization, ReflectionPadding2D
-from tfcyclegan.layers import ResidualTanh
+from tfcyclegan.layers import Cropping2D, LeakyReLU, NarrowConv2D, ResidualTanh
 
 
 def unknown_size(layer):
@@ -44,18 +45,57 @@ def test_instance_norm_does_not_overflow_in_float16():
         np.testing.assert_allclose(np.std(np.float32(y), axis=(1, 2)), 1, atol=0.01)
 
 
-def test_fused_kernel_has_the_same_gradient():
-    images = tf.random.stateless_normal((1, 8, 8, 6), (0, 1), mean=1.0, stddev=2.0)
-    target = tf.random.stateless_normal((1, 8, 8, 6), (0, 3))
+def slopes(layer, images):
+    """Gradients of a curved function of the layer's output, for its weights and its input."""
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        drawn = tf.tanh(layer(images))
+        weight = tf.random.stateless_normal(tf.shape(drawn), (0, 3))
+        score = tf.reduce_sum(drawn * weight)
+    return tape.gradient(score, [images, *getattr(layer, "trainable_variables", [])])
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_fused_kernel_has_the_same_gradient(batch):
+    images = tf.random.stateless_normal((batch, 8, 8, 6), (0, 1), mean=1.0, stddev=2.0)
     layer = InstanceNormalization()
+    np.testing.assert_allclose(
+        *slopes(layer, images), *slopes(unknown_size(layer), images), atol=1e-5
+    )
 
-    def gradient(norm):
-        with tf.GradientTape() as tape:
-            tape.watch(images)
-            score = tf.reduce_sum(tf.tanh(norm(images)) * target)
-        return tape.gradient(score, images)
 
-    np.testing.assert_allclose(gradient(layer), gradient(unknown_size(layer)), atol=1e-5)
+@pytest.mark.parametrize(
+    ("layer", "plain"),
+    [
+        (ReflectionPadding2D(2), lambda x: tf.pad(x, [[0, 0], [2, 2], [2, 2], [0, 0]], "REFLECT")),
+        (Cropping2D(((1, 0), (2, 1))), keras.layers.Cropping2D(((1, 0), (2, 1)))),
+        (LeakyReLU(0.2), keras.layers.LeakyReLU(0.2)),
+    ],
+)
+def test_as_the_plain_operation_with_its_gradient(layer, plain):
+    images = tf.random.stateless_normal((2, 7, 8, 3), (0, 1))
+    np.testing.assert_allclose(layer(images), plain(images), atol=1e-6)
+    np.testing.assert_allclose(*slopes(layer, images), *slopes(plain, images), atol=1e-6)
+    compiled = tf.function(lambda x: slopes(layer, x))
+    np.testing.assert_allclose(*compiled(images), *slopes(plain, images), atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(12, 14), (13, 12), (14, 13)])
+@pytest.mark.parametrize("filters", [1, 3])
+def test_narrow_convolution_is_keras_own(size, filters):
+    """Four pixels at a time where the output's sides are even, and otherwise not."""
+    images = tf.random.stateless_normal((2, *size, 5), (0, 1))
+    narrow, plain = NarrowConv2D(filters, 7), keras.layers.Conv2D(filters, 7)
+    for layer in (narrow, plain):
+        layer.build(images.shape)
+    plain.set_weights([w + 0.1 for w in narrow.get_weights()])
+    narrow.set_weights(plain.get_weights())
+    np.testing.assert_allclose(narrow(images), plain(images), atol=1e-5)
+    for mine, theirs in zip(slopes(narrow, images), slopes(plain, images), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-4)
+    step = tf.function(narrow).get_concrete_function(images)
+    drawn_as_blocks = "DepthToSpace" in {op.type for op in step.graph.get_operations()}
+    assert drawn_as_blocks == (size == (12, 14))
 
 
 def test_residual_tanh_of_no_change_is_tanh_of_the_picture():

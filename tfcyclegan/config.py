@@ -118,6 +118,10 @@ class Config:
     """Of first weights, order, augmentation and draws."""
     precision: Precision = "auto"
     """auto takes float16 on GPUs with tensor cores, bfloat16 on CPUs that have it, else float32."""
+    recompute: bool = False
+    """Hold fewer activations and compute them twice: for pictures that do not fit into memory."""
+    xla: Literal["auto", "on", "off"] = "auto"
+    """Compile the step with XLA; auto is Keras's choice, which is not to on a CPU."""
     deterministic: bool = False
     """Bit-for-bit the same result every time, at some cost in speed."""
     checkpoint_steps: int | None = None

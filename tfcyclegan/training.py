@@ -123,17 +123,22 @@ def build_model(config: Config) -> CycleGAN:
 
 def compile_model(model: CycleGAN, config: Config, total_steps: int) -> None:
     """Compiles a model as a resolved configuration says."""
-    model.compile(
-        objective=config.objective,
-        lambda_cycle_A=config.lambda_cycle_A,
-        lambda_cycle_B=config.lambda_cycle_B,
-        lambda_identity=config.lambda_identity,
-        lambda_gan=config.lambda_gan,
-        learning_rate=config.learning_rate,
-        beta_1=config.beta_1,
-        constant_fraction=config.constant_fraction,
-        total_steps=total_steps,
-    )
+    try:
+        model.compile(
+            objective=config.objective,
+            lambda_cycle_A=config.lambda_cycle_A,
+            lambda_cycle_B=config.lambda_cycle_B,
+            lambda_identity=config.lambda_identity,
+            lambda_gan=config.lambda_gan,
+            learning_rate=config.learning_rate,
+            beta_1=config.beta_1,
+            constant_fraction=config.constant_fraction,
+            total_steps=total_steps,
+            recompute=config.recompute,
+            jit_compile={"on": True, "off": False}.get(config.xla, "auto"),
+        )
+    except ValueError as problem:
+        raise InputError(str(problem)) from problem
 
 
 def load_config_data(config: Config) -> Data:
