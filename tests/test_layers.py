@@ -67,7 +67,6 @@ def test_fused_kernel_has_the_same_gradient(batch):
 @pytest.mark.parametrize(
     ("layer", "plain"),
     [
-        (ReflectionPadding2D(2), lambda x: tf.pad(x, [[0, 0], [2, 2], [2, 2], [0, 0]], "REFLECT")),
         (Cropping2D(((1, 0), (2, 1))), keras.layers.Cropping2D(((1, 0), (2, 1)))),
         (LeakyReLU(0.2), keras.layers.LeakyReLU(0.2)),
     ],

@@ -21,25 +21,34 @@ class Adam(keras.optimizers.Adam):
         >>> model.compile(Adam(2e-4, beta_1=0.5, epsilon=1e-8))
     """
 
+    _powers: tuple[tf.Tensor, tf.Tensor] | None = None
+
+    def apply(self, grads: list, trainable_variables: list | None = None) -> None:
+        # The same for all variables, so computed once.
+        step = tf.cast(self.iterations.value + 1, tf.float32)
+        self._powers = tf.pow(self.beta_1, step), tf.pow(self.beta_2, step)
+        try:
+            super().apply(grads, trainable_variables)
+        finally:
+            self._powers = None
+
     def update_step(
         self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor
     ) -> None:
-        if self.amsgrad:
+        if self.amsgrad or self._powers is None:
             super().update_step(gradient, variable, learning_rate)
             return
         place = self._get_variable_index(variable)
-        momentum, velocity = self._momentums[place].value, self._velocities[place].value
-        step = tf.cast(self.iterations.value + 1, variable.dtype)
-        beta_1, beta_2 = (tf.cast(beta, variable.dtype) for beta in (self.beta_1, self.beta_2))
+        kind = variable.dtype
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
-            m=momentum.handle,
-            v=velocity.handle,
-            beta1_power=tf.pow(beta_1, step),
-            beta2_power=tf.pow(beta_2, step),
-            lr=tf.cast(learning_rate, variable.dtype),
-            beta1=beta_1,
-            beta2=beta_2,
-            epsilon=tf.cast(self.epsilon, variable.dtype),
-            grad=tf.cast(gradient, variable.dtype),
+            m=self._momentums[place].value.handle,
+            v=self._velocities[place].value.handle,
+            beta1_power=tf.cast(self._powers[0], kind),
+            beta2_power=tf.cast(self._powers[1], kind),
+            lr=tf.cast(learning_rate, kind),
+            beta1=tf.constant(self.beta_1, kind),
+            beta2=tf.constant(self.beta_2, kind),
+            epsilon=tf.constant(self.epsilon, kind),
+            grad=tf.cast(gradient, kind),
         )

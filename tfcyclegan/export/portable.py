@@ -10,21 +10,21 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-from ..layers import (
-    Cropping2D,
-    InstanceNormalization,
-    NarrowConv2D,
-    ReflectionPadding2D,
-    mirrored,
-)
+from ..layers import Cropping2D, InstanceNormalization, NarrowConv2D, ReflectionPadding2D
 from ..networks import with_precision
 
 
-class _PlainReflection(ReflectionPadding2D):
-    """The slices alone, without the gradient that training gives them."""
+class _SlicedReflection(ReflectionPadding2D):
+    """The mirrored border as slices of one row or column each."""
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        return mirrored(x, self.padding)
+        p = self.padding
+        above = [x[:, i : i + 1] for i in range(p, 0, -1)]
+        below = [x[:, -i - 1 : -i] for i in range(1, p + 1)]
+        x = tf.concat([*above, x, *below], axis=1)
+        left = [x[:, :, i : i + 1] for i in range(p, 0, -1)]
+        right = [x[:, :, -i - 1 : -i] for i in range(1, p + 1)]
+        return tf.concat([*left, x, *right], axis=2)
 
 
 class _PlainInstanceNormalization(InstanceNormalization):
@@ -45,7 +45,7 @@ class _DepthToSpaceUpSampling(keras.layers.UpSampling2D):
 
 
 _PORTABLE = {
-    ReflectionPadding2D: _PlainReflection,
+    ReflectionPadding2D: _SlicedReflection,
     NarrowConv2D: keras.layers.Conv2D,
     Cropping2D: keras.layers.Cropping2D,
     InstanceNormalization: _PlainInstanceNormalization,
