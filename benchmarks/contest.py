@@ -6,7 +6,9 @@ entries once, a ratio is taken within a round, and the median of the rounds is w
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
+import itertools
 import json
 import os
 import platform
@@ -14,7 +16,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,15 +117,10 @@ def report(title: str, figures: Sequence[Figure], json_file: Path | None, note: 
         result, ratios = figure.as_json(), figure.ratios
         table.add_row(
             figure.name,
-            *(
-                f"{value:.4g}"
-                for value in (
-                    result["ours"],
-                    min(figure.ours),
-                    result["theirs"],
-                    min(figure.theirs),
-                )
-            ),
+            f"{result['ours']:.4g}",
+            f"{min(figure.ours):.4g}",
+            f"{result['theirs']:.4g}",
+            f"{min(figure.theirs):.4g}",
             f"{result['ratio']:.2f}",
             f"{min(ratios):.2f}–{max(ratios):.2f}",
             figure.unit,
@@ -131,8 +128,13 @@ def report(title: str, figures: Sequence[Figure], json_file: Path | None, note: 
     console.print(table)
     console.print(machine() + (f"\n{note}" if note else ""))
     if json_file:
-        with written_whole(json_file) as part:
-            part.write_text(json.dumps([figure.as_json() for figure in figures], indent=2))
+        save([figure.as_json() for figure in figures], json_file)
+
+
+def save(results: Sequence[Mapping[str, Any]], json_file: Path) -> None:
+    """Writes results whole or not at all."""
+    with written_whole(json_file) as part:
+        part.write_text(json.dumps(results, indent=2))
 
 
 def machine() -> str:
@@ -144,12 +146,33 @@ def machine() -> str:
     except (OSError, StopIteration):
         model, flags = platform.processor(), []
     extras = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in flags]
-    versions = [
-        f"{name} {importlib.metadata.version(name)}"
-        for name in ("tensorflow", "keras", "ai-edge-litert", "torch")
-    ]
+    versions = []
+    for name in ("tensorflow", "keras", "ai-edge-litert", "torch"):
+        # This package's tests run without torch.
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions.append(f"{name} {importlib.metadata.version(name)}")
     versions.append(f"Python {platform.python_version()}")
     return f"{model} ({', '.join(extras)}), {os.cpu_count()} threads; {', '.join(versions)}"
+
+
+def timed(call: Callable[[], object], repeats: int) -> list[float]:
+    """Seconds of each call, after one that is not counted."""
+    call()
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def steps_from(ends: Sequence[float]) -> dict[str, Any]:
+    """What a training task reports, from the times its steps ended, the start first.
+
+    Returns:
+        When the first step had ended, and the seconds of each of the others.
+    """
+    return {"first": ends[1], "steps": [b - a for a, b in itertools.pairwise(ends[1:])]}
 
 
 def serve(tasks: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .contest import serve
+from .contest import resident_memory, serve, steps_from, timed
 
 
 def _model(size: int, blocks: int, precision: str) -> Any:
@@ -53,17 +53,12 @@ def _steps(model: Any, size: int, batch: int, steps: int) -> list[float]:
 
 def train_step(size: int, blocks: int, batch: int, precision: str, steps: int) -> dict:
     """Seconds of each step but the first, and when the first had ended."""
-    ends = _steps(_model(size, blocks, precision), size, batch, steps + 1)
-    return {"first": ends[1], "steps": list(np.diff(ends[1:]))}
+    return steps_from(_steps(_model(size, blocks, precision), size, batch, steps + 1))
 
 
 def scaling(cases: Sequence[tuple[int, int, int]], precision: str, steps: int) -> dict:
     """Seconds a step for each `(size, blocks, batch)`, the quickest of a few."""
-    seconds = []
-    for size, blocks, batch in cases:
-        ends = _steps(_model(size, blocks, precision), size, batch, steps + 1)
-        seconds.append(float(np.diff(ends[1:]).min()))
-    return {"seconds": seconds}
+    return {"seconds": [min(train_step(*case, precision, steps)["steps"]) for case in cases]}
 
 
 def matmul(precision: str, side: int = 4096) -> dict:
@@ -72,18 +67,7 @@ def matmul(precision: str, side: int = 4096) -> dict:
 
     dtype = {"float32": tf.float32, "mixed_bfloat16": tf.bfloat16}[precision]
     a = tf.cast(tf.random.normal((side, side)), dtype)
-    return {"rate": 2 * side**3 / 1e9 / min(_timed(lambda: tf.matmul(a, a), 8))}
-
-
-def _timed(call: Callable[[], Any], repeats: int) -> list[float]:
-    """Seconds of each call, after one that is not counted."""
-    call()
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - start)
-    return seconds
+    return {"rate": 2 * side**3 / 1e9 / min(timed(lambda: tf.matmul(a, a), 8))}
 
 
 def export(folder: str, size: int) -> dict:
@@ -115,7 +99,7 @@ def inference(folder: str, form: str, size: int, batch: int, repeats: int) -> di
     call = _LOADERS[form.split()[0]](Path(folder), form, images)
     call()
     first = time.time()
-    return {"first": first, "seconds": _timed(call, repeats)}
+    return {"first": first, "seconds": timed(call, repeats)}
 
 
 def _keras(folder: Path, form: str, images: Any) -> Callable[[], Any]:
@@ -163,8 +147,6 @@ _LOADERS = {"Keras": _keras, "SavedModel": _saved_model, "LiteRT": _litert}
 def data(source: str, data_dir: str, epochs: int, steps: int) -> dict:
     """Seconds a picture in the first epoch, from opening on, and in the others; memory by epoch."""
     from tfcyclegan import load_data
-
-    from .contest import resident_memory
 
     seconds, memory = [], []
     start = time.perf_counter()

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import tyro
 
-from .contest import console
+from .contest import console, save
 
 
 def main(
@@ -61,7 +61,7 @@ def main(
                     }
                 )
     if json:
-        json.write_text(json_module.dumps(rows, indent=2))
+        save(rows, json)
 
 
 def _trained(precision: str, seed: int, runs: Path) -> dict:

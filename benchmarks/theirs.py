@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from .contest import resident_memory, serve
+from .contest import resident_memory, serve, steps_from, timed
 from .torch_cyclegan import CycleGAN, generator, parameters
 
 
@@ -33,31 +33,17 @@ def _steps(model: CycleGAN, size: int, batch: int, steps: int) -> list[float]:
 
 
 def train_step(size: int, blocks: int, batch: int, precision: str, steps: int) -> dict:
-    ends = _steps(_model(blocks, precision), size, batch, steps + 1)
-    return {"first": ends[1], "steps": list(np.diff(ends[1:]))}
+    return steps_from(_steps(_model(blocks, precision), size, batch, steps + 1))
 
 
 def scaling(cases: Sequence[tuple[int, int, int]], precision: str, steps: int) -> dict:
-    seconds = []
-    for size, blocks, batch in cases:
-        ends = _steps(_model(blocks, precision), size, batch, steps + 1)
-        seconds.append(float(np.diff(ends[1:]).min()))
-    return {"seconds": seconds}
+    """Seconds a step for each `(size, blocks, batch)`, the quickest of a few."""
+    return {"seconds": [min(train_step(*case, precision, steps)["steps"]) for case in cases]}
 
 
 def matmul(precision: str, side: int = 4096) -> dict:
     a = torch.randn(side, side, dtype=getattr(torch, precision))
-    return {"rate": 2 * side**3 / 1e9 / min(_timed(lambda: a @ a, 8))}
-
-
-def _timed(call: Callable[[], object], repeats: int) -> list[float]:
-    call()
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - start)
-    return seconds
+    return {"rate": 2 * side**3 / 1e9 / min(timed(lambda: a @ a, 8))}
 
 
 def inference(form: str, size: int, batch: int, repeats: int) -> dict:
@@ -75,7 +61,7 @@ def inference(form: str, size: int, batch: int, repeats: int) -> dict:
     first = time.time()
     if "jit" in form:
         call()  # the second call of a traced module compiles
-    return {"first": first, "seconds": _timed(call, repeats)}
+    return {"first": first, "seconds": timed(call, repeats)}
 
 
 class _Unaligned(Dataset):

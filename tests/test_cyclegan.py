@@ -57,9 +57,7 @@ def plain(network):
             type(layer).__name__, lambda layer: type(layer).from_config(layer.get_config())
         )(layer),
     )
-    assert not {type(layer).__name__ for layer in twin.layers} & (set(makers) - {"Cropping2D"}) - {
-        "LeakyReLU"
-    }
+    assert not any(type(layer).__module__.startswith("tfcyclegan") for layer in twin.layers)
     twin.set_weights(network.get_weights())
     return twin
 
@@ -237,11 +235,9 @@ def test_step_is_the_papers(name, batch, pool_size, recompute, make_model, pairs
     assert max(apart) < 0.05, apart
 
 
-@pytest.mark.parametrize(
-    "settings", [{"generator": {"dropout": 0.5}}, {"generator": {"norm": "batch"}}]
-)
+@pytest.mark.parametrize("settings", [{"dropout": 0.5}, {"norm": "batch"}])
 def test_recompute_refuses_what_differs_the_second_time(settings, make_model):
-    model = make_model(**settings["generator"])
+    model = make_model(**settings)
     with pytest.raises(ValueError, match=r"in G .* does not"):
         model.compile(recompute=True)
 

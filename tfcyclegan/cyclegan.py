@@ -167,7 +167,7 @@ class CycleGAN(keras.Model):
             total_steps: length of the run in steps, for the falling rate. Default: taken by
                 `fit` from epochs × steps when training starts, and kept when it goes on.
             recompute: whether to compute each network's activations a second time for its
-                gradients instead of keeping them: less memory for about a third more time, for
+                gradients instead of keeping them: less memory for a third more arithmetic, for
                 pictures that would not fit. Default False.
             run_eagerly: as in Keras; leaves `recompute` without effect.
             steps_per_execution: as in Keras.

@@ -74,14 +74,13 @@ class InstanceNormalization(keras.layers.Layer):
             self.beta = self.add_weight(name="beta", shape=channels, initializer="zeros")
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        pictures = x.shape[0]
-        if pictures is None or x.shape[3] is None:
+        pictures, channels = x.shape[0], x.shape[3]
+        if pictures is None or channels is None:
             return self._from_moments(x)
         # The statistics of a batch of one picture are that picture's, so TensorFlow's fused
         # batch-norm kernel gives the same numbers in half of the time, for larger batches too
         # when their pictures go through it one by one. (Its second gradient is not exact; the
         # gradient penalty goes around it.)
-        channels = x.shape[3]
         gamma = tf.cast(self.gamma, tf.float32) if self.affine else tf.ones([channels])
         beta = tf.cast(self.beta, tf.float32) if self.affine else tf.zeros([channels])
         normalized = [

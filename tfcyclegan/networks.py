@@ -56,6 +56,7 @@ class _Maker:
     def conv(
         self, filters: int, size: int, name: str, strides: int = 1, bias: bool | None = None
     ) -> layers.Conv2D:
+        # Four times fewer than 8 fill a vector of 32 at most.
         kind = NarrowConv2D if filters < 8 else layers.Conv2D
         return kind(
             filters,
