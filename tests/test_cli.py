@@ -17,7 +17,8 @@ import tensorflow as tf
 from PIL import Image
 
 from tfcyclegan import InputError, environment
-from tfcyclegan.cli import _understand, main
+from tfcyclegan.cli import main
+from tfcyclegan.commands.train import understand
 from tfcyclegan.config import Config
 from tfcyclegan.export.proof import BARS, Bar
 from tfcyclegan.training import build_model, compile_model
@@ -202,7 +203,7 @@ def layers(network, kind):
     ],
 )
 def test_options_reach_the_model(options, holds):
-    config, _ = _understand(["train", *TINY, "--data", "pictures", *options.split()])
+    config, _ = understand([*TINY, "--data", "pictures", *options.split()])
     config = config.resolved()
     model = build_model(config)
     compile_model(model, config, total_steps=6)
@@ -261,7 +262,7 @@ def test_resume_takes_the_newest_run():
         os.utime(f"runs/{name}/config.json", (age, age))
 
     def chosen(*arguments):
-        config, resume = _understand(["train", *arguments])
+        config, resume = understand(arguments)
         assert resume == ("--resume" in arguments)
         return config.run_dir, config.data, config.epochs
 

@@ -1,0 +1,128 @@
+"""`tfcyclegan train`: from pictures to a run folder and its exports."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shlex
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from ..config import Config
+from ..errors import InputError
+from ..precision import resolve_precision
+from ..runs import free_run_dir, newest_run
+from ..training import Run
+from ..training import train as run_training
+from .export import export_model
+
+
+def command(arguments: Sequence[str]) -> Callable[..., int]:
+    """The command. It must know what was typed: a resumed run's settings are its own defaults.
+
+    Args:
+        arguments: what was typed behind the command's name.
+    """
+
+    def run(config: Config, resume: bool) -> int:
+        return _train(*understand(arguments))
+
+    return _with_signature(run, Config())
+
+
+def _with_signature(function: Callable, default: Config) -> Callable:
+    """Lets a function of `(config, resume)` be parsed for, with these settings as defaults."""
+
+    def train(config, resume=False):
+        """Learn to translate pictures between two domains.
+
+        Args:
+            config: The settings.
+            resume: Go on from the newest checkpoint of run_dir, or without that of the newest
+                run there is (on data, if that is given). Settings not typed stay what they were.
+        """
+        return function(config, resume)
+
+    train.__annotations__ = {"config": Config, "resume": bool}
+    train.__defaults__ = (default, False)
+    return train
+
+
+def understand(arguments: Sequence[str]) -> tuple[Config, bool]:
+    """The configuration that was asked for, with its run folder, and whether to resume.
+
+    Args:
+        arguments: what was typed behind the command's name.
+    """
+    config, resume = _parse(arguments, Config())
+    if config.run_dir:
+        directory = Path(config.run_dir)
+    else:
+        named = any(re.match(r"--data(=|$)", argument) for argument in arguments)
+        newest = newest_run(config.data if named else None) if resume else None
+        directory = newest or free_run_dir(config.data)
+    if resume and (directory / "config.json").exists():
+        # What is not typed stays what it was; what is typed is compared later on.
+        saved = Config.load(directory / "config.json")
+        config, _ = _parse(arguments, dataclasses.replace(saved, run_dir=str(directory)))
+    return dataclasses.replace(config, run_dir=str(directory)), resume
+
+
+def _parse(arguments: Sequence[str], default: Config) -> tuple[Config, bool]:
+    return tyro.cli(
+        _with_signature(lambda config, resume: (config, resume), default),
+        args=list(arguments),
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
+
+
+def _train(config: Config, resume: bool) -> int:
+    console = Console()
+    precision, reason = resolve_precision(config.precision)
+    console.print(f"precision {precision}: {reason}", highlight=False)
+    run = run_training(config, resume)
+    _report(run, console)
+    if config.export:
+        config = Config.load(run.directory / "config.json")  # as it was resolved
+        name = run.directory.resolve().name
+        try:
+            report = export_model(run.model, config, Path("exports", name), console)
+            problems = report.missed
+        except InputError as problem:
+            again = f"python -m tfcyclegan export {shlex.quote(str(run.directory))}"
+            problems = [f"not exported: {problem}. The run is complete; export it with: {again}"]
+        for line in problems:
+            console.print(f"warning: {line}", highlight=False, markup=False, soft_wrap=True)
+    return 0
+
+
+def _report(run: Run, console: Console) -> None:
+    if run.scores:
+        table = Table(title="On the test pictures")
+        table.add_column("")
+        table.add_column("PSNR", justify="right")
+        table.add_column("SSIM", justify="right")
+        titles = {
+            "AtoB": "G(A) to its truth in B",
+            "untouched A": "  A itself to that truth (doing nothing)",
+            "BtoA": "F(B) to its truth in A",
+            "untouched B": "  B itself to that truth (doing nothing)",
+            "cycle A": "F(G(A)) to A",
+            "cycle B": "G(F(B)) to B",
+        }
+        for name, scores in run.scores.items():
+            table.add_row(titles[name], f"{scores['psnr']:.2f} dB", f"{scores['ssim']:.3f}")
+        console.print(table)
+    checkpoints = sorted((run.directory / "checkpoints").glob("*.npz"))
+    size = sum(path.stat().st_size for path in checkpoints) / 1e6
+    for label, path in (
+        ("sample grid", run.grid),
+        ("curves", run.directory / "curves.png"),
+        ("model", run.directory / "model.keras"),
+        (f"{len(checkpoints)} checkpoints, {size:.0f} MB", run.directory / "checkpoints"),
+    ):
+        console.print(f"{label}: {path}", highlight=False, soft_wrap=True)

@@ -1,0 +1,65 @@
+"""Run folders: where a new run goes, which one is meant, and what one holds."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import keras
+
+from .backends import load_model
+from .config import Config
+from .errors import InputError
+
+
+def newest_run(data: str | None = None) -> Path | None:
+    """The run below runs/ that was started last, on that data or on any, or None."""
+    runs = sorted(Path("runs").glob("*/config.json"), key=lambda path: path.stat().st_mtime)
+    fitting = [path for path in runs if data is None or Config.load(path).data == data]
+    return fitting[-1].parent if fitting else None
+
+
+def free_run_dir(data: str) -> Path:
+    """runs/NAME of the data, with a number where that is taken."""
+    last = re.split(r"[/\\:]", data.rstrip("/\\:"))[-1]
+    name = re.sub(r"[^\w.-]+", "_", last.removesuffix(".zip")).strip(".") or "run"
+    number = 1
+    while (directory := Path("runs", name if number == 1 else f"{name}-{number}")).exists():
+        number += 1
+    return directory
+
+
+def open_run(run: str, data: str | None = None) -> tuple[keras.Model, Config, str]:
+    """The model of a finished run, its settings and its name.
+
+    Args:
+        run: a run folder, or a `.keras` file, whose settings are the defaults.
+        data: a source to use instead of the run's own; a file needs one.
+
+    Returns:
+        The model (a `CycleGAN`, or a generator alone where a file holds one), the configuration
+        with `data` in it, and the folder's or file's name.
+
+    Raises:
+        InputError: no run, no model that can be loaded, or a file without data.
+    """
+    path = Path(run)
+    if path.is_dir():
+        if not (path / "config.json").exists():
+            raise InputError(f"{run}: no config.json in it, so it is no run: give a run folder")
+        config = Config.load(path / "config.json")
+        name = path.resolve().name
+    elif path.suffix == ".keras" or not path.exists():
+        config, name = None, path.stem
+    else:
+        raise InputError(f"{run}: give a run folder or a .keras file")
+    model = load_model(path)
+    if config is None:
+        if data is None:
+            raise InputError(f"{run}: a file does not say what to measure on: pass --data")
+        side = getattr(model, "image_size", None)
+        config = Config(data=data, image_size=side if isinstance(side, int) else 256)
+    if data is not None:
+        config = dataclasses.replace(config, data=data)
+    return model, config, name
