@@ -42,7 +42,7 @@ def main(
         for direction in ("AtoB", "BtoA"):
             for measure, unit in (("psnr", "dB"), ("ssim", "")):
                 theirs, ours = (
-                    [result[direction][measure] for result in scores[kind]]
+                    [result[direction][measure]["translated"] for result in scores[kind]]
                     for kind in ("float32", precision)
                 )
                 means = statistics.fmean(ours), statistics.fmean(theirs)
@@ -74,7 +74,7 @@ def _trained(precision: str, seed: int, runs: Path) -> dict:
         if folder.exists():
             command.append("--resume")
         subprocess.run(command, check=True, cwd=Path(__file__).parents[1])
-    return json_module.loads(result.read_text())["scores"]
+    return json_module.loads(result.read_text())["evaluation"]["scores"]
 
 
 if __name__ == "__main__":

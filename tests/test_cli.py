@@ -19,7 +19,7 @@ from PIL import Image
 from tfcyclegan import InputError, environment
 from tfcyclegan.cli import main
 from tfcyclegan.commands.train import understand
-from tfcyclegan.config import Config
+from tfcyclegan.config import Config, Measuring
 from tfcyclegan.export.proof import BARS, Bar
 from tfcyclegan.training import build_model, compile_model
 
@@ -76,8 +76,8 @@ def test_a_run_leaves_what_it_should(capsys):
     assert train(*TINY, "--checkpoint-steps", 2) == 0
     run = Path("runs/shapes")
     assert {path.name for path in run.iterdir()} == {
-        "checkpoints", "config.json", "curves.png", "history.csv", "model.keras", "result.json",
-        "samples", "tensorboard",
+        "checkpoints", "config.json", "curves.png", "history.csv", "model.keras", "report.html",
+        "result.json", "samples", "tensorboard",
     }  # fmt: skip
     assert len(list((run / "checkpoints").iterdir())) == 3
     assert (run / "samples" / "epoch_0001.png").exists()
@@ -86,8 +86,10 @@ def test_a_run_leaves_what_it_should(capsys):
     assert config["residual_output"] is True
     result = json.loads((run / "result.json").read_text())
     printed = capsys.readouterr().out
-    for name in ("AtoB", "BtoA", "untouched A", "untouched B"):
-        assert f"{result['scores'][name]['psnr']:.2f} dB" in printed
+    for direction in ("AtoB", "BtoA"):
+        for column in ("translated", "untouched"):
+            psnr = result["evaluation"]["scores"][direction]["psnr"][column]
+            assert f"{psnr:.2f} dB" in printed
     for path in ("samples/epoch_0002.png", "curves.png", "model.keras", "checkpoints"):
         assert f"runs/shapes/{path}" in printed
     model = keras.saving.load_model(run / "model.keras")
@@ -128,7 +130,7 @@ def test_photographs_without_a_recipe_train_as_in_the_paper(folder):
 
 def test_a_folder_is_trained_on(folder, capsys):
     assert train(*TINY, "--data", folder, "--no-tensorboard", "--validation-every", 1) == 0
-    assert "F(G(A)) to A" in capsys.readouterr().out
+    assert "cycle PSNR" in capsys.readouterr().out
     assert "val_cycle_A" in Path("runs/data/history.csv").read_text()
 
 
@@ -226,11 +228,12 @@ def test_every_setting_is_an_option_with_a_word_on_it():
     done = subprocess.run(
         [sys.executable, ROOT / "train.py", "--help"], capture_output=True, text=True, check=True
     )
-    for setting in dataclasses.fields(Config):
-        assert f"--{setting.name.replace('_', '-')}" in done.stdout
+    settings = {s.name for kind in (Config, Measuring) for s in dataclasses.fields(kind)}
+    for name in settings - {"measuring"}:
+        assert f"--{name.replace('_', '-')}" in done.stdout
     source = (ROOT / "tfcyclegan" / "config.py").read_text()
     declared = re.findall(r'^    (\w+): .*=.*\n    """', source, re.M)
-    assert set(declared) == {setting.name for setting in dataclasses.fields(Config)}
+    assert set(declared) == settings
 
 
 def test_resume_goes_on_and_compares_settings(capsys):

@@ -94,7 +94,10 @@ def assert_same_outcome(run_dir, straight):
         return [[v for i, v in enumerate(line.split(",")) if i != place] for line in lines]
 
     assert history(run_dir) == history(straight)
-    scores = [json.loads((d / "result.json").read_text())["scores"] for d in (run_dir, straight)]
+    scores = [
+        json.loads((d / "result.json").read_text())["evaluation"]["scores"]
+        for d in (run_dir, straight)
+    ]
     assert scores[0] == scores[1]
     grids = [sorted((d / "samples").iterdir()) for d in (run_dir, straight)]
     assert [g.name for g in grids[0]] == [g.name for g in grids[1]]

@@ -225,12 +225,16 @@ class HistoryFile(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Mapping | None = None) -> None:
         self.rows = [row for row in self.rows if int(row["epoch"]) <= epoch]
-        self._began = time.monotonic()
+        self._began = self._ended = time.monotonic()
         self._began_at = int(self.model.step.numpy())
+
+    def on_train_batch_end(self, batch: int, logs: Mapping | None = None) -> None:
+        self._ended = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: Mapping | None = None) -> None:
         step = int(self.model.step.numpy())
-        took = (time.monotonic() - self._began) / max(1, step - self._began_at)
+        # Training alone, without what is measured and drawn at the end of an epoch.
+        took = (self._ended - self._began) / max(1, step - self._began_at)
         values = {name: f"{float(value):.6g}" for name, value in (logs or {}).items()}
         self.rows.append(
             {"epoch": epoch + 1, "step": step, "seconds_per_step": f"{took:.4g}", **values}

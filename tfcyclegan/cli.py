@@ -66,14 +66,18 @@ def _run(arguments: list[str]) -> int:
     import tyro
 
     from .commands import train
+    from .commands.evaluate import evaluate
     from .commands.export import export
+    from .commands.reproduce import reproduce
     from .commands.translate import translate
 
     return tyro.extras.subcommand_cli_from_dict(
         {
             "train": train.command(arguments[1:]),
+            "evaluate": evaluate,
             "export": export,
             "translate": translate,
+            "reproduce": reproduce,
         },
         prog="tfcyclegan",
         description="CycleGAN for Keras: translate pictures between two domains, unpaired.",

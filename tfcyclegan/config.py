@@ -6,13 +6,60 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from .data.preprocessing import Preprocess
 from .errors import InputError
 from .files import written_whole
 from .networks import Norm, default_blocks, default_depth
 from .precision import Precision, resolve_precision
+
+#: How a pretrained network wants its pixels: "caffe", "tf" and "torch" as Keras's `imagenet_utils`
+#: makes them, "unit" in [0, 1], "none" in [0, 255].
+Pixels = Literal["caffe", "tf", "torch", "unit", "none"]
+#: "rms": features divided by the root mean square of the real target pictures' features.
+FeatureScaling = Literal["none", "rms"]
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """What is measured on the test pictures, and with what."""
+
+    metrics: str | None = None
+    """Metrics to measure, with commas between. Default: all that can be had."""
+    test_count: int | None = None
+    """Test pictures of each domain to measure on. Default: all."""
+    paired: bool = False
+    """testA and testB show the same under the same file names: compare with that truth."""
+    palette: str | None = None
+    """Domain B is label maps in these colours: cityscapes, or a file (`#804080 road` a line)."""
+    extractor: str | None = None
+    """Network for FID and KID: a name in keras.applications, such as InceptionV3, or a .keras,
+    .h5 or .tflite file or SavedModel."""
+    extractor_size: int | None = None
+    """Side in px that it is shown pictures at. Default: its own."""
+    extractor_pixels: Pixels | None = None
+    """How it wants its pixels: as in keras.applications (caffe, tf, torch), in [0, 1] (unit) or
+    in [0, 255] (none). Default: its own."""
+    extractor_scaling: FeatureScaling | None = None
+    """Divide its features by the root mean square of the real target's (rms), or do not (none)."""
+    classifier: str | None = None
+    """Network for the hit rate: how many translated pictures it takes for the target domain."""
+    classifier_size: int | None = None
+    """Side in px that it is shown pictures at. Default: its own."""
+    classifier_pixels: Pixels | None = None
+    """How it wants its pixels."""
+    classes: str | None = None
+    """File with the names of the classifier's classes, one a line or a JSON list."""
+    class_A: str | None = None
+    """Classes of domain A, names or numbers with commas between."""
+    class_B: str | None = None
+    """Classes of domain B."""
+
+    def over(self, other: Measuring) -> Measuring:
+        """These settings, and the other's where nothing is set here."""
+        mine = {name: value for name, value in dataclasses.asdict(self).items() if value}
+        return dataclasses.replace(other, **mine)
 
 
 @dataclass(frozen=True)
@@ -134,10 +181,18 @@ class Config:
     """Pictures of each domain in a grid."""
     validation_every: int = 0
     """Epochs between passes over the test pictures for their losses; 0 for none."""
+    evaluate_every: int = 0
+    """Epochs between evaluations on the test pictures, logged beside the losses; 0 for none but
+    the last."""
+    best_by: str | None = None
+    """Score that decides which model is kept as best.keras: psnr, kid, AtoB_kid, ….
+    Default: psnr where the truth is known, else kid with an extractor."""
     tensorboard: bool = True
     """Write TensorBoard logs."""
     export: bool = True
     """Export the generators when the run is over, to exports/NAME of the run folder."""
+    measuring: Measuring = Measuring()
+    """What is measured on the test pictures."""
 
     @property
     def divisor(self) -> int:
@@ -174,6 +229,7 @@ class Config:
             "discriminator_filters": 1, "discriminator_layers": 1, "pool_size": 0, "epochs": 1,
             "steps_per_epoch": 1, "checkpoint_steps": 1, "keep_checkpoints": 1,
             "sample_every": 0, "sample_count": 1, "validation_every": 0, "cache_memory": 0,
+            "evaluate_every": 0,
             "lambda_cycle_A": 0, "lambda_cycle_B": 0, "lambda_identity": 0, "lambda_gan": 0,
             "learning_rate": 0, "seed": 0,
         }  # fmt: skip
@@ -231,10 +287,11 @@ class Config:
         """
         try:
             values = json.loads(Path(path).read_text())
-            return cls(**values)
+            measuring = Measuring(**values.pop("measuring", {}))
+            return cls(**values, measuring=measuring)
         except FileNotFoundError as problem:
             raise InputError(f"{path}: there is no such file") from problem
-        except (OSError, ValueError, TypeError) as problem:
+        except (OSError, ValueError, TypeError, AttributeError) as problem:
             raise InputError(
                 f"{path}: not a configuration of this version ({problem}): "
                 "start a new run, or mend the file"
@@ -247,15 +304,20 @@ class Config:
         """
         free = {
             "run_dir", "checkpoint_steps", "keep_checkpoints", "sample_every", "sample_count",
-            "validation_every", "tensorboard", "export", "cache_memory", "cache_dir", "data_dir",
+            "validation_every", "evaluate_every", "tensorboard", "export", "cache_memory",
+            "cache_dir", "data_dir",
         }  # fmt: skip
         lines = []
-        for setting in dataclasses.fields(self):
-            mine, theirs = getattr(self, setting.name), getattr(other, setting.name)
-            longer = setting.name == "epochs" and theirs >= mine
-            if mine != theirs and setting.name not in free and not longer:
-                lines.append(f"{_option(setting.name)} was {mine}, now {theirs}")
+        mine, theirs = self._flat(), other._flat()
+        for name, value in mine.items():
+            longer = name == "epochs" and theirs[name] >= value
+            if value != theirs[name] and name not in free and not longer:
+                lines.append(f"{_option(name)} was {value}, now {theirs[name]}")
         return lines
+
+    def _flat(self) -> dict[str, Any]:
+        values = dataclasses.asdict(self)
+        return values.pop("measuring") | values
 
 
 def _option(name: str) -> str:

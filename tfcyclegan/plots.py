@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from .files import written_whole
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 #: Cells of a grid are scaled up to about this many px, so that small pictures can be seen.
 _CELL = 128
@@ -55,40 +58,73 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
         rows: of `history.csv`, with `epoch` and a number for each name.
         path: of the PNG.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    with written_whole(path) as part:
+        loss_curves(rows).savefig(part, dpi=110)
 
+
+def loss_curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Losses and the learning rate over the epochs; those of test pictures are dashed.
+
+    Args:
+        rows: see `draw_curves`.
+    """
     panels = {
         "adversarial": ("G_loss", "F_loss"),
         "discriminators": ("D_A_loss", "D_B_loss"),
         "cycle and identity": ("cycle_A", "cycle_B", "identity_A", "identity_B"),
         "learning rate": ("learning_rate",),
     }
-    figure = Figure(figsize=(10, 6.5), layout="constrained")
+    return _curves(rows, panels)
+
+
+def score_curves(rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> Figure | None:
+    """Scores of both directions over the epochs, or None where none was logged.
+
+    Args:
+        rows: see `draw_curves`; scores are named `AtoB_psnr` and so on.
+        titles: of the scores, by their names without the direction.
+    """
+    logged = {name for row in rows for name, value in row.items() if value not in ("", None)}
+    panels = {
+        title: tuple(n for n in (f"AtoB_{name}", f"BtoA_{name}") if n in logged)
+        for name, title in titles.items()
+    }
+    panels = {title: names for title, names in panels.items() if names}
+    return _curves(rows, panels) if panels else None
+
+
+def _curves(rows: Sequence[Mapping[str, Any]], panels: Mapping[str, tuple[str, ...]]) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    lines = -(-len(panels) // 2)
+    figure = Figure(figsize=(10, 3.25 * lines), layout="constrained")
     FigureCanvasAgg(figure)
-    for axes, (title, names) in zip(figure.subplots(2, 2).flat, panels.items(), strict=True):
+    places = figure.subplots(lines, 2, squeeze=False).flat
+    for axes, (title, names) in zip(places, panels.items(), strict=False):
         axes.set(title=title, xlabel="epoch")
         axes.grid(alpha=0.3)
         for name in names:
-            points = [(int(row["epoch"]), float(row[name])) for row in rows if row.get(name)]
-            if points:
-                few = "o" if len(points) < 30 else ""
-                (line,) = axes.plot(*zip(*points, strict=True), few + "-", ms=3, label=name)
-                held = [
-                    (int(row["epoch"]), float(row[f"val_{name}"]))
-                    for row in rows
-                    if row.get(f"val_{name}")
-                ]
-                if held:
-                    axes.plot(
-                        *zip(*held, strict=True),
-                        few + "--",
-                        ms=3,
-                        color=line.get_color(),
-                        label=f"{name}, test pictures",
-                    )
+            points = _points(rows, name)
+            if not points:
+                continue
+            few = "o" if len(points) < 30 else ""
+            (line,) = axes.plot(*zip(*points, strict=True), few + "-", ms=3, label=name)
+            if held := _points(rows, f"val_{name}"):
+                axes.plot(
+                    *zip(*held, strict=True),
+                    few + "--",
+                    ms=3,
+                    color=line.get_color(),
+                    label=f"{name}, test pictures",
+                )
         axes.set_ylim(bottom=0 if axes.get_ylim()[0] >= 0 else None)
         if axes.has_data():
             axes.legend()
-    with written_whole(path) as part:
-        figure.savefig(part, dpi=110)
+    for axes in places:
+        axes.set_visible(False)
+    return figure
+
+
+def _points(rows: Sequence[Mapping[str, Any]], name: str) -> list[tuple[int, float]]:
+    return [(int(row["epoch"]), float(row[name])) for row in rows if row.get(name)]

@@ -22,19 +22,24 @@ def newest_run(data: str | None = None) -> Path | None:
 
 def free_run_dir(data: str) -> Path:
     """runs/NAME of the data, with a number where that is taken."""
-    last = re.split(r"[/\\:]", data.rstrip("/\\:"))[-1]
-    name = re.sub(r"[^\w.-]+", "_", last.removesuffix(".zip")).strip(".") or "run"
-    number = 1
+    name, number = name_of(data), 1
     while (directory := Path("runs", name if number == 1 else f"{name}-{number}")).exists():
         number += 1
     return directory
+
+
+def name_of(data: str) -> str:
+    """What a run on that data is called."""
+    last = re.split(r"[/\\:]", data.rstrip("/\\:"))[-1]
+    return re.sub(r"[^\w.-]+", "_", last.removesuffix(".zip")).strip(".") or "run"
 
 
 def open_run(run: str, data: str | None = None) -> tuple[keras.Model, Config, str]:
     """The model of a finished run, its settings and its name.
 
     Args:
-        run: a run folder, or a `.keras` file, whose settings are the defaults.
+        run: a run folder, or a `.keras` file, whose settings are those of the run folder it lies
+            in, or else the defaults.
         data: a source to use instead of the run's own; a file needs one.
 
     Returns:
@@ -50,6 +55,9 @@ def open_run(run: str, data: str | None = None) -> tuple[keras.Model, Config, st
             raise InputError(f"{run}: no config.json in it, so it is no run: give a run folder")
         config = Config.load(path / "config.json")
         name = path.resolve().name
+    elif path.suffix == ".keras" and (path.parent / "config.json").exists():
+        config = Config.load(path.parent / "config.json")  # best.keras, for one
+        name = f"{path.resolve().parent.name}-{path.stem}"
     elif path.suffix == ".keras" or not path.exists():
         config, name = None, path.stem
     else:

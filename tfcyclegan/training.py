@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import collections
 import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -23,7 +23,10 @@ from .config import Config
 from .cyclegan import CycleGAN
 from .data import Data, load_data
 from .errors import InputError
-from .evaluation import paired_scores
+from .evaluation import Evaluation
+from .evaluation.during_training import EvaluateEvery
+from .evaluation.report import write_report
+from .evaluation.setup import make_evaluator
 from .files import written_whole
 from .networks import (
     patch_discriminator,
@@ -43,7 +46,8 @@ class Run:
         directory: the run folder.
         model: the trained model.
         steps: training steps in all.
-        scores: what `measure` found on the test pictures.
+        evaluation: what was measured on the test pictures; None where there are none.
+        best: what `best.json` says of the best model, where one was kept.
         losses: the last epoch's means.
         grid: the last sample grid.
     """
@@ -51,7 +55,8 @@ class Run:
     directory: Path
     model: CycleGAN
     steps: int
-    scores: dict[str, dict[str, float]]
+    evaluation: Evaluation | None
+    best: dict[str, Any] | None
     losses: dict[str, float]
     grid: Path
 
@@ -166,7 +171,8 @@ def train(config: Config, resume: bool = False) -> Run:
     """Trains as a configuration says and fills the run folder.
 
     The folder gets `config.json`, `checkpoints/`, `history.csv`, `curves.png`, `samples/`,
-    `tensorboard/`, and at the end `model.keras` and `result.json`.
+    `tensorboard/`, and at the end `model.keras`, `result.json` and `report.html`; with
+    `evaluate_every` also `best.keras`.
 
     Args:
         config: the settings; `run_dir` must be set.
@@ -188,8 +194,15 @@ def train(config: Config, resume: bool = False) -> Run:
         tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(config.seed)
 
-    # Both may refuse the settings, so they come before anything is written.
+    # All of them may refuse the settings, so they come before anything is written.
     data = load_config_data(config)
+    measured = data.test_A is not None and data.test_B is not None
+    evaluator = make_evaluator(config) if measured else None
+    evaluate = None
+    if config.evaluate_every:
+        if evaluator is None:
+            raise InputError(f"--evaluate-every: {data.name} has no test pictures: leave it out")
+        evaluate = EvaluateEvery(evaluator, directory, config.evaluate_every, config.best_by)
     model = build_model(config)
     total_steps = config.epochs * data.steps_per_epoch
     compile_model(model, config, total_steps)
@@ -209,7 +222,10 @@ def train(config: Config, resume: bool = False) -> Run:
         log_dir=log_dir,
     )
     stop, progress, history = StopOnSignal(state), ProgressLine(total_steps), HistoryFile(directory)
-    callbacks = [_Announcement(state, total_steps), progress, history, grids]
+    callbacks = [_Announcement(state, total_steps), progress]
+    if evaluate:
+        callbacks.append(evaluate)  # before those that write down what it finds
+    callbacks += [history, grids]
     if log_dir:
         callbacks.append(keras.callbacks.TensorBoard(log_dir, write_graph=False))
     try:
@@ -232,59 +248,28 @@ def train(config: Config, resume: bool = False) -> Run:
         grids.draw(config.epochs)
     last = history.rows[-1] if history.rows else {}
     losses = {name: float(value) for name, value in last.items() if value != ""}
+    evaluation = evaluate.last if evaluate else None
+    if evaluator and evaluation is None:
+        evaluation = evaluator({"AtoB": model.G, "BtoA": model.F})
     run = Run(
         directory=directory,
         model=model,
         steps=int(model.step.numpy()),
-        scores=measure(model, data),
+        evaluation=evaluation,
+        best=evaluate.best if evaluate else None,
         losses=losses,
         grid=grid,
     )
-    with written_whole(directory / "result.json") as part:
-        part.write_text(
-            json.dumps({"steps": run.steps, "scores": run.scores, "losses": losses}, indent=2)
-        )
-    return run
-
-
-def measure(model: CycleGAN, data: Data) -> dict[str, dict[str, float]]:
-    """What can be told from the test pictures: closeness to the truth, or else of the cycle.
-
-    Returns:
-        With a known truth, PSNR and SSIM to it of "AtoB" and "BtoA" and, for doing nothing, of
-        "untouched A" and "untouched B". Otherwise, for pictures of at least 11 px, "cycle A" and
-        "cycle B": PSNR and SSIM of F(G(a)) to a and of G(F(b)) to b. Nothing without test
-        pictures.
-    """
-    if data.test_A is None or data.test_B is None:
-        return {}
-    scores: dict[str, list[dict[str, float]]] = collections.defaultdict(list)
-    counts: dict[str, list[int]] = collections.defaultdict(list)
-    for domain, there, back in (("A", "AtoB", "BtoA"), ("B", "BtoA", "AtoB")):
-        first = 0
-        for batch in data.test_A if domain == "A" else data.test_B:
-            if min(batch.shape[1:3]) < 11:
-                return {}
-            fake = model.generator(there)(batch)
-            if data.truth is None:
-                found = {f"cycle {domain}": paired_scores(model.generator(back)(fake), batch)}
-            else:
-                truth = getattr(data.truth, there)[first : first + len(batch)]
-                found = {
-                    there: paired_scores(fake, truth),
-                    f"untouched {domain}": paired_scores(batch, truth),
-                }
-            first += len(batch)
-            for name, values in found.items():
-                scores[name].append(values)
-                counts[name].append(len(batch))
-    return {
-        name: {
-            score: float(np.average([v[score] for v in values], weights=counts[name]))
-            for score in values[0]
-        }
-        for name, values in scores.items()
+    result = {
+        "steps": run.steps,
+        "losses": losses,
+        "evaluation": json.loads(evaluation.to_json()) if evaluation else None,
+        "best": run.best,
     }
+    with written_whole(directory / "result.json") as part:
+        part.write_text(json.dumps(result, indent=2))
+    write_report(directory, evaluation)
+    return run
 
 
 class _Announcement(keras.callbacks.Callback):

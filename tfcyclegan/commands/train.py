@@ -10,14 +10,15 @@ from pathlib import Path
 
 import tyro
 from rich.console import Console
-from rich.table import Table
 
 from ..config import Config
 from ..errors import InputError
+from ..evaluation import METRICS
 from ..precision import resolve_precision
 from ..runs import free_run_dir, newest_run
 from ..training import Run
 from ..training import train as run_training
+from .evaluate import print_evaluation
 from .export import export_model
 
 
@@ -101,27 +102,25 @@ def _train(config: Config, resume: bool) -> int:
 
 
 def _report(run: Run, console: Console) -> None:
-    if run.scores:
-        table = Table(title="On the test pictures")
-        table.add_column("")
-        table.add_column("PSNR", justify="right")
-        table.add_column("SSIM", justify="right")
-        titles = {
-            "AtoB": "G(A) to its truth in B",
-            "untouched A": "  A itself to that truth (doing nothing)",
-            "BtoA": "F(B) to its truth in A",
-            "untouched B": "  B itself to that truth (doing nothing)",
-            "cycle A": "F(G(A)) to A",
-            "cycle B": "G(F(B)) to B",
-        }
-        for name, scores in run.scores.items():
-            table.add_row(titles[name], f"{scores['psnr']:.2f} dB", f"{scores['ssim']:.3f}")
-        console.print(table)
+    if run.evaluation:
+        print_evaluation(run.evaluation, console)
+    if run.best:
+        name = run.best["metric"]
+        metric = METRICS[name.removeprefix("AtoB_").removeprefix("BtoA_")]
+        last = run.evaluation.flat().get(name)
+        console.print(
+            f"best {name}: {metric.show(run.best['value'])} in epoch {run.best['epoch']}"
+            + (f" (last: {metric.show(last)})" if last is not None else "")
+            + f": {run.directory / 'best.keras'}",
+            highlight=False,
+            soft_wrap=True,
+        )
     checkpoints = sorted((run.directory / "checkpoints").glob("*.npz"))
     size = sum(path.stat().st_size for path in checkpoints) / 1e6
     for label, path in (
         ("sample grid", run.grid),
         ("curves", run.directory / "curves.png"),
+        ("report", run.directory / "report.html"),
         ("model", run.directory / "model.keras"),
         (f"{len(checkpoints)} checkpoints, {size:.0f} MB", run.directory / "checkpoints"),
     ):

@@ -208,7 +208,7 @@ def load_data(
         batch_size=batch_size,
         counts={split: len(store) for split, store in stores.items()},
         skipped=tuple(skipped),
-        truth=_truth(image_size) if isinstance(found, EmbeddedSource) else None,
+        truth=draw_truth(image_size) if isinstance(found, EmbeddedSource) else None,
         _position=position,
     )
 
@@ -336,11 +336,16 @@ def in_order(
                 future.cancel()
 
 
-def _truth(image_size: int) -> GroundTruth:
-    """Draws the embedded set's test scenes in the other domain."""
+def draw_truth(image_size: int, count: int | None = None) -> GroundTruth:
+    """Draws the embedded set's test scenes in the other domain.
+
+    Args:
+        image_size: side in px.
+        count: int, the first so many alone. Default: all.
+    """
 
     def draw(split: str, striped: bool) -> tuple[np.ndarray, np.ndarray]:
-        drawn = [scene.render(image_size, striped) for scene in shapes.scenes(split)]
+        drawn = [scene.render(image_size, striped) for scene in shapes.scenes(split)[:count]]
         images, masks = zip(*drawn, strict=True)
         return to_float(np.stack(images)).numpy(), np.stack(masks)
 

@@ -22,7 +22,7 @@ import tensorflow as tf
 
 from ..backends import KerasBackend
 from ..data.preprocessing import to_uint8
-from ..evaluation import paired_scores
+from ..evaluation.pairs import similarity
 from ..networks import divisor, least_size
 
 
@@ -150,12 +150,9 @@ class Proof:
         for images, truth in pairs:
             got = artefact.run(images)
             differences.append(float(np.max(np.abs(got - truth))))
-            if min(images.shape[1:3]) >= 11:
-                found = paired_scores(got, truth)
-                scores.append(found["psnr"])
-                similarities.append(found["ssim"])
-            else:
-                scores.append(10 * math.log10(4 / max(float(np.mean((got - truth) ** 2)), 1e-30)))
+            found = similarity(got, truth)
+            scores.append(float(found["psnr"][0]))
+            similarities += found.get("ssim", np.empty(0)).tolist()
         worst = min(scores, key=lambda score: -math.inf if math.isnan(score) else score)
         bar = BARS[kind]
         return Result(

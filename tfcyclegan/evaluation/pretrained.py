@@ -1,0 +1,344 @@
+"""Pretrained networks that look at pictures: for features (FID, KID) and for classes.
+
+A number from one network says nothing beside a number from another, or from the same one at
+another size. So a network carries a description of all that decides its numbers, and every
+result names it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import inspect
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ..config import FeatureScaling, Pixels
+from ..errors import InputError
+from .squeezenet import squeezenet
+
+#: Sides in px that `keras.applications` are made for, where it is not 224.
+_SIZES = {
+    "InceptionV3": 299, "InceptionResNetV2": 299, "Xception": 299, "NASNetLarge": 331,
+    "EfficientNetB1": 240, "EfficientNetB2": 260, "EfficientNetB3": 300, "EfficientNetB4": 380,
+    "EfficientNetB5": 456, "EfficientNetB6": 528, "EfficientNetB7": 600,
+    "EfficientNetV2B1": 240, "EfficientNetV2B2": 260, "EfficientNetV2B3": 300,
+    "EfficientNetV2S": 384, "EfficientNetV2M": 480, "EfficientNetV2L": 480,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A network and how it is given pictures.
+
+    Attributes:
+        name: of the network or its file.
+        size: side in px that pictures are resized to.
+        pixels: how pixels are prepared, from `Pixels`, or "its own": a Keras application's.
+        scaling: what happens to features before they are compared.
+        run: float32 `[N, size, size, 3]` in [0, 255] → `[N, D]`.
+    """
+
+    name: str
+    size: int
+    pixels: str
+    scaling: FeatureScaling
+    run: Callable[[np.ndarray], np.ndarray] = dataclasses.field(repr=False, compare=False)
+
+    def __call__(self, pictures: Sequence[np.ndarray], batch_size: int = 32) -> np.ndarray:
+        """Looks at uint8 pictures `[H, W, 1 or 3]` of any sizes; `[N, D]` float32.
+
+        Raises:
+            InputError: what comes out is not one vector a picture.
+        """
+        found = []
+        for first in range(0, len(pictures), batch_size):
+            some = pictures[first : first + batch_size]
+            vectors = np.asarray(self.run(np.stack([resize(p, self.size) for p in some])))
+            if vectors.ndim == 4:
+                vectors = vectors.mean(axis=(1, 2))
+            if vectors.ndim != 2 or len(vectors) != len(some):
+                raise InputError(
+                    f"{self.name}: gives {vectors.shape} for {len(some)} pictures, where a vector "
+                    "or a map of features is expected for each"
+                )
+            found.append(vectors.astype(np.float32))
+        return np.concatenate(found)
+
+    def describe(self) -> dict[str, str | int]:
+        """All that decides its numbers."""
+        return {
+            "name": self.name,
+            "size": self.size,
+            "pixels": self.pixels,
+            "scaling": self.scaling,
+        }
+
+
+def resize(pixels: np.ndarray, size: int) -> np.ndarray:
+    """A picture as clean-fid gives it to its network.
+
+    From 8-bit pixels, as a PNG would hold them, by antialiased bicubic interpolation in floats,
+    not rounded again. The same as Pillow's resizing of 32-bit float pictures. (Parmar et al.,
+    On Aliased Resizing and Surprising Subtleties in GAN Evaluation, CVPR 2022.)
+
+    Args:
+        pixels: uint8 `[H, W, 1 or 3]`; grey becomes RGB.
+        size: side in px of the square result.
+
+    Returns:
+        float32 `[size, size, 3]` in [0, 255].
+    """
+    wide = tf.cast(pixels, tf.float32)
+    if wide.shape[:2] != (size, size):
+        wide = tf.image.resize(wide, (size, size), "bicubic", antialias=True)
+    return np.broadcast_to(np.clip(wide, 0, 255), (size, size, 3))
+
+
+def open_pretrained(
+    source: str,
+    *,
+    classes: bool = False,
+    size: int | None = None,
+    pixels: Pixels | None = None,
+    scaling: FeatureScaling | None = None,
+) -> Pretrained:
+    """Opens a network by name or from a file.
+
+    Args:
+        source: the name of a network in `keras.applications`, whose ImageNet weights Keras
+            fetches; or a `.keras`, `.h5` (a whole model, or weights of SqueezeNet 1.1) or
+            `.tflite` file, or a SavedModel's folder. A SavedModel is a program: open none that
+            you do not trust.
+        classes: bool, whether a Keras application gives its 1000 classes instead of features.
+        size: int, side in px that pictures are resized to. Default: what the network is made
+            for, 224 where it takes any.
+        pixels: see `tfcyclegan.config.Pixels`. Default: a Keras application's own, "caffe" for
+            SqueezeNet; else it must be given, but for `.tflite` files that take uint8 pixels.
+        scaling: "none" or "rms". Default "none", but "rms" for SqueezeNet, whose features are so
+            large that the kernel of KID would be their cube alone.
+
+    Raises:
+        InputError: nothing of that name, weights that cannot be fetched, a file that is no
+            network, or a way of preparing pixels that is not known and not given.
+
+    Example:
+        ```python
+        look = open_pretrained("InceptionV3")
+        fid(look(translated), look(real))
+        ```
+    """
+    if pixels not in (None, *get_args(Pixels)):
+        known = ", ".join(get_args(Pixels))
+        raise InputError(f"pixels={pixels!r} is unknown: take one of {known}")
+    if size is not None and size < 8:
+        raise InputError(f"{source}: a size of {size} px is too small: take at least 8")
+    path = Path(source)
+    if not path.exists():
+        found = _application(source, classes, size, pixels)
+    elif path.suffix == ".tflite" and path.is_file():
+        found = _litert(path, size, pixels)
+    elif path.is_dir():
+        found = _saved_model(path, size, pixels)
+    else:
+        found = _keras_file(path, size, pixels)
+    return dataclasses.replace(found, scaling=scaling or found.scaling)
+
+
+def _prepare(mode: str) -> Callable[[np.ndarray], np.ndarray]:
+    if mode == "none":
+        return lambda pixels: pixels
+    if mode == "unit":
+        return lambda pixels: pixels / 255
+    prepare = keras.applications.imagenet_utils.preprocess_input
+    return lambda pixels: prepare(np.array(pixels), data_format="channels_last", mode=mode)
+
+
+def _application(name: str, classes: bool, size: int | None, mode: str | None) -> Pretrained:
+    """A network of `keras.applications`, with ImageNet weights."""
+    networks = {
+        found: (builder, module.preprocess_input)
+        for _, module in inspect.getmembers(keras.applications, inspect.ismodule)
+        if hasattr(module, "preprocess_input")
+        for found, builder in inspect.getmembers(module, inspect.isfunction)
+        if "include_top" in inspect.signature(builder).parameters
+    }
+    if name not in networks:
+        near = difflib.get_close_matches(name, networks, n=1)
+        hint = f"did you mean {near[0]}?" if near else "give InceptionV3, say, or a file"
+        raise InputError(
+            f"{name}: there is no such file, and no such network in keras.applications; {hint}"
+        )
+    builder, own = networks[name]
+    side = size or _SIZES.get(name, 224)
+    shape = {} if classes else {"input_shape": (side, side, 3), "pooling": "avg"}
+    if classes and "classifier_activation" in inspect.signature(builder).parameters:
+        shape["classifier_activation"] = None
+    try:
+        network = builder(weights="imagenet", include_top=classes, **shape)
+    except Exception as problem:  # whatever the network and Keras raise
+        raise InputError(
+            f"{name}: Keras could not fetch its weights ({' '.join(str(problem).split())[:200]}): "
+            "check the network, or give a file"
+        ) from problem
+    prepare = _prepare(mode) if mode else own
+    return Pretrained(
+        f"keras.applications {name}",
+        network.input_shape[1] or side,
+        mode or "its own",
+        "none",
+        lambda pixels: network.predict(prepare(np.array(pixels)), verbose=0),
+    )
+
+
+def _keras_file(path: Path, size: int | None, mode: str | None) -> Pretrained:
+    """A Keras model in a file, or weights of SqueezeNet."""
+    scaling: FeatureScaling = "none"
+    try:
+        # safe_mode: code in a lambda layer is not run.
+        network = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as problem:  # Keras raises whatever its parts do
+        if path.suffix not in (".h5", ".hdf5"):
+            raise InputError(f"{path}: not a model that Keras can load ({problem})") from problem
+        network = squeezenet(path)
+        mode, scaling = mode or "caffe", "rms"
+    shape = getattr(network, "input_shape", None)
+    if not isinstance(shape, tuple) or len(shape) != 4 or shape[-1] != 3:
+        raise InputError(f"{path}: takes {shape} where pictures are [N, H, W, 3]: it sees none")
+    prepare = _prepare(_given(path, mode))
+    return Pretrained(
+        path.name,
+        _sized(path, size, shape[1]),
+        mode,
+        scaling,
+        lambda pixels: network.predict(prepare(pixels), verbose=0),
+    )
+
+
+def _litert(path: Path, size: int | None, mode: str | None) -> Pretrained:
+    """A LiteRT file; a quantised one takes the pixels as they are."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    try:
+        content = path.read_bytes()
+        interpreter = Interpreter(model_content=content, num_threads=os.cpu_count())
+        (entry,), (leave,) = interpreter.get_input_details(), interpreter.get_output_details()
+    except Exception as problem:
+        raise InputError(f"{path}: not a LiteRT file of one input and one output") from problem
+    shape = [int(side) for side in entry["shape_signature"]]
+    if len(shape) != 4 or shape[3] != 3 or entry["dtype"] not in (np.float32, np.uint8):
+        raise InputError(f"{path}: takes {shape} where pictures are [1, H, W, 3]: it sees none")
+    side = _sized(path, size, None if shape[1] < 0 else shape[1])
+    quantised = entry["dtype"] is np.uint8
+    mode = "none" if quantised else _given(path, mode)
+    prepare = _prepare(mode)
+    interpreter.resize_tensor_input(entry["index"], (1, side, side, 3))
+    interpreter.allocate_tensors()
+
+    def run(pixels: np.ndarray) -> np.ndarray:
+        content  # noqa: B018 (the interpreter reads from it)
+        found = []
+        for picture in prepare(pixels):
+            picture = np.rint(picture) if quantised else picture
+            interpreter.set_tensor(entry["index"], picture[None].astype(entry["dtype"]))
+            interpreter.invoke()
+            values = interpreter.get_tensor(leave["index"])[0]
+            scale, zero = leave["quantization"]
+            found.append((values.astype(np.float32) - zero) * scale if scale else values)
+        return np.stack(found)
+
+    return Pretrained(path.name, side, mode, "none", run)
+
+
+def _saved_model(path: Path, size: int | None, mode: str | None) -> Pretrained:
+    """A SavedModel with a signature `serving_default` from one tensor to one."""
+    try:
+        model = tf.saved_model.load(str(path))
+        signature = model.signatures["serving_default"]
+        ((name, spec),) = signature.structured_input_signature[1].items()
+        (result,) = signature.structured_outputs
+        height, channels = spec.shape[1], spec.shape[3]
+    except Exception as problem:  # damaged files raise all kinds
+        raise InputError(
+            f"{path}: not a SavedModel with a serving_default from one tensor to one "
+            f"({type(problem).__name__})"
+        ) from problem
+    if channels not in (3, None):
+        raise InputError(f"{path}: takes pictures of {channels} channels, not of 3")
+    prepare = _prepare(_given(path, mode))
+
+    def run(pixels: np.ndarray) -> np.ndarray:
+        model  # noqa: B018 (the signature alone does not keep the variables alive)
+        return signature(**{name: tf.constant(prepare(pixels), spec.dtype)})[result].numpy()
+
+    return Pretrained(path.name, _sized(path, size, height), mode, "none", run)
+
+
+def _given(path: Path, mode: str | None) -> str:
+    if mode is None:
+        known = ", ".join(get_args(Pixels))
+        raise InputError(f"{path}: a file does not say how it wants its pixels: give {known}")
+    return mode
+
+
+def _sized(path: Path, size: int | None, own: int | None) -> int:
+    if size and own and size != own:
+        raise InputError(f"{path}: takes {own} px alone, not {size}: leave the size out")
+    return size or own or 224
+
+
+def load_class_names(path: str | Path) -> list[str]:
+    """Names of a classifier's classes, from a text file with one a line or a JSON list.
+
+    Raises:
+        InputError: no such file, or something else in it.
+    """
+    try:
+        text = Path(path).read_text()
+        names = json.loads(text) if text.lstrip().startswith("[") else text.splitlines()
+        if not names or not all(isinstance(name, str) for name in names):
+            raise ValueError("no list of names")
+    except (OSError, ValueError) as problem:
+        raise InputError(f"{path}: not a list of classes ({problem}): give one a line") from problem
+    return names
+
+
+def class_indices(wanted: str, names: Sequence[str] | None) -> list[int]:
+    """The places of classes that are named or numbered.
+
+    Args:
+        wanted: names or numbers, with commas between: "zebra" or "340, 341". A name stands for
+            every class that has it as one of its words or is called so.
+        names: of all classes, or None where only numbers will do.
+
+    Raises:
+        InputError: a name that is not there.
+    """
+    places: list[int] = []
+    for part in filter(None, (part.strip() for part in wanted.split(","))):
+        if part.isdigit():
+            places.append(int(part))
+            continue
+        if names is None:
+            raise InputError(f"class {part!r}: give its number, or a list of names (--classes)")
+        fitting = [
+            place
+            for place, name in enumerate(names)
+            if part.lower() == name.strip().lower() or part.lower() in name.lower().split()
+        ]
+        if not fitting:
+            near = difflib.get_close_matches(part, names, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "see the list"
+            raise InputError(f"class {part!r} is not among the {len(names)} classes; {hint}")
+        places += fitting
+    if not places:
+        raise InputError("no class to look for: give names or numbers")
+    return places

@@ -1,0 +1,153 @@
+"""`report.html` of a run: one file, with everything in it, that opens from disk."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import dataclasses
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from PIL import Image
+
+from ..config import Config
+from ..files import written_whole
+from ..plots import loss_curves, score_curves
+from .during_training import read_best
+from .evaluator import Evaluation, Example
+from .metrics import METRICS
+
+#: Sample grids in the page at the most, evenly picked, so that it stays a few MB.
+GRIDS = 24
+
+_DIRECTIONS = {"AtoB": "A to B (G)", "BtoA": "B to A (F)"}
+
+
+def write_report(
+    directory: str | Path, evaluation: Evaluation | None, to: str | Path | None = None
+) -> Path:
+    """Writes a run's page: settings, curves, scores, sample grids, best and worst translations.
+
+    Args:
+        directory: the run folder; what is not there is left out.
+        evaluation: of its model, or None.
+        to: folder for the page. Default: the run folder.
+
+    Returns:
+        Its path.
+
+    Raises:
+        InputError: a file of the run is damaged, or the page cannot be written.
+    """
+    directory = Path(directory)
+    path = Path(to or directory) / "report.html"
+    rows = []
+    if (directory / "history.csv").exists():
+        with (directory / "history.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+    config = None
+    if (directory / "config.json").exists():
+        config = Config.load(directory / "config.json")
+    best = read_best(directory)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("tfcyclegan.evaluation", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("report.html.j2").render(
+        name=directory.resolve().name,
+        config=config,
+        settings=_settings(config) if config else {},
+        last=_tables(evaluation) if evaluation else None,
+        best={**best, "tables": _tables(_remembered(best["evaluation"]))} if best else None,
+        meanings={m.label: m.meaning for m in METRICS.values()},
+        curves=[_svg(figure) for figure in _figures(rows)],
+        grids=_grids(directory / "samples"),
+        examples={
+            _DIRECTIONS[way]: [_example(example) for example in shown]
+            for way, shown in (evaluation.examples if evaluation else {}).items()
+        },
+    )
+    with written_whole(path) as part:
+        part.write_text(page, encoding="utf-8")
+    return path
+
+
+def _figures(rows: list[dict[str, Any]]) -> list[Any]:
+    if not rows:
+        return []
+    scores = score_curves(rows, {name: metric.label for name, metric in METRICS.items()})
+    return [figure for figure in (scores, loss_curves(rows)) if figure]
+
+
+def _svg(figure: Any) -> str:
+    import matplotlib
+
+    file = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    return file.getvalue()[file.getvalue().index("<svg") :]
+
+
+def _settings(config: Config) -> dict[str, Any]:
+    values = dataclasses.asdict(config)
+    values = values.pop("measuring") | values
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _remembered(saved: Mapping[str, Any]) -> Evaluation:
+    """An evaluation as it comes back from JSON, without pictures."""
+    names = {field.name for field in dataclasses.fields(Evaluation)}
+    return Evaluation(**{name: value for name, value in saved.items() if name in names})
+
+
+def _tables(evaluation: Evaluation) -> dict[str, Any]:
+    return {
+        "directions": {_DIRECTIONS[way]: evaluation.rows(way) for way in evaluation.scores},
+        "facts": evaluation.facts(),
+    }
+
+
+def _grids(folder: Path) -> list[dict[str, str]]:
+    """Sample grids from the first epoch to the last."""
+    paths = sorted(folder.glob("epoch_*.png"))
+    if len(paths) > GRIDS:
+        places = np.linspace(0, len(paths) - 1, GRIDS).round().astype(int)
+        paths = [paths[place] for place in places]
+    grids = []
+    for path in paths:
+        try:
+            with Image.open(path) as image:
+                grids.append(
+                    {
+                        "title": f"epoch {int(path.stem.removeprefix('epoch_'))}",
+                        "data": _embedded(image.convert("RGB"), quality=85),
+                    }
+                )
+        except (OSError, ValueError):
+            continue  # not one of ours, or damaged
+    return grids
+
+
+def _example(example: Example) -> dict[str, Any]:
+    return {
+        "name": Path(example.name).name,
+        "error": example.error,
+        "pictures": [
+            _embedded(Image.fromarray(np.squeeze(pixels)).convert("RGB"))
+            for pixels in (example.image, example.translated, example.cycled)
+        ],
+    }
+
+
+def _embedded(image: Image.Image, quality: int = 92) -> str:
+    """A picture as an address that holds it."""
+    file = io.BytesIO()
+    image.save(file, "WEBP", quality=quality)
+    return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()

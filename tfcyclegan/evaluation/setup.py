@@ -1,0 +1,82 @@
+"""From settings to an evaluator: which pictures, which networks, which classes."""
+
+from __future__ import annotations
+
+from ..config import Config, Measuring
+from ..data.testset import TestSet, load_test_set
+from ..errors import InputError
+from .evaluator import Evaluator
+from .label_maps import load_palette
+from .pretrained import Pretrained, class_indices, load_class_names, open_pretrained
+
+
+def make_evaluator(config: Config, test_set: TestSet | None = None) -> Evaluator:
+    """Loads the test pictures and networks that a resolved configuration names.
+
+    Args:
+        config: from `Config.resolved()`.
+        test_set: pictures that are there already. Default: loaded.
+
+    Raises:
+        InputError: pictures, networks, classes or metrics that cannot be had.
+    """
+    how = config.measuring
+    if how.palette and not how.paired:
+        raise InputError("--palette: label maps are scored against their truth: pass --paired too")
+    extractor, classifier = open_extractor(how), open_classifier(how)
+    classes = load_class_names(how.classes) if how.classes else None
+    return Evaluator(
+        test_set or load_config_test_set(config),
+        metrics=how.metrics,
+        extractor=extractor,
+        classifier=classifier,
+        class_A=class_indices(how.class_A, classes) if classifier else (),
+        class_B=class_indices(how.class_B, classes) if classifier else (),
+        palette=load_palette(how.palette) if how.palette else None,
+    )
+
+
+def load_config_test_set(config: Config) -> TestSet:
+    """The test pictures of a resolved configuration."""
+    return load_test_set(
+        config.data,
+        image_size=config.image_size,
+        preprocess=config.preprocess,
+        channels_A=config.channels_A,
+        channels_B=config.channels_B,
+        divisor=config.divisor,
+        paired=config.measuring.paired,
+        floor=bool(config.measuring.extractor),
+        count=config.measuring.test_count,
+        skip_bad_images=config.skip_bad_images,
+        data_dir=config.data_dir,
+    )
+
+
+def open_extractor(how: Measuring) -> Pretrained | None:
+    """The network that FID and KID stand on, or None."""
+    if not how.extractor:
+        return None
+    return open_pretrained(
+        how.extractor,
+        size=how.extractor_size,
+        pixels=how.extractor_pixels,
+        scaling=how.extractor_scaling,
+    )
+
+
+def open_classifier(how: Measuring) -> Pretrained | None:
+    """The network that the hit rate stands on, or None."""
+    if not how.classifier:
+        return None
+    if not (how.class_A and how.class_B):
+        raise InputError(
+            "--classifier: say which classes count: --class-A sorrel --class-B zebra with "
+            "--classes FILE, or by numbers"
+        )
+    return open_pretrained(
+        how.classifier,
+        classes=True,
+        size=how.classifier_size,
+        pixels=how.classifier_pixels,
+    )
