@@ -51,12 +51,11 @@ def pairs():
     return tf.data.Dataset.from_tensor_slices((images[0], images[1])).batch(2, drop_remainder=True)
 
 
-@pytest.fixture
-def folder(tmp_path):
+def draw_folder(folder):
     """A data set in a folder: 5 pictures in trainA, 3 in trainB, 2 in each test split."""
 
     def draw(split, index, size=(24, 20)):
-        path = tmp_path / "data" / split / f"{index}.png"
+        path = folder / split / f"{index}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         values = np.random.default_rng([len(split), ord(split[-1]), index])
         pixels = values.integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
@@ -65,7 +64,19 @@ def folder(tmp_path):
     for split, count in (("trainA", 5), ("trainB", 3), ("testA", 2), ("testB", 2)):
         for index in range(count):
             draw(split, index)
-    return tmp_path / "data"
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """See `draw_folder`."""
+    return draw_folder(tmp_path / "data")
+
+
+@pytest.fixture(scope="module")
+def module_folder(tmp_path_factory):
+    """The same for fixtures that several tests of a module share."""
+    return draw_folder(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture

@@ -58,8 +58,10 @@ class Measuring:
 
     def over(self, other: Measuring) -> Measuring:
         """These settings, and the other's where nothing is set here."""
-        mine = {name: value for name, value in dataclasses.asdict(self).items() if value}
-        return dataclasses.replace(other, **mine)
+        mine = dataclasses.asdict(self).items()
+        return dataclasses.replace(
+            other, **{n: v for n, v in mine if v is not None and v is not False}
+        )
 
 
 @dataclass(frozen=True)

@@ -209,7 +209,7 @@ class Evaluator:
         examples: dict[str, list[Example]] = {}
         for way in runs:
             translated, own, examples[way] = self._translate(way, runs)
-            columns = {"translated": {**self._compare(way, translated), **own}}
+            columns = {"translated": {**self._compare(way, translated, "translated"), **own}}
             columns |= self._without_model(way)
             names = [*METRICS, "kid_std"]
             scores[way] = {
@@ -339,34 +339,32 @@ class Evaluator:
             )
             columns = {}
             if source[0].shape[-1] == target[0].shape[-1]:
-                columns["untouched"] = self._compare(way, source)
+                columns["untouched"] = self._compare(way, source, "untouched")
             if len(more):
-                columns["real"] = self._compare(way, more, real=True)
+                columns["real"] = self._compare(way, more, "real")
             elif "hit_rate" in self.metrics:
                 columns["real"] = {"hit_rate": self._hit_rate(way, target)}
             self._constant[way] = columns
         return self._constant[way]
 
-    def _compare(
-        self, way: str, pictures: Sequence[np.ndarray], real: bool = False
-    ) -> dict[str, float]:
+    def _compare(self, way: str, pictures: Sequence[np.ndarray], column: str) -> dict[str, float]:
         """Scores of pictures that should look like those of the target domain.
 
         Args:
             way: the direction.
-            pictures: one for each test picture of the source domain, or `real` ones.
-            real: they are pictures of the target domain and have no truth.
+            pictures: one for each test picture of the source domain, or real ones of the target.
+            column: which of `COLUMNS` they are; real ones have no truth.
         """
         test, metrics = self.test_set, self.metrics
         domain = way[0]
         scores: dict[str, float] = {}
-        truth = None if real else getattr(test, f"truth_{domain}")
+        truth = None if column == "real" else getattr(test, f"truth_{domain}")
         if truth is not None:
             scores |= self._against_truth(domain, pictures, truth)
         if "hit_rate" in metrics:
             scores["hit_rate"] = self._hit_rate(way, pictures)
         if self._wants("extractor"):
-            scores |= self._against_distribution(way, pictures, real)
+            scores |= self._against_distribution(way, pictures, column)
         return {name: value for name, value in scores.items() if name in (*metrics, "kid_std")}
 
     def _against_truth(
@@ -392,7 +390,7 @@ class Evaluator:
         return float(np.mean(np.isin(top, self._classes[way[-1]])))
 
     def _against_distribution(
-        self, way: str, pictures: Sequence[np.ndarray], real: bool
+        self, way: str, pictures: Sequence[np.ndarray], column: str
     ) -> dict[str, float]:
         source, target = way[0], way[-1]
         wanted = self._look(target)
@@ -414,7 +412,7 @@ class Evaluator:
                 self._note(f"KID is the mean and spread of 100 subsets of {size} pictures")
         except ValueError as problem:
             self._note(f"FID and KID left out: {problem}")
-        if "feature_diversity" in self.metrics and not real:
+        if "feature_diversity" in self.metrics and column == "translated":
             scores |= self._diversity("feature_diversity", drawn, self._look(source) * scale)
         return scores
 

@@ -1,0 +1,285 @@
+"""Networks that look at pictures: how they are shown them, and in what files they come."""
+
+import h5py
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+from PIL import Image
+
+from tfcyclegan import InputError
+from tfcyclegan.evaluation import kid, open_pretrained
+from tfcyclegan.evaluation.pretrained import class_indices, load_class_names, resize
+from tfcyclegan.evaluation.squeezenet import squeezenet
+
+
+@pytest.fixture
+def pictures():
+    random = np.random.default_rng(0)
+    return [random.integers(0, 256, (20, 24, 3), dtype=np.uint8) for _ in range(3)]
+
+
+@pytest.fixture
+def network():
+    """A small one with features of four dimensions."""
+    return keras.Sequential(
+        [keras.Input((16, 16, 3)), layers.Conv2D(4, 3, strides=2), layers.GlobalAveragePooling2D()]
+    )
+
+
+@pytest.mark.parametrize(("shape", "size"), [((40, 56), 16), ((16, 20), 37), ((64, 64), 61)])
+def test_resizing_is_pillows_in_floats(shape, size):
+    pixels = np.random.default_rng(1).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    channels = [
+        np.asarray(
+            Image.fromarray(pixels[..., c].astype(np.float32)).resize(
+                (size, size), Image.Resampling.BICUBIC
+            )
+        )
+        for c in range(3)
+    ]
+    expected = np.clip(np.stack(channels, -1), 0, 255)
+    np.testing.assert_allclose(resize(pixels, size), expected, atol=0.01)
+
+
+def test_what_fits_is_not_resized(pictures):
+    pixels = pictures[0][:, :20]
+    np.testing.assert_array_equal(resize(pixels, 20), pixels)
+    grey = resize(pixels[..., :1], 8)
+    assert grey.shape == (8, 8, 3)
+    np.testing.assert_array_equal(grey[..., 0], grey[..., 2])
+
+
+def to_litert(network, path, pictures=None):
+    """A LiteRT file; with pictures one of 8-bit integers from end to end."""
+    weights = [v.numpy() for v in network.trainable_variables]
+
+    @tf.function(input_signature=[tf.TensorSpec((1, 16, 16, 3))])
+    def call(x):
+        return network.stateless_call([tf.constant(w) for w in weights], [], x)[0]
+
+    converter = tf.lite.TFLiteConverter.from_concrete_functions(
+        [call.get_concrete_function()], tf.Module()
+    )
+    if pictures is not None:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: ([x[None]] for x in pictures)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = converter.inference_output_type = tf.uint8
+    path.write_bytes(converter.convert())
+
+
+@pytest.mark.parametrize("form", ["n.keras", "n.h5", "saved", "n.tflite"])
+def test_forms_agree(form, network, pictures, tmp_path):
+    expected = network(np.stack([resize(p, 16) for p in pictures]) / 255).numpy()
+    path = tmp_path / form
+    if form == "saved":
+        network.export(path, verbose=False)
+    elif form == "n.tflite":
+        to_litert(network, path)
+    else:
+        network.save(path)
+    found = open_pretrained(str(path), pixels="unit")
+    np.testing.assert_allclose(found(pictures, batch_size=2), expected, atol=1e-4)
+    assert found.describe() == {"name": form, "size": 16, "pixels": "unit", "scaling": "none"}
+    with pytest.raises(InputError, match="takes 16 px alone, not 20"):
+        open_pretrained(str(path), pixels="unit", size=20)
+    with pytest.raises(InputError, match="does not say how it wants its pixels"):
+        open_pretrained(str(path))
+
+
+def test_a_quantised_file_takes_pixels_as_they_are(network, pictures, tmp_path):
+    images = np.stack([resize(p, 16) for p in pictures])
+    # Black and white span the input's range, so that its step is one level.
+    to_litert(network, tmp_path / "q.tflite", [*images, 0 * images[0], 0 * images[0] + 255])
+    found = open_pretrained(str(tmp_path / "q.tflite"))
+    expected = network(images).numpy()
+    # Two bytes' worth of steps: one of the input, one of the output.
+    assert np.abs(found(pictures) - expected).max() < 0.03 * np.ptp(expected)
+    assert found.pixels == "none"
+
+
+def test_maps_of_features_are_averaged(pictures, tmp_path):
+    network = keras.Sequential([keras.Input((None, None, 3)), layers.Conv2D(4, 3)])
+    network.save(tmp_path / "map.keras")
+    found = open_pretrained(str(tmp_path / "map.keras"), size=12, pixels="none")
+    images = np.stack([resize(p, 12) for p in pictures])
+    np.testing.assert_allclose(
+        found(pictures), network(images).numpy().mean((1, 2)), rtol=1e-4, atol=1e-3
+    )
+
+
+@pytest.mark.parametrize("mode", ["caffe", "tf", "torch"])
+def test_pixels_are_prepared_as_keras_does(mode, pictures, tmp_path):
+    network = keras.Sequential([keras.Input((16, 16, 3)), layers.GlobalAveragePooling2D()])
+    network.save(tmp_path / "mean.keras")
+    found = open_pretrained(str(tmp_path / "mean.keras"), pixels=mode)(pictures)
+    images = np.stack([resize(p, 16) for p in pictures])
+    expected = {
+        "caffe": images.mean((1, 2))[:, ::-1] - [103.939, 116.779, 123.68],
+        "tf": images.mean((1, 2)) / 127.5 - 1,
+        "torch": (images.mean((1, 2)) / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225],
+    }[mode]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_applications_by_name(monkeypatch, pictures):
+    """Without its weights, which only a network can fetch."""
+    whole = keras.applications.mobilenet_v2.MobileNetV2
+    asked = []
+
+    def MobileNetV2(include_top=True, weights="imagenet", classifier_activation="softmax", **more):
+        asked.append((include_top, weights, classifier_activation, more))
+        return whole(
+            include_top=include_top, weights=None, alpha=0.35,
+            classifier_activation=classifier_activation, **more,
+        )  # fmt: skip
+
+    monkeypatch.setattr(keras.applications.mobilenet_v2, "MobileNetV2", MobileNetV2)
+    found = open_pretrained("MobileNetV2", size=32)
+    assert found(pictures).shape == (3, 1280)
+    assert found.describe() == {
+        "name": "keras.applications MobileNetV2", "size": 32, "pixels": "its own",
+        "scaling": "none",
+    }  # fmt: skip
+    classifier = open_pretrained("MobileNetV2", classes=True)
+    assert classifier(pictures[:1]).shape == (1, 1000)
+    assert classifier.size == 224
+    more = {"input_shape": (32, 32, 3), "pooling": "avg"}
+    assert asked == [(False, "imagenet", "softmax", more), (True, "imagenet", None, {})]
+    with pytest.raises(InputError, match="did you mean InceptionV3"):
+        open_pretrained("InceptionV4")
+
+
+def test_weights_that_cannot_be_fetched(monkeypatch):
+    def nothing(*arguments, **settings):
+        raise OSError("URL fetch failure")
+
+    monkeypatch.setattr(keras.applications.inception_v3, "InceptionV3", nothing)
+
+    def InceptionV3(include_top=True, weights="imagenet", **more):
+        raise OSError("URL fetch failure\non somewhere")
+
+    monkeypatch.setattr(keras.applications.inception_v3, "InceptionV3", InceptionV3)
+    with pytest.raises(InputError, match=r"could not fetch its weights \(URL fetch failure on"):
+        open_pretrained("InceptionV3")
+
+
+def test_files_that_are_no_networks(tmp_path, network):
+    for name, words in (
+        ("x.keras", "not a model that Keras can load"),
+        ("x.h5", "neither a Keras model nor weights of SqueezeNet"),
+        ("x.tflite", "not a LiteRT file"),
+    ):
+        (tmp_path / name).write_bytes(b"something else")
+        with pytest.raises(InputError, match=words):
+            open_pretrained(str(tmp_path / name), pixels="tf")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InputError, match="not a SavedModel with a serving_default"):
+        open_pretrained(str(tmp_path / "folder"), pixels="tf")
+    with pytest.raises(InputError, match="no such file, and no such network"):
+        open_pretrained(str(tmp_path / "missing.keras"), pixels="tf")
+    with pytest.raises(InputError, match="pixels='bgr' is unknown"):
+        open_pretrained("InceptionV3", pixels="bgr")
+    grey = keras.Sequential([keras.Input((16, 16, 1)), layers.Flatten()])
+    grey.save(tmp_path / "grey.keras")
+    with pytest.raises(InputError, match="it sees none"):
+        open_pretrained(str(tmp_path / "grey.keras"), pixels="tf")
+    odd = keras.Sequential([keras.Input((16, 16, 3)), layers.Reshape((16, 48))])
+    odd.save(tmp_path / "odd.keras")
+    with pytest.raises(InputError, match=r"gives \(1, 16, 48\) for 1 pictures"):
+        open_pretrained(str(tmp_path / "odd.keras"), pixels="tf")([np.zeros((9, 9, 3), np.uint8)])
+
+
+@pytest.mark.parametrize("suffix", ["keras", "h5"])
+def test_code_in_a_file_is_not_run(suffix, tmp_path):
+    trap = keras.Sequential(
+        [keras.Input((16, 16, 3)), layers.Lambda(lambda x: x + 0 * print("ran"))]
+    )
+    path = tmp_path / f"trap.{suffix}"
+    trap.save(path)
+    with pytest.raises(InputError):
+        open_pretrained(str(path), pixels="tf")
+
+
+def make_squeezenet(path, random):
+    """A file as Keras 2 wrote it: names with slashes, weights two levels below."""
+    shapes = {"conv1": [(3, 3, 3, 64)]}
+    channels = 64
+    for number in range(2, 10):
+        squeezed = 16 * (number // 2)
+        shapes[f"fire{number}/squeeze1x1"] = [(1, 1, channels, squeezed)]
+        shapes[f"fire{number}/expand1x1"] = [(1, 1, squeezed, 4 * squeezed)]
+        shapes[f"fire{number}/expand3x3"] = [(3, 3, squeezed, 4 * squeezed)]
+        channels = 8 * squeezed
+    kernels = {}
+    with h5py.File(path, "w") as file:
+        for name, (shape,) in shapes.items():
+            kernel = random.normal(size=shape, scale=(2 / np.prod(shape[:3])) ** 0.5)
+            bias = random.normal(size=shape[3:], scale=0.1)
+            file[f"{name}/{name}_1/kernel:0"] = kernel.astype(np.float32)
+            file[f"{name}/{name}_1/bias:0"] = bias.astype(np.float32)
+            kernels[name] = (kernel, bias)
+    return kernels
+
+
+def test_squeezenet(tmp_path, pictures):
+    """Against its definition, written once more in plain TensorFlow."""
+    weights = make_squeezenet(tmp_path / "s.h5", np.random.default_rng(0))
+    found = open_pretrained(str(tmp_path / "s.h5"), size=64)
+    assert found.describe() == {"name": "s.h5", "size": 64, "pixels": "caffe", "scaling": "rms"}
+    x = np.stack([resize(p, 64) for p in pictures])[..., ::-1] - [103.939, 116.779, 123.68]
+
+    def conv(x, name, strides=1, padding="SAME"):
+        kernel, bias = weights[name]
+        return tf.nn.relu(tf.nn.conv2d(x, kernel, strides, padding) + bias)
+
+    x = tf.nn.max_pool2d(conv(x, "conv1", 2, "VALID"), 3, 2, "VALID")
+    for number in range(2, 10):
+        s = conv(x, f"fire{number}/squeeze1x1")
+        x = tf.concat([conv(s, f"fire{number}/expand1x1"), conv(s, f"fire{number}/expand3x3")], 3)
+        if number in (3, 5):
+            x = tf.nn.max_pool2d(x, 3, 2, "VALID")
+    expected = tf.reduce_mean(x, [1, 2]).numpy()
+    np.testing.assert_allclose(found(pictures), expected, rtol=1e-3, atol=1e-3)
+    assert squeezenet(tmp_path / "s.h5").count_params() == 722_496
+
+
+def test_real_features_tell_horses_from_zebras(real_data):
+    """The published weights and real photographs: KID of one kind is about 0, of two is not."""
+    weights = real_data.parent / "models" / "squeezenet1.1_imagenet_notop.h5"
+    if not weights.exists():
+        pytest.skip(f"no {weights.name} beside TFCYCLEGAN_DATA")
+    look = open_pretrained(str(weights), size=128)
+
+    def features(split):
+        paths = sorted((real_data / "horse2zebra" / split).iterdir())[:120]
+        return look([np.asarray(Image.open(path).convert("RGB")) for path in paths])
+
+    seen = {split: features(split) for split in ("trainA", "testA", "trainB")}
+    scale = np.sqrt(np.mean(np.square(seen["trainB"])))
+    seen = {split: values / scale for split, values in seen.items()}
+    assert abs(kid(seen["trainA"], seen["testA"]).mean) < 0.1
+    assert 1.8 < kid(seen["trainA"], seen["trainB"]).mean < 3.0
+
+
+def test_classes(tmp_path):
+    (tmp_path / "labels.txt").write_text("background\nplains zebra\nSorrel\nsea horse\n")
+    names = load_class_names(tmp_path / "labels.txt")
+    assert class_indices("zebra", names) == [1]
+    assert class_indices("sorrel, 3", names) == [2, 3]
+    assert class_indices("340, 341", None) == [340, 341]
+    (tmp_path / "labels.json").write_text('["a", "b"]')
+    assert load_class_names(tmp_path / "labels.json") == ["a", "b"]
+    with pytest.raises(InputError, match="'zebar' is not among the 4 classes"):
+        class_indices("zebar", names)
+    with pytest.raises(InputError, match="give its number, or a list of names"):
+        class_indices("zebra", None)
+    with pytest.raises(InputError, match="no class to look for"):
+        class_indices(" , ", names)
+    with pytest.raises(InputError, match=r"missing.txt: not a list of classes"):
+        load_class_names(tmp_path / "missing.txt")
+    (tmp_path / "labels.json").write_text("[1, 2]")
+    with pytest.raises(InputError, match="no list of names"):
+        load_class_names(tmp_path / "labels.json")
