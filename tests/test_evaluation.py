@@ -14,11 +14,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfcyclegan import InputError, load_data
+from tfcyclegan import InputError, load_data, resnet_generator
 from tfcyclegan.cli import main
+from tfcyclegan.config import Measuring
 from tfcyclegan.data.preprocessing import to_float, to_uint8
 from tfcyclegan.data.testset import TestSet, load_test_set
-from tfcyclegan.evaluation import Evaluator, Pretrained, fid, kid, load_palette, similarity
+from tfcyclegan.evaluation import (
+    Evaluation,
+    Evaluator,
+    Pretrained,
+    fid,
+    kid,
+    load_palette,
+    similarity,
+)
 from tfcyclegan.evaluation.during_training import EvaluateEvery, read_best
 from tfcyclegan.evaluation.report import write_report
 from tfcyclegan.networks import with_precision
@@ -78,14 +87,16 @@ def test_scores_are_those_of_the_parts(generators, test_set):
         with pytest.warns(UserWarning, match="FID from 2 pictures"):
             assert scores["fid"][column] == pytest.approx(fid(values, real), rel=1e-3)
         assert scores["kid"][column] == pytest.approx(kid(values, real).mean, rel=1e-3, abs=1e-6)
-        hits = (values[:, 2] > values[:, 0]).mean()
+        seen = real if column == "real" else values  # of test pictures, whatever the floor is
+        hits = (seen[:, 2] > seen[:, 0]).mean()
         assert scores["hit_rate"][column] == pytest.approx(hits)
     assert set(scores["feature_diversity"]) == {"translated"}
     assert found.pictures == {"test_A": 2, "test_B": 2, "train_A": 2, "train_B": 2}
     assert found.extractor["name"] == "colours"
     assert found.classifier["classes"] == {"A": [0], "B": [1]}
     assert any("FID from 2 pictures with 6 features" in note for note in found.notes)
-    assert any("subsets of 2 pictures" in note for note in found.notes)
+    assert "KID of 2 to 2 pictures: mean and spread of 100 subsets of 2" in found.notes
+    assert "blue at 16 px, pixels none, classes [0] for A, [1] for B" in found.facts()[2]
 
 
 def test_features_are_scaled_by_the_real_ones(generators, test_set):
@@ -124,7 +135,9 @@ def test_the_truth_itself_is_perfect():
     assert scores["l1"]["translated"] == 0
     assert scores["diversity"]["translated"] == pytest.approx(1)
     assert scores["cycle_l1"]["translated"] == 0
-    assert json.loads(found.to_json())["scores"]["AtoB"]["psnr"]["translated"] is None
+    saved = json.loads(found.to_json())
+    assert saved["scores"]["AtoB"]["psnr"]["translated"] is None
+    assert ("PSNR to the truth", "equal", "equal") in Evaluation.from_dict(saved).rows("AtoB")
 
 
 def test_label_maps_are_scored_in_the_direction_that_draws_them(test_set):
@@ -134,6 +147,12 @@ def test_label_maps_are_scored_in_the_direction_that_draws_them(test_set):
     )
     assert found.scores["AtoB"]["class_iou"]["translated"] == 1
     assert "class_iou" not in found.scores["BtoA"]
+    assert found.flat()["class_iou"] == 1  # of the direction that has it
+    assert EvaluateEvery(Evaluator(paired, palette=load_palette("cityscapes")), best_by="class_iou")
+    with pytest.raises(InputError, match="--best-by BtoA_class_iou: not measured here"):
+        EvaluateEvery(
+            Evaluator(paired, palette=load_palette("cityscapes")), best_by="BtoA_class_iou"
+        )
     assert found.palette == "cityscapes"
 
 
@@ -149,7 +168,7 @@ def test_one_picture(generators):
     test_set = load_test_set("shapes", image_size=16, count=1)
     found = Evaluator(test_set, extractor=EXTRACTOR)(generators)
     assert not {"fid", "kid", "diversity"} & set(found.scores["AtoB"])
-    assert "FID and KID left out: 1 picture: a set has at least 2" in found.notes
+    assert "FID and KID left out: one picture is no set" in found.notes
     assert "cycle_l1" in found.scores["AtoB"]
 
 
@@ -157,6 +176,7 @@ def test_a_single_generator(generators, test_set):
     found = Evaluator(test_set)({"BtoA": generators["BtoA"]})
     assert list(found.scores) == ["BtoA"]
     assert set(found.scores["BtoA"]) == {"diversity", "identity_l1"}
+    assert found.notes == ["the round trip is left out: it takes both generators"]
     assert not found.examples
 
 
@@ -184,9 +204,11 @@ def test_numbers_that_are_none_are_refused(generators, test_set):
         Evaluator(test_set)(generators)
     bad = Pretrained("bad", 16, "none", "none", lambda x: look(x) * np.nan)
     generators["AtoB"].set_weights(weights)
-    found = Evaluator(test_set, metrics="kid", extractor=bad)(generators)
-    assert "kid" not in found.scores["AtoB"]
-    assert any("features are not finite" in note for note in found.notes)
+    with pytest.raises(InputError, match="bad: gives what are no numbers"):
+        Evaluator(test_set, extractor=bad)(generators)
+    grey = dataclasses.replace(test_set, A=[pixels[..., :1] for pixels in test_set.A])
+    with pytest.raises(InputError, match="the AtoB generator reads pictures of 3 channels, and"):
+        Evaluator(grey)(generators)
 
 
 def test_new_weights_are_measured_in_float32(make_model, test_set):
@@ -203,6 +225,18 @@ def test_new_weights_are_measured_in_float32(make_model, test_set):
             for x in (to_float(np.stack(pictures)).numpy(),)
         ]
         assert found == pytest.approx(np.mean(errors), rel=1e-4)
+
+
+def test_another_architecture_of_the_same_weights(test_set):
+    """The twin of one model is not taken for another's."""
+    evaluator = Evaluator(test_set, metrics="identity_l1")
+    found = []
+    for residual in (False, True, False):
+        G = resnet_generator(16, filters=2, blocks=1, residual_output=residual)
+        G.set_weights([0.1 + 0 * w for w in G.get_weights()])
+        found.append(evaluator({"AtoB": G}).scores["AtoB"]["identity_l1"]["translated"])
+    assert found[0] == found[2]
+    assert found[0] != pytest.approx(found[1], rel=0.01)
 
 
 def test_examples_are_the_best_and_the_worst(generators):
@@ -237,8 +271,8 @@ def test_evaluating_changes_nothing_in_training(make_model, data, tmp_path):
     model = make_model()
     every = EvaluateEvery(Evaluator(TestSet.of(data)), tmp_path, best_by="cycle_l1")
     history = train(model, data, every).history
-    for a, b in zip(plain.get_weights(), model.get_weights(), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-5)
+    images = to_float(np.stack(TestSet.of(data).A))
+    np.testing.assert_allclose(plain.translate(images), model.translate(images), atol=1e-4)
     assert len(history["AtoB_cycle_l1"]) == 3
     assert every.last.flat()["AtoB_cycle_l1"] == history["AtoB_cycle_l1"][-1]
 
@@ -282,6 +316,8 @@ def test_how_often_and_by_what(make_model, data):
     assert len(history["AtoB_cycle_l1"]) == 2  # epochs 2 and 3, the last
     with pytest.raises(InputError, match="--best-by kid: not measured here"):
         EvaluateEvery(Evaluator(TestSet.of(data)), best_by="kid")
+    with pytest.raises(InputError, match="take one of more metrics"):
+        EvaluateEvery(Evaluator(TestSet.of(data), metrics="diversity"), best_by="diversity")
     with pytest.raises(InputError, match=r"--best-by AtoB_diversity: .* no better side"):
         EvaluateEvery(Evaluator(TestSet.of(data)), best_by="AtoB_diversity")
     shapes = Evaluator(load_test_set("shapes", image_size=16, count=2))
@@ -362,12 +398,14 @@ def test_training_with_evaluation(trained, run_once):
     assert page.svgs == 2
 
 
-def test_evaluate_command(trained, capsys):
+def test_evaluate_command(trained, folder, capsys):
+    no_features = ["--extractor", "none"]
     before = {path: path.read_bytes() for path in trained.iterdir() if path.is_file()}
     assert run("evaluate", trained) == 0  # with the run's own extractor
     found = json.loads((trained / "evaluation.json").read_text())
     result = json.loads((trained / "result.json").read_text())["evaluation"]
-    assert found["scores"] == result["scores"]
+    for name, columns in result["scores"]["AtoB"].items():
+        assert found["scores"]["AtoB"][name] == pytest.approx(columns, rel=1e-3, abs=1e-6)
     printed = capsys.readouterr().out
     assert "G: A to B" in printed
     assert f"{found['scores']['BtoA']['kid']['translated']:.3f}" in printed
@@ -375,9 +413,52 @@ def test_evaluate_command(trained, capsys):
         if path.name != "report.html":
             assert path.read_bytes() == content
     # Of the best model, somewhere else, and without features.
-    assert run("evaluate", trained / "best.keras", "--to", "out", "--extractor", "none") == 0
+    assert run("evaluate", trained / "best.keras", "--to", "out", *no_features) == 0
     assert json.loads(Path("out/evaluation.json").read_text())["extractor"] is None
-    assert Path("out/report.html").exists()
+    words = " ".join(Page(Path("out/report.html").read_text()).words)
+    assert "best.keras" in words
+    assert "model.keras" not in words
+    # A file that lies elsewhere has no run.
+    Path("history.csv").write_text("somebody else's\n")
+    (trained / "best.keras").rename("mine.keras")
+    assert run("evaluate", "mine.keras", "--data", folder, "--to", "out", *no_features) == 0
+    assert "epoch" not in " ".join(Page(Path("out/report.html").read_text()).words)
+
+
+def test_other_data_has_other_pairs(trained, folder, capsys):
+    """What belongs to the run's data is not asked of another's."""
+    config = json.loads((trained / "config.json").read_text())
+    config["preprocess"] = "none"
+    config["measuring"] |= {"paired": True, "palette": "cityscapes", "extractor": None}
+    (trained / "config.json").write_text(json.dumps(config))
+    (folder / "testA" / "1.png").rename(folder / "testA" / "7.png")
+    assert run("evaluate", trained, "--data", folder, "--extractor", "none") == 0
+    assert "per-pixel accuracy" not in capsys.readouterr().out
+    assert run("evaluate", trained, "--data", folder, "--extractor", "none", "--paired") == 2
+    assert "have no partner" in capsys.readouterr().err
+
+
+def test_another_network_has_its_own_settings():
+    before = Measuring(extractor="a.h5", extractor_size=128, classifier="c", class_A="1")
+    after = Measuring(extractor="b.keras").over(before)
+    assert (after.extractor, after.extractor_size, after.class_A) == ("b.keras", None, "1")
+    assert Measuring(test_count=0, classifier="d").over(before) == Measuring(
+        extractor="a.h5", extractor_size=128, classifier="d", test_count=0
+    )
+    assert Measuring(extractor="a.h5").over(before) == before
+
+
+def test_an_extractor_does_not_change_the_training(trained, folder):
+    """Layers draw seeds when they are made; those of the model are drawn in the same order."""
+    options = [*TINY, "--data", folder, "--epochs", 1, "--steps-per-epoch", 1]
+    assert run("train", *options, "--run-dir", "plain", "--learning-rate", 0) == 0
+    look = ["--extractor", "look.keras", "--extractor-pixels", "unit"]
+    assert run("train", *options, "--run-dir", "looked-at", "--learning-rate", 0, *look) == 0
+    plain, other = (
+        keras.saving.load_model(f"{name}/model.keras") for name in ("plain", "looked-at")
+    )
+    for a, b in zip(plain.G.get_weights(), other.G.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_evaluate_command_without_a_network(trained, monkeypatch, capsys):
@@ -393,7 +474,10 @@ def test_evaluate_command_without_a_network(trained, monkeypatch, capsys):
     assert run("evaluate", trained) == 0
     assert "FID and KID left out: InceptionV3: Keras could not fetch" in capsys.readouterr().out
     assert run("evaluate", trained, "--extractor", "InceptionV3") == 2
-    assert "check the network, or give a file" in capsys.readouterr().err
+    assert "check the connection, or give a file" in capsys.readouterr().err
+    assert run("evaluate", trained, "--metrics", "kid") == 2
+    assert run("evaluate", trained, "--metrics", "cycle_l1") == 0
+    assert "FID" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -404,7 +488,7 @@ def test_evaluate_command_without_a_network(trained, monkeypatch, capsys):
         (["--classifier", "look.keras"], "say which classes count"),
         (["--palette", "cityscapes"], "pass --paired too"),
         (["--data", "elsewhere"], "--data elsewhere: there is no such folder"),
-        (["--test-count", "0"], "--count 0: must be at least 1"),
+        (["--test-count", "0"], "--test-count 0: must be at least 1"),
     ],
 )
 def test_what_cannot_be_evaluated(trained, options, message, capsys):
@@ -454,3 +538,14 @@ def test_a_report_of_what_is_there(tmp_path):
     page = Page(write_report(tmp_path, None).read_text())
     assert len(page.images) == 1
     assert "epoch 2" in " ".join(page.words)
+    for name, content in (
+        ("history.csv", "a,b\n1,2\n"),
+        ("history.csv", "epoch,loss\n1,much\n"),
+        ("best.json", '{"metric": "psnr", "value": 1, "epoch": 1, "step": 1, "evaluation": {}}'),
+        ("best.json", "[]"),
+        ("best.json", '{"metric": "beauty", "value": 1, "evaluation": {"scores": {}}}'),
+    ):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(InputError, match=f"{name}: damaged"):
+            write_report(tmp_path, None)
+        (tmp_path / name).unlink()

@@ -6,6 +6,7 @@ import scipy.linalg
 
 from tfcyclegan import InputError
 from tfcyclegan.evaluation import diversity, fid, kid, label_scores, load_palette, similarity
+from tfcyclegan.evaluation.distributions import _factor
 from tfcyclegan.evaluation.metrics import METRICS, better, choose_metrics
 from tfcyclegan.evaluation.pairs import coat_scores
 
@@ -94,6 +95,13 @@ def test_constant_sets():
     assert diversity(zeros, np.arange(15).reshape(5, 3)) == 0
 
 
+def test_fid_takes_no_more_than_the_features_wide():
+    """However many pictures, what is decomposed is as large as there are features."""
+    features = np.random.default_rng(0).normal(size=(50, 4))
+    assert _factor(features).shape == (4, 4)
+    assert _factor(features[:3]).shape == (3, 4)
+
+
 @pytest.mark.parametrize("metric", [fid, kid])
 def test_features_that_cannot_be_compared(metric, random):
     fine = random.normal(size=(10, 4))
@@ -175,13 +183,28 @@ def test_label_scores(tmp_path):
     assert pair["pixel_accuracy"] == pytest.approx(7 / 8)
 
 
+def test_void_is_not_scored():
+    classes = load_palette("cityscapes")
+    assert len(classes.classes) == 20
+    road, sky, void = (classes.colours[classes.classes.index(n)] for n in ("road", "sky", "void"))
+    truth = np.array([[road, road, sky, void]])
+    assert set(label_scores([np.array([[road, road, sky, sky]])], [truth], classes).values()) == {1}
+    found = label_scores([np.array([[road, void, sky, void]])], [truth], classes)
+    assert found["pixel_accuracy"] == pytest.approx(2 / 3)
+    assert found["class_iou"] == pytest.approx((1 / 2 + 1) / 2)
+    with pytest.raises(InputError, match="the truth is void everywhere"):
+        label_scores([truth], [np.array([[void] * 4])], classes)
+
+
 def test_palettes_that_are_none(tmp_path):
-    assert len(load_palette("cityscapes").classes) == 19
     with pytest.raises(InputError, match="did you mean cityscapes"):
         load_palette("cityscape")
     broken = tmp_path / "broken.txt"
     broken.write_text("#ff0000 roof\nreddish door\n")
     with pytest.raises(InputError, match=r"broken.txt: .*reddish.*: give a class a line"):
+        load_palette(str(broken))
+    broken.write_text("#ff0000 roof\n#00ff00 roof\n")
+    with pytest.raises(InputError, match="two lines for roof"):
         load_palette(str(broken))
     broken.write_text("#ff0000 roof\n")
     with pytest.raises(InputError, match="1 class: give at least two"):
@@ -205,4 +228,5 @@ def test_metrics_are_chosen_by_what_is_there():
 def test_which_way_is_better():
     assert better("AtoB_kid", 0.1, 0.2)
     assert better("psnr", 20.0, 10.0)
-    assert all(metric.better in ("higher", "lower", "neither") for metric in METRICS.values())
+    assert not better("psnr", 10.0, 10.0)
+    assert METRICS["psnr"].show(float("inf")) == "equal"

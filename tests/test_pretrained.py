@@ -153,22 +153,17 @@ def test_applications_by_name(monkeypatch, pictures):
 
 
 def test_weights_that_cannot_be_fetched(monkeypatch):
-    def nothing(*arguments, **settings):
-        raise OSError("URL fetch failure")
-
-    monkeypatch.setattr(keras.applications.inception_v3, "InceptionV3", nothing)
-
     def InceptionV3(include_top=True, weights="imagenet", **more):
         raise OSError("URL fetch failure\non somewhere")
 
     monkeypatch.setattr(keras.applications.inception_v3, "InceptionV3", InceptionV3)
-    with pytest.raises(InputError, match=r"could not fetch its weights \(URL fetch failure on"):
+    with pytest.raises(InputError, match=r"could not fetch its weights \(URL fetch failure\): "):
         open_pretrained("InceptionV3")
 
 
 def test_files_that_are_no_networks(tmp_path, network):
     for name, words in (
-        ("x.keras", "not a model that Keras can load"),
+        ("x.keras", r"not a model that Keras can load \(.*\)$"),
         ("x.h5", "neither a Keras model nor weights of SqueezeNet"),
         ("x.tflite", "not a LiteRT file"),
     ):
@@ -193,14 +188,41 @@ def test_files_that_are_no_networks(tmp_path, network):
 
 
 @pytest.mark.parametrize("suffix", ["keras", "h5"])
-def test_code_in_a_file_is_not_run(suffix, tmp_path):
+def test_code_in_a_file_is_not_run(suffix, tmp_path, monkeypatch):
+    """A lambda layer that leaves a mark when it runs; that it would is shown, too."""
+    monkeypatch.chdir(tmp_path)
     trap = keras.Sequential(
-        [keras.Input((16, 16, 3)), layers.Lambda(lambda x: x + 0 * print("ran"))]
+        [
+            keras.Input((16, 16, 3)),
+            layers.Lambda(lambda x: x * (1 + 0 * __import__("os").system("touch ran"))),
+            layers.GlobalAveragePooling2D(),
+        ]
     )
     path = tmp_path / f"trap.{suffix}"
     trap.save(path)
-    with pytest.raises(InputError):
+    (tmp_path / "ran").unlink()  # building it ran it
+    with pytest.raises(InputError, match=r"not a model that Keras can load \(.*[Ll]ambda"):
         open_pretrained(str(path), pixels="tf")
+    assert not (tmp_path / "ran").exists()
+    keras.saving.load_model(path, safe_mode=False)(np.zeros((1, 16, 16, 3)))
+    assert (tmp_path / "ran").exists()
+
+
+def test_sizes_that_do_not_go(tmp_path, network, pictures):
+    wide = keras.Sequential([keras.Input((16, 20, 3)), layers.GlobalAveragePooling2D()])
+    wide.save(tmp_path / "wide.keras")
+    with pytest.raises(InputError, match=r"takes 20×16 px, and pictures are shown as squares"):
+        open_pretrained(str(tmp_path / "wide.keras"), pixels="tf")
+    deep = keras.Sequential(
+        [keras.Input((None, None, 3)), layers.Conv2D(2, 9), layers.GlobalAveragePooling2D()]
+    )
+    deep.save(tmp_path / "deep.keras")
+    with pytest.raises(InputError, match="cannot look at pictures of 8 px"):
+        open_pretrained(str(tmp_path / "deep.keras"), pixels="tf", size=8)(pictures)
+    network.layers[0].kernel.assign(network.layers[0].kernel * np.nan)
+    network.save(tmp_path / "bad.keras")
+    with pytest.raises(InputError, match="gives what are no numbers"):
+        open_pretrained(str(tmp_path / "bad.keras"), pixels="tf")(pictures)
 
 
 def make_squeezenet(path, random):
@@ -244,6 +266,12 @@ def test_squeezenet(tmp_path, pictures):
     expected = tf.reduce_mean(x, [1, 2]).numpy()
     np.testing.assert_allclose(found(pictures), expected, rtol=1e-3, atol=1e-3)
     assert squeezenet(tmp_path / "s.h5").count_params() == 722_496
+    with h5py.File(tmp_path / "s.h5", "a") as file:
+        del file["conv1/conv1_1/kernel:0"]
+        # It claims 4 TB, which are not there.
+        file.create_dataset("conv1/conv1_1/kernel:0", (10**6, 10**6), "f4", chunks=(1, 1000))
+    with pytest.raises(InputError, match=r"kernel:0 is \(1000000, 1000000\), not \(3, 3, 3, 64\)"):
+        open_pretrained(str(tmp_path / "s.h5"))
 
 
 def test_real_features_tell_horses_from_zebras(real_data):
@@ -267,17 +295,21 @@ def test_real_features_tell_horses_from_zebras(real_data):
 def test_classes(tmp_path):
     (tmp_path / "labels.txt").write_text("background\nplains zebra\nSorrel\nsea horse\n")
     names = load_class_names(tmp_path / "labels.txt")
-    assert class_indices("zebra", names) == [1]
-    assert class_indices("sorrel, 3", names) == [2, 3]
-    assert class_indices("340, 341", None) == [340, 341]
+    assert class_indices("zebra", names, 4) == [1]
+    assert class_indices("sorrel, 3", names, 4) == [2, 3]
+    assert class_indices("340, 341", None, 1001) == [340, 341]
     (tmp_path / "labels.json").write_text('["a", "b"]')
     assert load_class_names(tmp_path / "labels.json") == ["a", "b"]
     with pytest.raises(InputError, match="'zebar' is not among the 4 classes"):
-        class_indices("zebar", names)
+        class_indices("zebar", names, 4)
     with pytest.raises(InputError, match="give its number, or a list of names"):
-        class_indices("zebra", None)
+        class_indices("zebra", None, 4)
     with pytest.raises(InputError, match="no class to look for"):
-        class_indices(" , ", names)
+        class_indices(" , ", names, 4)
+    with pytest.raises(InputError, match="4 names for a classifier of 5 classes"):
+        class_indices("zebra", names, 5)
+    with pytest.raises(InputError, match="class 4: the classifier has 4, from 0 on"):
+        class_indices("4", names, 4)
     with pytest.raises(InputError, match=r"missing.txt: not a list of classes"):
         load_class_names(tmp_path / "missing.txt")
     (tmp_path / "labels.json").write_text("[1, 2]")

@@ -6,6 +6,7 @@ import os
 import signal
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,7 +15,7 @@ from tfcyclegan import InputError, studies
 from tfcyclegan.callbacks import StopOnSignal
 from tfcyclegan.cli import main
 from tfcyclegan.config import Config
-from tfcyclegan.data.testset import TestSet
+from tfcyclegan.data.testset import TestSet, load_test_set
 from tfcyclegan.studies import STUDIES, Findings, plan
 
 TINY = [
@@ -110,13 +111,22 @@ def test_a_study_goes_on_where_it_stopped(capsys, monkeypatch):
     assert "## B to A" in table
     grid = Image.open(directory / "ablation.png")
     assert grid.size == (7 * (128 + 4) - 4, 22 + 6 * (128 + 4) - 4)
-    # Columns: the input, five variants, the truth; and they differ.
     cells = [np.asarray(grid)[22 : 22 + 128, c * 132 : c * 132 + 128] for c in range(7)]
-    assert len({cell.tobytes() for cell in cells}) == 7
+    test_set = load_test_set("shapes", image_size=16, count=1)
+    for cell, pixels in ((cells[0], test_set.A[0]), (cells[6], test_set.truth_A[0])):
+        np.testing.assert_array_equal(cell[::8, ::8], pixels)
+    weights = {
+        keras.saving.load_model(path.parent / "model.keras").G.get_weights()[0].tobytes()
+        for path in directory.glob("*/result.json")
+    }
+    assert len(weights) == 5
 
     # Other settings are another study.
     assert run(*TINY, "--filters", 3) == 2
     assert "was run with other settings: --filters was 2, now 3" in capsys.readouterr().err
+    # And a longer one: all variants have the same budget.
+    assert run(*TINY, "--epochs", 2) == 2
+    assert "was run with other settings: --epochs was 1, now 2" in capsys.readouterr().err
 
 
 def test_seeds_have_a_mean_and_a_spread():
@@ -125,7 +135,7 @@ def test_seeds_have_a_mean_and_a_spread():
         columns = {"translated": 10.0 + trial.seed, "untouched": 5.0}
         scores = {way: {"psnr": columns, "cycle_l1": columns} for way in ("AtoB", "BtoA")}
         trial.directory.mkdir(parents=True)
-        result = {"evaluation": {"scores": scores}}
+        result = {"evaluation": {"data": "s", "pictures": {}, "scores": scores}}
         (trial.directory / "result.json").write_text(json.dumps(result))
     findings = Findings(STUDIES["ablation"], trials, TestSet("s", [], [], [], []))
     rows = findings.rows("AtoB")

@@ -53,8 +53,10 @@ def test_pictures_are_as_validation_shows_them(folder):
 
 
 def test_training_pictures_for_the_floor(folder):
+    (folder / "testA" / "1.png").unlink()
     found = load_test_set(str(folder), image_size=16, floor=True)
-    assert (len(found.train_A), len(found.train_B)) == (2, 2)  # as many as test pictures
+    # As many as there are translations to compare with.
+    assert (len(found.train_A), len(found.train_B)) == (2, 1)
     assert load_test_set(str(folder), image_size=16).train_A == []
 
 
@@ -82,8 +84,26 @@ def test_a_picture_without_a_partner(paired):
         load_test_set(str(paired), image_size=20, paired=True)
 
 
+def test_pairs_that_are_none(paired):
+    draw(paired / "testA" / "9.png", 5)
+    with pytest.raises(InputError, match=r"9.png and .*9_A.png have the same name"):
+        load_test_set(str(paired), image_size=20, paired=True)
+    draw(paired / "testA" / "9.png", 5, size=(20, 24))
+    (paired / "testA" / "9.png").rename(paired / "testA" / "9_A.png")
+    with pytest.raises(InputError, match=r"9_A.png and its partner come in other sizes, 24×20 and"):
+        load_test_set(str(paired), image_size=20, preprocess="none", paired=True)
+
+
+def test_the_truth_is_drawn_in_the_domains_channels():
+    found = load_test_set("shapes", image_size=16, count=2, channels_A=1)
+    assert found.A[0].shape == found.truth_B[0].shape == (16, 16, 1)
+    assert found.B[0].shape == found.truth_A[0].shape == (16, 16, 3)
+    data = TestSet.of(load_data("shapes", image_size=16, channels_A=1))
+    np.testing.assert_array_equal(data.truth_B[:2], found.truth_B)
+
+
 def test_sets_that_cannot_be_measured_on(folder):
-    with pytest.raises(InputError, match="--count 0"):
+    with pytest.raises(InputError, match="--test-count 0"):
         load_test_set("shapes", count=0)
     (folder / "testA" / "0.png").write_bytes(b"no picture")
     with pytest.raises(InputError, match=r"0.png: cannot be decoded"):

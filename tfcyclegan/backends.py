@@ -22,7 +22,7 @@ import tensorflow as tf
 from PIL import Image
 
 from .data.preprocessing import to_float, to_uint8
-from .errors import InputError
+from .errors import InputError, first_line
 from .networks import Direction, divisor, least_size, with_precision
 
 #: Pixels of the largest picture a back end takes at once unless it says otherwise: Full HD and a
@@ -171,7 +171,7 @@ def load_model(path: Path) -> keras.Model:
     except Exception as problem:  # Keras raises whatever its parts do
         raise InputError(
             f"{file}: not a model this version can load "
-            f"({type(problem).__name__}: {_first_line(problem)})"
+            f"({type(problem).__name__}: {first_line(problem)})"
         ) from problem
 
 
@@ -252,7 +252,7 @@ class SavedModelBackend:
             signatures = dict(self._model.signatures)
         except Exception as problem:  # damaged files raise all kinds
             raise InputError(
-                f"{path}: not a SavedModel that can be loaded ({_first_line(problem)})"
+                f"{path}: not a SavedModel that can be loaded ({first_line(problem)})"
             ) from problem
         for name, argument in (("serving_default", "images"), ("serving_bytes", "image_bytes")):
             found = signatures.get(name)
@@ -309,7 +309,7 @@ class LiteRTBackend:
             self._least = int(needs.get("at_least", 8))
         except Exception as problem:
             raise InputError(
-                f"{path}: not a LiteRT file ({_first_line(problem)}): export it again"
+                f"{path}: not a LiteRT file ({first_line(problem)}): export it again"
             ) from problem
         inputs = self._interpreter.get_input_details()
         outputs = self._interpreter.get_output_details()
@@ -498,7 +498,7 @@ class GrpcBackend:
                 raise BadPicture(f"{self.name} refuses it: {_assertion(said)}") from problem
             raise InputError(
                 f"{self.name} does not answer as it should ({problem.code().name}: "
-                f"{_first_line(said)}): check that the server runs and has the model {self._model}"
+                f"{first_line(said)}): check that the server runs and has the model {self._model}"
             ) from problem
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
@@ -547,11 +547,6 @@ def _from_png(data: bytes, asked: np.ndarray, name: str) -> np.ndarray:
         ) from problem
 
 
-def _first_line(problem: object) -> str:
-    lines = str(problem).strip().splitlines()
-    return lines[0][:300] if lines else type(problem).__name__
-
-
 def _assertion(text: str) -> str:
     """What TensorFlow's error is about, without the graph around it."""
     found = re.search(r"assertion failed: \[([^\]]*)\]((?: \[[^\[\]]*\])*)", text)
@@ -565,7 +560,7 @@ def _said(answer: Any) -> str:
     try:
         return str(answer.json()["error"])
     except (ValueError, KeyError, TypeError):
-        return _first_line(answer.text)
+        return first_line(answer.text)
 
 
 def _cause(problem: BaseException) -> str:
@@ -575,4 +570,4 @@ def _cause(problem: BaseException) -> str:
         if not isinstance(inner, BaseException):
             break
         reason = inner
-    return _first_line(reason).split(": ", 1)[-1]
+    return first_line(reason).split(": ", 1)[-1]

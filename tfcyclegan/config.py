@@ -35,7 +35,7 @@ class Measuring:
     """Domain B is label maps in these colours: cityscapes, or a file (`#804080 road` a line)."""
     extractor: str | None = None
     """Network for FID and KID: a name in keras.applications, such as InceptionV3, or a .keras,
-    .h5 or .tflite file or SavedModel."""
+    .h5 or .tflite file or SavedModel; none for none."""
     extractor_size: int | None = None
     """Side in px that it is shown pictures at. Default: its own."""
     extractor_pixels: Pixels | None = None
@@ -57,11 +57,17 @@ class Measuring:
     """Classes of domain B."""
 
     def over(self, other: Measuring) -> Measuring:
-        """These settings, and the other's where nothing is set here."""
+        """These settings, and the other's where nothing is set here.
+
+        What belongs to a network goes with it: another extractor has another size.
+        """
         mine = dataclasses.asdict(self).items()
-        return dataclasses.replace(
-            other, **{n: v for n, v in mine if v is not None and v is not False}
-        )
+        given = {name: value for name, value in mine if value is not None and value is not False}
+        inherited = dataclasses.asdict(other)
+        for network, belongings in (("extractor", "extractor_"), ("classifier", "class")):
+            if given.get(network, inherited[network]) != inherited[network]:
+                inherited |= {name: None for name in inherited if name.startswith(belongings)}
+        return Measuring(**{**inherited, **given})
 
 
 @dataclass(frozen=True)
@@ -188,7 +194,7 @@ class Config:
     the last."""
     best_by: str | None = None
     """Score that decides which model is kept as best.keras: psnr, kid, AtoB_kid, ….
-    Default: psnr where the truth is known, else kid with an extractor."""
+    Default: psnr where the truth is known, else kid with an extractor, else hit_rate."""
     tensorboard: bool = True
     """Write TensorBoard logs."""
     export: bool = True
@@ -246,6 +252,8 @@ class Config:
                 raise InputError(
                     f"{_option(name)} {getattr(self, name)}: must lie between {least} and {most}"
                 )
+        if self.best_by and not self.evaluate_every:
+            raise InputError(f"--best-by {self.best_by}: pass --evaluate-every 1 as well")
         if self.seed >= 2**32:
             raise InputError(f"--seed {self.seed}: must be below 2**32")
         size = self.image_size
@@ -299,10 +307,14 @@ class Config:
                 "start a new run, or mend the file"
             ) from problem
 
-    def differences(self, other: Config) -> list[str]:
+    def differences(self, other: Config, longer: bool = True) -> list[str]:
         """What a run of `other` cannot go on with: a line for each setting, as options.
 
-        A longer run, other intervals and where things are kept make no difference.
+        Other intervals and where things are kept make no difference, nor does a longer run.
+
+        Args:
+            other: settings to go on with.
+            longer: whether more epochs are no difference.
         """
         free = {
             "run_dir", "checkpoint_steps", "keep_checkpoints", "sample_every", "sample_count",
@@ -312,8 +324,8 @@ class Config:
         lines = []
         mine, theirs = self._flat(), other._flat()
         for name, value in mine.items():
-            longer = name == "epochs" and theirs[name] >= value
-            if value != theirs[name] and name not in free and not longer:
+            more = longer and name == "epochs" and theirs[name] >= value
+            if value != theirs[name] and name not in free and not more:
                 lines.append(f"{_option(name)} was {value}, now {theirs[name]}")
         return lines
 

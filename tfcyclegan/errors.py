@@ -16,3 +16,9 @@ class NonFiniteLoss(ArithmeticError):
 
     Its message names it, the step and the way back; the command line exits with 1.
     """
+
+
+def first_line(problem: object) -> str:
+    """What an error of some library says, in one line of bounded length."""
+    lines = str(problem).strip().splitlines()
+    return lines[0][:300] if lines else type(problem).__name__

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +38,7 @@ def draw_grid(columns: Mapping[str, Sequence[np.ndarray]], path: str | Path) -> 
         (len(columns) * (width + _GAP) - _GAP, _HEADER + rows * (height + _GAP) - _GAP),
         "white",
     )
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
+    pen, font = ImageDraw.Draw(sheet), _font(columns, width)
     for column, (name, images) in enumerate(columns.items()):
         left = column * (width + _GAP)
         pen.text((left + width / 2, _HEADER / 2), name, fill="black", font=font, anchor="mm")
@@ -49,6 +49,15 @@ def draw_grid(columns: Mapping[str, Sequence[np.ndarray]], path: str | Path) -> 
     with written_whole(path) as part:
         sheet.save(part)
     return sheet
+
+
+def _font(names: Iterable[str], width: int) -> ImageFont.FreeTypeFont:
+    """The largest up to 14 px in which every name fits a column."""
+    for size in range(14, 7, -1):
+        font = ImageFont.load_default(size)
+        if max(map(font.getlength, names)) <= width:
+            break
+    return font
 
 
 def draw_curves(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:

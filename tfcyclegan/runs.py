@@ -34,6 +34,13 @@ def name_of(data: str) -> str:
     return re.sub(r"[^\w.-]+", "_", last.removesuffix(".zip")).strip(".") or "run"
 
 
+def run_folder(path: Path) -> Path | None:
+    """The run folder that a path is, or that a model in it lies in; None for other files."""
+    folder = path if path.is_dir() else path.parent
+    ours = path.is_dir() or path.name in ("model.keras", "best.keras")
+    return folder if ours and (folder / "config.json").exists() else None
+
+
 def open_run(run: str, data: str | None = None) -> tuple[keras.Model, Config, str]:
     """The model of a finished run, its settings and its name.
 
@@ -55,9 +62,9 @@ def open_run(run: str, data: str | None = None) -> tuple[keras.Model, Config, st
             raise InputError(f"{run}: no config.json in it, so it is no run: give a run folder")
         config = Config.load(path / "config.json")
         name = path.resolve().name
-    elif path.suffix == ".keras" and (path.parent / "config.json").exists():
-        config = Config.load(path.parent / "config.json")  # best.keras, for one
-        name = f"{path.resolve().parent.name}-{path.stem}"
+    elif (folder := run_folder(path)) is not None:
+        config = Config.load(folder / "config.json")
+        name = f"{folder.resolve().name}-{path.stem}"
     elif path.suffix == ".keras" or not path.exists():
         config, name = None, path.stem
     else:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 import statistics
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,8 @@ from .config import Config
 from .data.preprocessing import to_float, to_uint8
 from .data.testset import TestSet
 from .errors import InputError
-from .evaluation import METRICS
+from .evaluation import METRICS, Evaluation
+from .evaluation.evaluator import finite
 from .evaluation.setup import load_config_test_set
 from .files import written_whole
 from .plots import draw_grid
@@ -94,8 +96,8 @@ class Trial:
         """What was measured when it was over: direction → metric → column → value."""
         path = self.directory / "result.json"
         try:
-            return json.loads(path.read_text())["evaluation"]["scores"]
-        except (OSError, ValueError, KeyError, TypeError) as problem:
+            return Evaluation.from_dict(json.loads(path.read_text())["evaluation"]).scores
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
             raise InputError(
                 f"{path}: damaged: move {self.directory} away to train it"
             ) from problem
@@ -107,16 +109,18 @@ class Trial:
             InputError: it was started with other settings.
             Interrupted: a signal; its state was saved.
         """
-        if self.finished:
-            differences = Config.load(self.directory / "config.json").differences(self.config)
+        if (self.directory / "config.json").exists():
+            saved = Config.load(self.directory / "config.json")
+            differences = saved.differences(self.config, longer=False)  # one budget for all
             if differences:
                 raise InputError(
                     f"{self.directory} was run with other settings: {'; '.join(differences)}: "
                     "bring them back, or give another --run-dir"
                 )
+        if self.finished:
             return
         keras.backend.clear_session()  # or every run would add to the last one's memory
-        train(self.config, resume=True)
+        train(self.config, resume=self.directory.exists())
 
 
 def plan(study: Study, config: Config, seeds: int, directory: Path) -> list[Trial]:
@@ -185,12 +189,14 @@ class Findings:
     def to_json(self) -> str:
         return (
             json.dumps(
-                {
-                    "title": self.study.title,
-                    "data": self.test_set.name,
-                    "seeds": sorted({trial.seed for trial in self.trials}),
-                    "values": {way: self.values(way) for way in ("AtoB", "BtoA")},
-                },
+                finite(
+                    {
+                        "title": self.study.title,
+                        "data": self.test_set.name,
+                        "seeds": sorted({trial.seed for trial in self.trials}),
+                        "values": {way: self.values(way) for way in ("AtoB", "BtoA")},
+                    }
+                ),
                 indent=2,
             )
             + "\n"
@@ -253,7 +259,7 @@ def _cell(name: str, values: Sequence[float]) -> str:
         return ""
     metric = METRICS[name]
     mean = f"{statistics.fmean(values):.{metric.digits}f}"
-    if len(values) > 1:
+    if len(values) > 1 and all(map(math.isfinite, values)):
         mean += f" ± {statistics.stdev(values):.{metric.digits}f}"
     return mean
 

@@ -25,6 +25,7 @@ from .data import Data, load_data
 from .errors import InputError
 from .evaluation import Evaluation
 from .evaluation.during_training import EvaluateEvery
+from .evaluation.evaluator import finite
 from .evaluation.report import write_report
 from .evaluation.setup import make_evaluator
 from .files import written_whole
@@ -192,7 +193,6 @@ def train(config: Config, resume: bool = False) -> Run:
     _check_directory(directory, config, resume)
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
-    keras.utils.set_random_seed(config.seed)
 
     # All of them may refuse the settings, so they come before anything is written.
     data = load_config_data(config)
@@ -203,6 +203,8 @@ def train(config: Config, resume: bool = False) -> Run:
         if evaluator is None:
             raise InputError(f"--evaluate-every: {data.name} has no test pictures: leave it out")
         evaluate = EvaluateEvery(evaluator, directory, config.evaluate_every, config.best_by)
+    # Behind everything else that makes layers, such as an extractor: they draw seeds, too.
+    keras.utils.set_random_seed(config.seed)
     model = build_model(config)
     total_steps = config.epochs * data.steps_per_epoch
     compile_model(model, config, total_steps)
@@ -247,7 +249,11 @@ def train(config: Config, resume: bool = False) -> Run:
     if not grid.exists():
         grids.draw(config.epochs)
     last = history.rows[-1] if history.rows else {}
-    losses = {name: float(value) for name, value in last.items() if value != ""}
+    losses = {
+        name: float(value)
+        for name, value in last.items()
+        if value != "" and not name.startswith(("AtoB_", "BtoA_"))
+    }
     evaluation = evaluate.last if evaluate else None
     if evaluator and evaluation is None:
         evaluation = evaluator({"AtoB": model.G, "BtoA": model.F})
@@ -263,8 +269,8 @@ def train(config: Config, resume: bool = False) -> Run:
     result = {
         "steps": run.steps,
         "losses": losses,
-        "evaluation": json.loads(evaluation.to_json()) if evaluation else None,
-        "best": run.best,
+        "evaluation": evaluation.to_dict() if evaluation else None,
+        "best": finite(run.best),
     }
     with written_whole(directory / "result.json") as part:
         part.write_text(json.dumps(result, indent=2))

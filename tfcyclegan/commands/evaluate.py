@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
+import keras
 import tyro
 from rich.console import Console
 from rich.table import Table
@@ -14,15 +16,13 @@ from ..backends import generator_of
 from ..config import Config, Measuring
 from ..cyclegan import CycleGAN
 from ..errors import InputError
-from ..evaluation import Evaluation
+from ..evaluation import METRICS, Evaluation, Pretrained, open_pretrained
+from ..evaluation.metrics import split_names
 from ..evaluation.report import write_report
 from ..evaluation.setup import make_evaluator
 from ..files import written_whole
 from ..networks import Direction
-from ..runs import open_run
-
-#: What a user with a network connection gets without asking.
-_EXTRACTOR = "InceptionV3"
+from ..runs import open_run, run_folder
 
 
 def evaluate(
@@ -42,52 +42,80 @@ def evaluate(
         measuring: What is measured; what is not typed is as in the run. Without --extractor it is
             keras.applications' InceptionV3 where its weights can be had; "none" leaves it out.
     """
-    directory = Path(run) if Path(run).is_dir() else None
-    if directory is None and to is None and Path(run).exists():
+    path = Path(run)
+    folder = Path(to) if to else path
+    if to is None and path.is_file():
         raise InputError(f"{run}: a file has no folder of its own: say where to with --to")
     model, config, _ = open_run(run, data)
-    config = dataclasses.replace(config, measuring=measuring.over(config.measuring)).resolved()
-    console = Console()
-    evaluator = None
-    if config.measuring.extractor is None and measuring.metrics is None:
-        try:
-            evaluator = make_evaluator(_with_extractor(config, _EXTRACTOR))
-        except InputError as problem:
-            if not str(problem).startswith(_EXTRACTOR):
-                raise
-            console.print(
-                f"FID and KID left out: {problem}", highlight=False, markup=False, soft_wrap=True
-            )
-    elif config.measuring.extractor == "none":
-        config = _with_extractor(config, None)
-    evaluator = evaluator or make_evaluator(config)
     ways = ("AtoB", "BtoA") if isinstance(model, CycleGAN) else (direction,)
-    evaluation = evaluator({way: generator_of(model, way, run) for way in ways})
+    generators = {way: generator_of(model, way, run) for way in ways}
+    config = _to_measure(config, measuring, generators, path)
+    console = Console()
+    evaluation = make_evaluator(config, _default_extractor(config, console))(generators)
     print_evaluation(evaluation, console)
-    folder = Path(to) if to else directory
     with written_whole(folder / "evaluation.json") as part:
         part.write_text(evaluation.to_json())
-    page = write_report(directory or Path(run).parent, evaluation, folder)
+    page = write_report(run_folder(path), evaluation, folder, path.name if path.is_file() else None)
     console.print(f"report: {page}", highlight=False, markup=False, soft_wrap=True)
     return 0
 
 
-def _with_extractor(config: Config, name: str | None) -> Config:
+def _to_measure(
+    config: Config, measuring: Measuring, generators: Mapping[str, keras.Model], path: Path
+) -> Config:
+    """The run's configuration with what was typed over it, fit for the pictures at hand."""
+    before = config.measuring
+    saved = run_folder(path)
+    if saved and Config.load(saved / "config.json").data != config.data:
+        # Other data has pairs and colours of its own, and perhaps another size to begin with.
+        before = dataclasses.replace(before, paired=False, palette=None, test_count=None)
+        config = dataclasses.replace(config, preprocess=None)
+    channels = {}
+    for way, generator in generators.items():
+        channels[way[0]] = generator.input_shape[-1]
+        channels.setdefault(way[-1], generator.output_shape[-1])
     return dataclasses.replace(
-        config, measuring=dataclasses.replace(config.measuring, extractor=name)
+        config,
+        channels_A=channels["A"],
+        channels_B=channels["B"],
+        measuring=measuring.over(before),
+    ).resolved()
+
+
+def _default_extractor(config: Config, console: Console) -> Pretrained | None:
+    """InceptionV3, where features are wanted, no network is named, and it can be had."""
+    how = config.measuring
+    wanted = how.metrics is None or any(
+        METRICS[name].needs == "extractor" for name in split_names(how.metrics)
     )
+    if how.extractor or not wanted:
+        return None
+    try:
+        return open_pretrained("InceptionV3")
+    except InputError as problem:
+        if how.metrics is not None:
+            raise
+        console.print(
+            f"FID and KID left out: {problem}", highlight=False, markup=False, soft_wrap=True
+        )
+        return None
 
 
-def print_evaluation(evaluation: Evaluation, console: Console, title: str = "") -> None:
+def print_evaluation(evaluation: Evaluation, console: Console) -> None:
     """Prints a table a direction, and what the numbers stand on."""
     for way in evaluation.scores:
         generator = "G" if way == "AtoB" else "F"
-        table = Table(title=f"{title}{generator}: {way[0]} to {way[-1]}", title_justify="left")
-        head, *rows = evaluation.rows(way)
-        for place, name in enumerate(head):
-            table.add_column(name, justify="right" if place else "left", no_wrap=True)
-        for row in rows:
-            table.add_row(*row)
-        console.print(table)
+        console.print(table_of(f"{generator}: {way[0]} to {way[-1]}", evaluation.rows(way)))
     for fact in evaluation.facts():
         console.print(f"- {fact}", highlight=False, markup=False, soft_wrap=True)
+
+
+def table_of(title: str, rows: Sequence[Sequence[str]]) -> Table:
+    """A table to print, the first row its head, with names on the left and numbers behind."""
+    head, *body = rows
+    table = Table(title=title, title_justify="left")
+    for place, name in enumerate(head):
+        table.add_column(name, justify="right" if place else "left")
+    for row in body:
+        table.add_row(*row)
+    return table

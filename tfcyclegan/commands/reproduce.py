@@ -7,16 +7,16 @@ from typing import Annotated, Literal
 
 import tyro
 from rich.console import Console
-from rich.table import Table
 
 from ..callbacks import Interrupted
 from ..config import Config
 from ..runs import name_of
 from ..studies import STUDIES, Findings, paired_test_set, plan
+from .evaluate import table_of
 
 
 def reproduce(
-    table: Annotated[Literal["ablation"], tyro.conf.Positional],
+    table: Annotated[Literal[*STUDIES], tyro.conf.Positional],
     config: Config = Config(),  # noqa: B008 (frozen)
     seeds: int = 1,
 ) -> int:
@@ -48,13 +48,7 @@ def reproduce(
         return 128 + stop.signal
     findings = Findings(study, trials, test_set)
     for way in ("AtoB", "BtoA"):
-        shown = Table(title=f"{study.title}: {way[0]} to {way[-1]}", title_justify="left")
-        head, *rows = findings.rows(way)
-        for place, name in enumerate(head):
-            shown.add_column(name, justify="right" if place else "left")
-        for row in rows:
-            shown.add_row(*row)
-        console.print(shown)
+        console.print(table_of(f"{study.title}: {way[0]} to {way[-1]}", findings.rows(way)))
     for path in findings.write(directory, table):
-        console.print(f"{path.suffix[1:]}: {path}", highlight=False, soft_wrap=True)
+        console.print(f"{path.suffix[1:]}: {path}", highlight=False, markup=False, soft_wrap=True)
     return 0

@@ -14,6 +14,7 @@ from rich.console import Console
 from ..config import Config
 from ..errors import InputError
 from ..evaluation import METRICS
+from ..evaluation.metrics import metric_name
 from ..precision import resolve_precision
 from ..runs import free_run_dir, newest_run
 from ..training import Run
@@ -106,7 +107,7 @@ def _report(run: Run, console: Console) -> None:
         print_evaluation(run.evaluation, console)
     if run.best:
         name = run.best["metric"]
-        metric = METRICS[name.removeprefix("AtoB_").removeprefix("BtoA_")]
+        metric = METRICS[metric_name(name)]
         last = run.evaluation.flat().get(name)
         console.print(
             f"best {name}: {metric.show(run.best['value'])} in epoch {run.best['epoch']}"

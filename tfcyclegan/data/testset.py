@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from ..errors import InputError
 from . import Data, GroundTruth, draw_truth, in_order
-from .preprocessing import Preprocess, Preprocessing, to_uint8
-from .sources import EmbeddedSource, Picture, Source, find_source
+from .preprocessing import Preprocess, Preprocessing, resized, to_uint8
+from .sources import EmbeddedSource, Picture, TfdsSource, find_source
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,9 @@ class TestSet:
         masks_A: for each picture of A how much of a pixel is coat, float32 `[H, W]` in [0, 1]; of
             the embedded set alone.
         masks_B: the same for B.
-        train_A: as many pictures of trainA as there are in testA at the most, evenly picked; none
-            where they were not asked for.
-        train_B: the same for B.
+        train_A: pictures of trainA, evenly picked, as many as there are of testB (whose
+            translations they are compared with); none where they were not asked for.
+        train_B: pictures of trainB, as many as there are of testA.
     """
 
     __test__ = False  # for pytest: this is no test case
@@ -58,7 +60,7 @@ class TestSet:
         if data.test_A is None or data.test_B is None:
             return None
 
-        def pictures(batches) -> list[np.ndarray]:
+        def pictures(batches: Iterable) -> list[np.ndarray]:
             return [to_uint8(image) for batch in batches for image in batch.numpy()]
 
         A, B = pictures(data.test_A), pictures(data.test_B)
@@ -68,7 +70,7 @@ class TestSet:
             B=B,
             names_A=[f"testA {number}" for number in range(len(A))],
             names_B=[f"testB {number}" for number in range(len(B))],
-            **(_known(data.truth) if data.truth else {}),
+            **(_known(data.truth, A[0].shape[-1], B[0].shape[-1]) if data.truth else {}),
         )
 
 
@@ -106,7 +108,7 @@ def load_test_set(
         64
     """
     if count is not None and count < 1:
-        raise InputError(f"--count {count}: must be at least 1")
+        raise InputError(f"--test-count {count}: must be at least 1")
     found = find_source(source, image_size, data_dir)
     kind = preprocess or ("none" if isinstance(found, EmbeddedSource) else "resize_and_crop")
     missing = [split for split in ("testA", "testB") if split not in found.splits]
@@ -118,13 +120,18 @@ def load_test_set(
     }
     chosen = {split: list(found.pictures(split)) for split in ("testA", "testB")}
     if paired and not isinstance(found, EmbeddedSource):
-        chosen["testB"] = _partners(found, chosen["testA"], chosen["testB"])
+        if isinstance(found, TfdsSource):
+            raise InputError(
+                f"--data {found.name}: TFDS does not keep file names, so nobody knows which "
+                "pictures are pairs: give a folder or zip of the data set"
+            )
+        chosen["testB"] = _partners(chosen["testA"], chosen["testB"])
     if count:
         chosen = {split: pictures[:count] for split, pictures in chosen.items()}
     if floor:
-        for domain in "AB":
+        for domain, other in ("AB", "BA"):
             pictures = list(found.pictures(f"train{domain}"))
-            wanted = min(len(pictures), len(chosen[f"test{domain}"]))
+            wanted = min(len(pictures), len(chosen[f"test{other}"]))
             places = np.linspace(0, len(pictures) - 1, wanted).round().astype(int)
             chosen[f"train{domain}"] = [pictures[place] for place in places]
     read = {
@@ -137,7 +144,14 @@ def load_test_set(
     A, B = ([pixels for _, pixels in read[split]] for split in ("testA", "testB"))
     known = {"truth_A": B, "truth_B": A} if paired else {}
     if isinstance(found, EmbeddedSource):
-        known = _known(draw_truth(image_size, count))
+        known = _known(draw_truth(image_size, count), channels_A, channels_B)
+    elif paired:
+        for (name, a), (_, b) in zip(read["testA"], read["testB"], strict=True):
+            if a.shape[:2] != b.shape[:2]:
+                raise InputError(
+                    f"--paired: {name} and its partner come in other sizes, {a.shape[1]}×"
+                    f"{a.shape[0]} and {b.shape[1]}×{b.shape[0]}: take a --preprocess that crops"
+                )
     return TestSet(
         name=found.name,
         A=A,
@@ -150,11 +164,16 @@ def load_test_set(
     )
 
 
-def _known(truth: GroundTruth) -> dict[str, Any]:
-    """What a test set knows from the embedded set's truth."""
+def _known(truth: GroundTruth, channels_A: int, channels_B: int) -> dict[str, Any]:
+    """What a test set knows from the embedded set's truth, in the domains' own channels."""
+
+    def drawn(images: np.ndarray, channels: int) -> list[np.ndarray]:
+        sides = images.shape[1:3]
+        return [resized(Image.fromarray(pixels), sides, channels) for pixels in to_uint8(images)]
+
     return {
-        "truth_A": list(to_uint8(truth.AtoB)),
-        "truth_B": list(to_uint8(truth.BtoA)),
+        "truth_A": drawn(truth.AtoB, channels_B),
+        "truth_B": drawn(truth.BtoA, channels_A),
         "masks_A": truth.mask_A,
         "masks_B": truth.mask_B,
     }
@@ -181,13 +200,8 @@ def _read(
     return read
 
 
-def _partners(source: Source, A: list[Picture], B: list[Picture]) -> list[Picture]:
+def _partners(A: list[Picture], B: list[Picture]) -> list[Picture]:
     """The pictures of B in the order of their partners in A."""
-    if re.search(r"\[\d+\]$", A[0].name):
-        raise InputError(
-            f"--data {source.name}: TFDS does not keep file names, so nobody knows which pictures "
-            "are pairs: give a folder or zip of the data set"
-        )
 
     def key(picture: Picture) -> str:
         # Behind the split's own folder, so that folders below it count.
@@ -195,6 +209,11 @@ def _partners(source: Source, A: list[Picture], B: list[Picture]) -> list[Pictur
         return re.sub(r"_[AB]$", "", name)
 
     by_name = {key(picture): picture for picture in B}
+    for pictures in (A, B):
+        counts = Counter(map(key, pictures))
+        twice = [picture.name for picture in pictures if counts[key(picture)] > 1]
+        if twice:
+            raise InputError(f"--paired: {' and '.join(twice[:2])} have the same name: rename one")
     lonely = [p.name for p in A if key(p) not in by_name]
     lonely += [by_name[name].name for name in by_name.keys() - {key(p) for p in A}]
     if lonely:

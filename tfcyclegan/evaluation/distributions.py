@@ -2,7 +2,7 @@
 
 Both compare a set with a set, never a picture with a picture, so they need no pairs. Which
 network, at which size and how prepared decides the numbers as much as the pictures do; see
-`features`.
+`pretrained`.
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ def fid(features_a: np.ndarray, features_b: np.ndarray) -> float:
 def _factor(features: np.ndarray) -> np.ndarray:
     """X with XᵀX the covariance, of at most as many rows as there are features."""
     centred = (features - features.mean(0)) / np.sqrt(len(features) - 1)
-    return linalg.qr(centred, mode="r")[0] if len(centred) > centred.shape[1] else centred
+    width = centred.shape[1]
+    return linalg.qr(centred, mode="r")[0][:width] if len(centred) > width else centred
 
 
 def kid(

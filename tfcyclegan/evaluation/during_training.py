@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ import keras
 
 from ..errors import InputError
 from ..files import written_whole
-from .evaluator import Evaluation, Evaluator
-from .metrics import METRICS, better
+from .evaluator import Evaluation, Evaluator, finite
+from .metrics import METRICS, better, metric_name
 
 logger = logging.getLogger(__name__)
 
@@ -29,9 +30,9 @@ class EvaluateEvery(keras.callbacks.Callback):
         evaluator: what to measure, and on what.
         directory: folder for `best.keras` (the whole model) and `best.json` (its epoch and
             scores), which a resumed training goes on from. Default: none is kept.
-        every: int, epochs between two evaluations. Default 1. The last epoch always has one.
-        best_by: the score that decides: a metric, for the mean of both directions, or one
-            direction's, as `AtoB_kid`. Default: psnr where the truth is known, else kid, else
+        every: int, epochs between two evaluations. Default 1. The last planned epoch has one.
+        best_by: the score that decides: a metric, for the mean of the directions that have it, or
+            one direction's, as `AtoB_kid`. Default: psnr where the truth is known, else kid, else
             hit_rate. (The round trip's error decides nothing: doing nothing has the least.)
 
     Raises:
@@ -91,14 +92,14 @@ class EvaluateEvery(keras.callbacks.Callback):
                 "value": value,
                 "epoch": epoch + 1,
                 "step": int(self.model.step.numpy()),
-                "evaluation": json.loads(self.last.to_json()),
+                "evaluation": self.last.to_dict(),
             }
             if self._directory:
                 # The model first: a description never speaks of one that is not there.
                 with written_whole(self._directory / "best.keras") as part:
                     self.model.save(part)
                 with written_whole(self._directory / "best.json") as part:
-                    part.write_text(json.dumps(self.best, indent=2) + "\n")
+                    part.write_text(json.dumps(finite(self.best), indent=2) + "\n")
 
 
 def read_best(directory: Path) -> dict[str, Any] | None:
@@ -112,16 +113,20 @@ def read_best(directory: Path) -> dict[str, Any] | None:
         return None
     try:
         best = json.loads(path.read_text())
+        best["value"] = math.inf if best["value"] is None else float(best["value"])
+        Evaluation.from_dict(best["evaluation"])
+        METRICS[metric_name(best["metric"])]
         return {name: best[name] for name in ("metric", "value", "epoch", "step", "evaluation")}
-    except (OSError, ValueError, TypeError, KeyError) as problem:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as problem:
         raise InputError(f"{path}: damaged ({problem}): move it away to go on without") from problem
 
 
 def _check(best_by: str, evaluator: Evaluator) -> None:
-    name = best_by.removeprefix("AtoB_").removeprefix("BtoA_")
+    name = metric_name(best_by)
     able = [name for name in evaluator.metrics if METRICS[name].better != "neither"]
-    if name not in able:
+    one_way = METRICS[name].needs == "palette" if name in able else False  # only A to B draws maps
+    if name not in able or (one_way and best_by.startswith("BtoA")):
         raise InputError(
             f"--best-by {best_by}: not measured here, or has no better side: take one of "
-            f"{', '.join(able)}, or that of one direction, such as AtoB_{able[0]}"
+            f"{', '.join(able) or 'more metrics'}, or one direction's, such as AtoB_psnr"
         )

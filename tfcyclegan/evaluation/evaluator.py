@@ -25,7 +25,8 @@ from .pairs import coat_scores, similarity
 from .pretrained import Pretrained
 
 #: What a score is measured on: translated pictures; the pictures that went in (doing nothing);
-#: real training pictures of the target domain (as good as it gets).
+#: real pictures of the target domain (as good as it gets): training pictures, and test pictures
+#: for the hit rate.
 COLUMNS = {"translated": "translated", "untouched": "doing nothing", "real": "real pictures"}
 
 #: Best and worst translations that are kept to be shown.
@@ -74,7 +75,7 @@ class Evaluation:
     examples: dict[str, list[Example]] = field(default_factory=dict, repr=False)
 
     def flat(self) -> dict[str, float]:
-        """The translations' scores under `AtoB_psnr` and so on, and under `psnr` their mean."""
+        """The translations' scores as `AtoB_psnr` and so on, and as `psnr` the directions' mean."""
         named = {
             f"{direction}_{name}": values["translated"]
             for direction, found in self.scores.items()
@@ -82,9 +83,9 @@ class Evaluation:
             if "translated" in values
         }
         for name in METRICS:
-            both = [value for key, value in named.items() if key[5:] == name]
-            if len(both) == 2:
-                named[name] = sum(both) / 2
+            values = [value for key, value in named.items() if key[5:] == name]
+            if values:
+                named[name] = sum(values) / len(values)
         return named
 
     def rows(self, direction: str) -> list[tuple[str, ...]]:
@@ -116,26 +117,51 @@ class Evaluation:
         ):
             if network:
                 scaled = " by their root mean square" if network["scaling"] == "rms" else ""
+                classes = network.get("classes")
                 facts.append(
-                    f"{what}: {network['name']} at {network['size']} px, pixels "
-                    f"{network['pixels']}{', features' + scaled if scaled else ''}"
+                    f"{what}: {network['name']} at {network['size']} px, pixels {network['pixels']}"
+                    + (f", features{scaled}" if scaled else "")
+                    + (f", classes {classes['A']} for A, {classes['B']} for B" if classes else "")
                 )
         if self.palette:
             facts.append(f"label maps: nearest colour of {self.palette}")
         return [*facts, *self.notes]
 
-    def to_json(self) -> str:
-        """Everything but the pictures. What is not finite, as the PSNR of equal ones, is null."""
-        told = {
-            f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "examples"
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the pictures, for JSON: the PSNR of equal pictures, infinite, is None."""
+        told = (field.name for field in dataclasses.fields(self) if field.name != "examples")
+        return finite({name: getattr(self, name) for name in told})
+
+    @staticmethod
+    def from_dict(saved: Mapping[str, Any]) -> Evaluation:
+        """What `to_dict` gave, without pictures.
+
+        Raises:
+            TypeError, AttributeError: it is something else.
+        """
+        scores = {
+            way: {
+                name: {
+                    column: math.inf if value is None else float(value)
+                    for column, value in columns.items()
+                }
+                for name, columns in found.items()
+            }
+            for way, found in saved["scores"].items()
         }
+        return Evaluation(**{**saved, "scores": scores})
 
-        def finite(value: Any) -> Any:
-            if isinstance(value, dict):
-                return {key: finite(entry) for key, entry in value.items()}
-            return None if isinstance(value, float) and not math.isfinite(value) else value
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), indent=2) + "\n"
 
-        return json.dumps(finite(told), indent=2) + "\n"
+
+def finite(value: Any) -> Any:
+    """The same with None for numbers that JSON does not have."""
+    if isinstance(value, dict):
+        return {key: finite(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class Evaluator:
@@ -192,8 +218,10 @@ class Evaluator:
         self._classes = {"A": list(class_A), "B": list(class_B)}
         self._palette = palette
         self._batch_size = batch_size
-        self._twins: dict[str, tuple[keras.Model, Callable]] = {}
+        self._twins: dict[str, tuple[keras.Model, keras.Model, Callable]] = {}
+        # What is the same for every model.
         self._constant: dict[str, dict[str, dict[str, float]]] = {}
+        self._constant_notes: dict[str, None] = {}
         self._features: dict[str, np.ndarray] = {}
         self._notes: dict[str, None] = {}
 
@@ -204,7 +232,10 @@ class Evaluator:
             InputError: pictures that a generator does not take, or one that gives what are no
                 numbers.
         """
+        self._notes = {}
         runs = {way: self._runner(way, network) for way, network in generators.items()}
+        if len(runs) == 1 and self._wants("cycle"):
+            self._note("the round trip is left out: it takes both generators")
         scores: dict[str, dict[str, dict[str, float]]] = {}
         examples: dict[str, list[Example]] = {}
         for way in runs:
@@ -233,7 +264,7 @@ class Evaluator:
             extractor=self._extractor.describe() if self._wants("extractor") else None,
             classifier=classifier,
             palette=self._palette.name if self._wants("palette") else None,
-            notes=list(self._notes),
+            notes=list(self._constant_notes | self._notes),
             examples={way: shown for way, shown in examples.items() if shown},
         )
 
@@ -242,16 +273,21 @@ class Evaluator:
 
     def _runner(self, way: str, network: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
         """The generator in float32, traced once however often its weights change."""
-        if way not in self._twins:
+        reads, there = network.input_shape[-1], getattr(self.test_set, way[0])[0].shape[-1]
+        if reads != there:
+            raise InputError(
+                f"the {way} generator reads pictures of {reads} channels, and those of {way[0]} "
+                f"have {there} here"
+            )
+        if way not in self._twins or self._twins[way][0] is not network:
             twin = with_precision(network, "float32")
-            shape = (None, None, None, network.input_shape[-1])
             traced = tf.function(
                 lambda images: twin(images, training=False),
-                input_signature=[tf.TensorSpec(shape, tf.float32)],
+                input_signature=[tf.TensorSpec((None, None, None, reads), tf.float32)],
                 autograph=False,
             )
-            self._twins[way] = (twin, traced)
-        twin, traced = self._twins[way]
+            self._twins[way] = (network, twin, traced)
+        _, twin, traced = self._twins[way]
         twin.set_weights(network.get_weights())
 
         def run(images: np.ndarray) -> np.ndarray:
@@ -326,25 +362,28 @@ class Evaluator:
     def _diversity(self, name: str, outputs: np.ndarray, inputs: np.ndarray) -> dict[str, float]:
         ratio = diversity(outputs, inputs)
         if ratio is None:
-            self._note("diversity left out: the pictures that went in do not differ")
+            self._note(f"{name} left out: the pictures that went in do not differ")
             return {}
         return {name: ratio}
 
     def _without_model(self, way: str) -> dict[str, dict[str, float]]:
         """The columns that are the same for every model, measured once."""
         if way not in self._constant:
-            test = self.test_set
+            test, notes = self.test_set, self._notes
+            self._notes = {}
             source, target, more = (
                 (test.A, test.B, test.train_B) if way == "AtoB" else (test.B, test.A, test.train_A)
             )
-            columns = {}
+            columns: dict[str, dict[str, float]] = {"untouched": {}, "real": {}}
             if source[0].shape[-1] == target[0].shape[-1]:
                 columns["untouched"] = self._compare(way, source, "untouched")
             if len(more):
                 columns["real"] = self._compare(way, more, "real")
-            elif "hit_rate" in self.metrics:
-                columns["real"] = {"hit_rate": self._hit_rate(way, target)}
+            if "hit_rate" in self.metrics:
+                columns["real"]["hit_rate"] = self._hit_rate(way, target)
             self._constant[way] = columns
+            self._constant_notes |= self._notes
+            self._notes = notes
         return self._constant[way]
 
     def _compare(self, way: str, pictures: Sequence[np.ndarray], column: str) -> dict[str, float]:
@@ -361,7 +400,7 @@ class Evaluator:
         truth = None if column == "real" else getattr(test, f"truth_{domain}")
         if truth is not None:
             scores |= self._against_truth(domain, pictures, truth)
-        if "hit_rate" in metrics:
+        if "hit_rate" in metrics and column != "real":  # of test pictures, not of these
             scores["hit_rate"] = self._hit_rate(way, pictures)
         if self._wants("extractor"):
             scores |= self._against_distribution(way, pictures, column)
@@ -400,18 +439,22 @@ class Evaluator:
         drawn = self._extractor(pictures) * scale
         wanted = wanted * scale
         scores: dict[str, float] = {}
-        try:
+        counts = len(drawn), len(wanted)
+        if min(counts) < 2:
+            self._note("FID and KID left out: one picture is no set")
+            return scores
+        if "fid" in self.metrics:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always", UserWarning)
-                if "fid" in self.metrics:
-                    scores["fid"] = fid(drawn, wanted)
+                scores["fid"] = fid(drawn, wanted)
             for warning in caught:
                 self._note(str(warning.message))
-            if "kid" in self.metrics:
-                scores["kid"], scores["kid_std"], size = kid(drawn, wanted)
-                self._note(f"KID is the mean and spread of 100 subsets of {size} pictures")
-        except ValueError as problem:
-            self._note(f"FID and KID left out: {problem}")
+        if "kid" in self.metrics:
+            scores["kid"], scores["kid_std"], size = kid(drawn, wanted)
+            self._note(
+                f"KID of {counts[0]} to {counts[1]} pictures: mean and spread of 100 subsets of "
+                f"{size}"
+            )
         if "feature_diversity" in self.metrics and column == "translated":
             scores |= self._diversity("feature_diversity", drawn, self._look(source) * scale)
         return scores

@@ -23,7 +23,7 @@ class Palette:
 
     Attributes:
         name: what to call it.
-        classes: names of the classes.
+        classes: names of the classes. Where the truth is "void", nothing is scored.
         colours: uint8 `[K, 3]`, RGB of each.
     """
 
@@ -39,13 +39,14 @@ class Palette:
         return nearest[packed].reshape(pixels.shape[:-1])
 
 
-#: The 19 classes that Cityscapes is scored on, in its own colours (Cordts et al., CVPR 2016).
+#: The 19 classes that Cityscapes is scored on, in its own colours, and black for what is not
+#: scored (Cordts et al., CVPR 2016).
 _CITYSCAPES = {
     "road": "#804080", "sidewalk": "#f423e8", "building": "#464646", "wall": "#66669c",
     "fence": "#be9999", "pole": "#999999", "traffic light": "#faaa1e", "traffic sign": "#dcdc00",
     "vegetation": "#6b8e23", "terrain": "#98fb98", "sky": "#4682b4", "person": "#dc143c",
     "rider": "#ff0000", "car": "#00008e", "truck": "#000046", "bus": "#003c64",
-    "train": "#005064", "motorcycle": "#0000e6", "bicycle": "#770b20",
+    "train": "#005064", "motorcycle": "#0000e6", "bicycle": "#770b20", "void": "#000000",
 }  # fmt: skip
 
 
@@ -54,7 +55,7 @@ def load_palette(text: str) -> Palette:
 
     Args:
         text: "cityscapes", or a text file with a class a line: a colour, then its name, such as
-            `#804080 road`. Empty lines are passed over.
+            `#804080 road`. Empty lines are passed over; `void` is a class that is not scored.
 
     Raises:
         InputError: no such palette or file, or a line that is none.
@@ -76,7 +77,10 @@ def load_palette(text: str) -> Palette:
             if line.strip():
                 colour, _, name = line.strip().partition(" ")
                 ImageColor.getrgb(colour)
-                colours[name.strip() or f"class {number}"] = colour
+                name = name.strip() or f"class {number}"
+                if name in colours:
+                    raise ValueError(f"two lines for {name}")
+                colours[name] = colour
     except (ValueError, OSError) as problem:
         raise InputError(
             f"--palette {text}: {problem}: give a class a line, as in `#804080 road`"
@@ -110,11 +114,17 @@ def label_scores(
         1.0
     """
     classes = len(palette.classes)
+    void = palette.classes.index("void") if "void" in palette.classes else -1
     confusion = np.zeros((classes, classes), np.int64)  # rows: the truth
     for image, right in zip(images, truth, strict=True):
-        pairs = palette.labels(right).ravel() * classes + palette.labels(image).ravel()
+        there, drawn = palette.labels(right).ravel(), palette.labels(image).ravel()
+        pairs = (there * classes + drawn)[there != void]
         confusion += np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+    if not confusion.any():
+        raise InputError(f"palette {palette.name}: the truth is void everywhere: take another")
     hits, there, drawn = np.diag(confusion), confusion.sum(1), confusion.sum(0)
+    if void >= 0:
+        drawn[void] = 0  # a class that the truth never has: an error where it is drawn, no more
     either = there + drawn - hits
     return {
         "pixel_accuracy": float(hits.sum() / confusion.sum()),

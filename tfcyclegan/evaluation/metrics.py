@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -16,7 +17,7 @@ class Metric:
     Attributes:
         label: how it is called in tables.
         needs: what has to be there for it: "nothing", "truth", "masks", "palette", "extractor" or
-            "classifier"; "cycle" is both generators.
+            "classifier"; "cycle" is both generators, which are seen when measured.
         better: "higher", "lower", or "neither" for one that tells something else than quality.
         digits: behind the point.
         unit: "dB", or nothing.
@@ -31,6 +32,8 @@ class Metric:
     unit: str = ""
 
     def show(self, value: float) -> str:
+        if math.isinf(value):
+            return "equal"  # PSNR alone
         return f"{value:.{self.digits}f}" + (f" {self.unit}" if self.unit else "")
 
 
@@ -93,7 +96,6 @@ _REMEDIES = {
     "palette": "--palette, with --paired",
     "extractor": "--extractor",
     "classifier": "--classifier",
-    "cycle": "both generators",
 }
 
 
@@ -110,30 +112,32 @@ def choose_metrics(wanted: str | None, there: Mapping[str, bool]) -> tuple[str, 
     can = {name for name, metric in METRICS.items() if there.get(metric.needs, True)}
     if wanted is None:
         return tuple(name for name in METRICS if name in can)
-    names = [name.strip() for name in wanted.split(",") if name.strip()]
-    check_metrics(names)
+    names = split_names(wanted)
     for name in names:
         if name not in can:
             raise InputError(f"metric {name}: needs {_REMEDIES[METRICS[name].needs]}")
     return tuple(name for name in METRICS if name in names)
 
 
-def check_metrics(names: list[str]) -> None:
-    """Refuses names that are none.
+def split_names(wanted: str) -> list[str]:
+    """The metrics in a text that has commas between them.
 
     Raises:
-        InputError: naming one, and those there are.
+        InputError: one that is none.
     """
+    names = [name.strip() for name in wanted.split(",") if name.strip()]
     for name in names:
         if name not in METRICS:
             raise InputError(f"metric {name!r} is unknown: take some of {', '.join(METRICS)}")
+    return names
 
 
-def better(name: str, value: float, than: float) -> bool:
-    """Whether a value of a metric is better than another.
+def metric_name(score: str) -> str:
+    """The metric of a score, which may be one direction's: `kid` of `AtoB_kid` and of `kid`."""
+    return score.removeprefix("AtoB_").removeprefix("BtoA_")
 
-    Args:
-        name: a metric that has a better side, alone or behind a direction: `kid`, `AtoB_kid`.
-    """
-    metric = METRICS[name.removeprefix("AtoB_").removeprefix("BtoA_")]
+
+def better(score: str, value: float, than: float) -> bool:
+    """Whether a value is better than another, of a score that has a better side."""
+    metric = METRICS[metric_name(score)]
     return value > than if metric.better == "higher" else value < than

@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
+import h5py
 import keras
 import numpy as np
 import tensorflow as tf
 
 from ..config import FeatureScaling, Pixels
-from ..errors import InputError
+from ..errors import InputError, first_line
 from .squeezenet import squeezenet
 
 #: Sides in px that `keras.applications` are made for, where it is not 224.
@@ -57,12 +58,20 @@ class Pretrained:
         """Looks at uint8 pictures `[H, W, 1 or 3]` of any sizes; `[N, D]` float32.
 
         Raises:
-            InputError: what comes out is not one vector a picture.
+            InputError: it cannot look at pictures of its size, or what comes out is not one
+                vector of numbers a picture.
         """
         found = []
         for first in range(0, len(pictures), batch_size):
             some = pictures[first : first + batch_size]
-            vectors = np.asarray(self.run(np.stack([resize(p, self.size) for p in some])))
+            pixels = np.stack([resize(p, self.size) for p in some])
+            try:
+                vectors = np.asarray(self.run(pixels))
+            except Exception as problem:  # whatever a network has against them
+                raise InputError(
+                    f"{self.name}: cannot look at pictures of {self.size} px "
+                    f"({first_line(problem)})"
+                ) from problem
             if vectors.ndim == 4:
                 vectors = vectors.mean(axis=(1, 2))
             if vectors.ndim != 2 or len(vectors) != len(some):
@@ -70,8 +79,15 @@ class Pretrained:
                     f"{self.name}: gives {vectors.shape} for {len(some)} pictures, where a vector "
                     "or a map of features is expected for each"
                 )
+            if not np.isfinite(vectors).all():
+                raise InputError(f"{self.name}: gives what are no numbers: take another network")
             found.append(vectors.astype(np.float32))
         return np.concatenate(found)
+
+    @property
+    def width(self) -> int:
+        """D, the length of a vector."""
+        return self([np.zeros((self.size, self.size, 3), np.uint8)]).shape[1]
 
     def describe(self) -> dict[str, str | int]:
         """All that decides its numbers."""
@@ -184,15 +200,17 @@ def _application(name: str, classes: bool, size: int | None, mode: str | None) -
         shape["classifier_activation"] = None
     try:
         network = builder(weights="imagenet", include_top=classes, **shape)
-    except Exception as problem:  # whatever the network and Keras raise
+    except ValueError as problem:  # a size that it does not take
+        raise InputError(f"{name}: {first_line(problem)}") from problem
+    except Exception as problem:  # whatever the connection and Keras raise
         raise InputError(
-            f"{name}: Keras could not fetch its weights ({' '.join(str(problem).split())[:200]}): "
-            "check the network, or give a file"
+            f"{name}: Keras could not fetch its weights ({first_line(problem)}): check the "
+            "connection, or give a file"
         ) from problem
     prepare = _prepare(mode) if mode else own
     return Pretrained(
         f"keras.applications {name}",
-        network.input_shape[1] or side,
+        _sized(name, size, network.input_shape[1:3]),
         mode or "its own",
         "none",
         lambda pixels: network.predict(prepare(np.array(pixels)), verbose=0),
@@ -202,25 +220,37 @@ def _application(name: str, classes: bool, size: int | None, mode: str | None) -
 def _keras_file(path: Path, size: int | None, mode: str | None) -> Pretrained:
     """A Keras model in a file, or weights of SqueezeNet."""
     scaling: FeatureScaling = "none"
-    try:
-        # safe_mode: code in a lambda layer is not run.
-        network = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as problem:  # Keras raises whatever its parts do
-        if path.suffix not in (".h5", ".hdf5"):
-            raise InputError(f"{path}: not a model that Keras can load ({problem})") from problem
+    if path.suffix in (".h5", ".hdf5") and not _is_whole(path):
         network = squeezenet(path)
         mode, scaling = mode or "caffe", "rms"
+    else:
+        try:
+            # safe_mode: code in a lambda layer is not run.
+            network = keras.saving.load_model(path, compile=False, safe_mode=True)
+        except Exception as problem:  # Keras raises whatever its parts do
+            raise InputError(
+                f"{path}: not a model that Keras can load ({first_line(problem)})"
+            ) from problem
     shape = getattr(network, "input_shape", None)
     if not isinstance(shape, tuple) or len(shape) != 4 or shape[-1] != 3:
         raise InputError(f"{path}: takes {shape} where pictures are [N, H, W, 3]: it sees none")
     prepare = _prepare(_given(path, mode))
     return Pretrained(
         path.name,
-        _sized(path, size, shape[1]),
+        _sized(path, size, shape[1:3]),
         mode,
         scaling,
         lambda pixels: network.predict(prepare(pixels), verbose=0),
     )
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether an HDF5 file holds a model, not weights alone."""
+    try:
+        with h5py.File(path) as file:
+            return "model_config" in file.attrs
+    except OSError:
+        return False
 
 
 def _litert(path: Path, size: int | None, mode: str | None) -> Pretrained:
@@ -235,13 +265,23 @@ def _litert(path: Path, size: int | None, mode: str | None) -> Pretrained:
         raise InputError(f"{path}: not a LiteRT file of one input and one output") from problem
     shape = [int(side) for side in entry["shape_signature"]]
     if len(shape) != 4 or shape[3] != 3 or entry["dtype"] not in (np.float32, np.uint8):
-        raise InputError(f"{path}: takes {shape} where pictures are [1, H, W, 3]: it sees none")
-    side = _sized(path, size, None if shape[1] < 0 else shape[1])
+        raise InputError(
+            f"{path}: takes {shape} {entry['dtype'].__name__} where pictures are [1, H, W, 3] "
+            "float32 or uint8: it sees none"
+        )
+    side = _sized(path, size, [None if length < 0 else length for length in shape[1:3]])
     quantised = entry["dtype"] is np.uint8
+    if quantised and mode not in (None, "none"):
+        raise InputError(f"{path}: takes 8-bit pixels as they are: leave {mode} out")
     mode = "none" if quantised else _given(path, mode)
     prepare = _prepare(mode)
-    interpreter.resize_tensor_input(entry["index"], (1, side, side, 3))
-    interpreter.allocate_tensors()
+    try:
+        interpreter.resize_tensor_input(entry["index"], (1, side, side, 3))
+        interpreter.allocate_tensors()
+    except Exception as problem:
+        raise InputError(
+            f"{path}: LiteRT cannot run it at {side} px ({first_line(problem)})"
+        ) from problem
 
     def run(pixels: np.ndarray) -> np.ndarray:
         content  # noqa: B018 (the interpreter reads from it)
@@ -265,7 +305,7 @@ def _saved_model(path: Path, size: int | None, mode: str | None) -> Pretrained:
         signature = model.signatures["serving_default"]
         ((name, spec),) = signature.structured_input_signature[1].items()
         (result,) = signature.structured_outputs
-        height, channels = spec.shape[1], spec.shape[3]
+        *sides, channels = spec.shape[1:4]
     except Exception as problem:  # damaged files raise all kinds
         raise InputError(
             f"{path}: not a SavedModel with a serving_default from one tensor to one "
@@ -279,7 +319,7 @@ def _saved_model(path: Path, size: int | None, mode: str | None) -> Pretrained:
         model  # noqa: B018 (the signature alone does not keep the variables alive)
         return signature(**{name: tf.constant(prepare(pixels), spec.dtype)})[result].numpy()
 
-    return Pretrained(path.name, _sized(path, size, height), mode, "none", run)
+    return Pretrained(path.name, _sized(path, size, sides), mode, "none", run)
 
 
 def _given(path: Path, mode: str | None) -> str:
@@ -289,10 +329,14 @@ def _given(path: Path, mode: str | None) -> str:
     return mode
 
 
-def _sized(path: Path, size: int | None, own: int | None) -> int:
-    if size and own and size != own:
-        raise InputError(f"{path}: takes {own} px alone, not {size}: leave the size out")
-    return size or own or 224
+def _sized(name: object, size: int | None, own: Sequence[int | None]) -> int:
+    """The side to resize to, of a network that takes `own` height and width, None for any."""
+    height, width = own
+    if height != width:
+        raise InputError(f"{name}: takes {width}×{height} px, and pictures are shown as squares")
+    if size and height and size != height:
+        raise InputError(f"{name}: takes {height} px alone, not {size}: leave the size out")
+    return size or height or 224
 
 
 def load_class_names(path: str | Path) -> list[str]:
@@ -311,20 +355,26 @@ def load_class_names(path: str | Path) -> list[str]:
     return names
 
 
-def class_indices(wanted: str, names: Sequence[str] | None) -> list[int]:
+def class_indices(wanted: str, names: Sequence[str] | None, count: int) -> list[int]:
     """The places of classes that are named or numbered.
 
     Args:
         wanted: names or numbers, with commas between: "zebra" or "340, 341". A name stands for
             every class that has it as one of its words or is called so.
         names: of all classes, or None where only numbers will do.
+        count: classes that the classifier has.
 
     Raises:
-        InputError: a name that is not there.
+        InputError: a name or number that is not there, or names for another classifier.
     """
+    if names is not None and len(names) != count:
+        raise InputError(
+            f"--classes: {len(names)} names for a classifier of {count} classes: give its own list "
+            "(many have the background as their first)"
+        )
     places: list[int] = []
     for part in filter(None, (part.strip() for part in wanted.split(","))):
-        if part.isdigit():
+        if part.isdecimal():
             places.append(int(part))
             continue
         if names is None:
@@ -339,6 +389,8 @@ def class_indices(wanted: str, names: Sequence[str] | None) -> list[int]:
             hint = f"did you mean {near[0]!r}?" if near else "see the list"
             raise InputError(f"class {part!r} is not among the {len(names)} classes; {hint}")
         places += fitting
+    if places and max(places) >= count:
+        raise InputError(f"class {max(places)}: the classifier has {count}, from 0 on")
     if not places:
         raise InputError("no class to look for: give names or numbers")
     return places

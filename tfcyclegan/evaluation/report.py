@@ -6,7 +6,6 @@ import base64
 import csv
 import dataclasses
 import io
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +14,33 @@ import numpy as np
 from PIL import Image
 
 from ..config import Config
+from ..errors import InputError
 from ..files import written_whole
 from ..plots import loss_curves, score_curves
 from .during_training import read_best
 from .evaluator import Evaluation, Example
 from .metrics import METRICS
 
-#: Sample grids in the page at the most, evenly picked, so that it stays a few MB.
+#: Sample grids in the page at the most, evenly picked, so that it does not grow with the run.
 GRIDS = 24
 
 _DIRECTIONS = {"AtoB": "A to B (G)", "BtoA": "B to A (F)"}
 
 
 def write_report(
-    directory: str | Path, evaluation: Evaluation | None, to: str | Path | None = None
+    directory: str | Path | None,
+    evaluation: Evaluation | None,
+    to: str | Path | None = None,
+    model: str | None = None,
 ) -> Path:
     """Writes a run's page: settings, curves, scores, sample grids, best and worst translations.
 
     Args:
-        directory: the run folder; what is not there is left out.
+        directory: the run folder, or None where there is none; what is not there is left out.
         evaluation: of its model, or None.
         to: folder for the page. Default: the run folder.
+        model: name of the file that was evaluated. Default: the run's last model, and then the
+            scores of its best one are shown as well.
 
     Returns:
         Its path.
@@ -43,16 +48,14 @@ def write_report(
     Raises:
         InputError: a file of the run is damaged, or the page cannot be written.
     """
-    directory = Path(directory)
+    directory = Path(directory) if directory else None
     path = Path(to or directory) / "report.html"
-    rows = []
-    if (directory / "history.csv").exists():
-        with (directory / "history.csv").open(newline="") as file:
-            rows = list(csv.DictReader(file))
-    config = None
-    if (directory / "config.json").exists():
-        config = Config.load(directory / "config.json")
-    best = read_best(directory)
+    rows, grids, config, best = [], [], None, None
+    if directory:
+        rows, grids = _history(directory / "history.csv"), _grids(directory / "samples")
+        if (directory / "config.json").exists():
+            config = Config.load(directory / "config.json")
+        best = read_best(directory) if model is None else None
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("tfcyclegan.evaluation", "."),
         autoescape=True,
@@ -61,14 +64,17 @@ def write_report(
         lstrip_blocks=True,
     )
     page = environment.get_template("report.html.j2").render(
-        name=directory.resolve().name,
+        name=(directory or path.parent).resolve().name,
+        title=model or "The last model (model.keras)",
         config=config,
         settings=_settings(config) if config else {},
         last=_tables(evaluation) if evaluation else None,
-        best={**best, "tables": _tables(_remembered(best["evaluation"]))} if best else None,
+        best={**best, "tables": _tables(Evaluation.from_dict(best["evaluation"]))}
+        if best
+        else None,
         meanings={m.label: m.meaning for m in METRICS.values()},
         curves=[_svg(figure) for figure in _figures(rows)],
-        grids=_grids(directory / "samples"),
+        grids=grids,
         examples={
             _DIRECTIONS[way]: [_example(example) for example in shown]
             for way, shown in (evaluation.examples if evaluation else {}).items()
@@ -77,6 +83,21 @@ def write_report(
     with written_whole(path) as part:
         part.write_text(page, encoding="utf-8")
     return path
+
+
+def _history(path: Path) -> list[dict[str, Any]]:
+    """The rows of `history.csv`."""
+    if not path.exists():
+        return []
+    try:
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        for row in rows:
+            int(row["epoch"])
+            [float(value) for value in row.values() if value]
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as problem:
+        raise InputError(f"{path}: damaged ({problem}): move it away to go on without") from problem
+    return rows
 
 
 def _figures(rows: list[dict[str, Any]]) -> list[Any]:
@@ -99,12 +120,6 @@ def _settings(config: Config) -> dict[str, Any]:
     values = dataclasses.asdict(config)
     values = values.pop("measuring") | values
     return {name: value for name, value in values.items() if value is not None}
-
-
-def _remembered(saved: Mapping[str, Any]) -> Evaluation:
-    """An evaluation as it comes back from JSON, without pictures."""
-    names = {field.name for field in dataclasses.fields(Evaluation)}
-    return Evaluation(**{name: value for name, value in saved.items() if name in names})
 
 
 def _tables(evaluation: Evaluation) -> dict[str, Any]:
@@ -130,7 +145,7 @@ def _grids(folder: Path) -> list[dict[str, str]]:
                         "data": _embedded(image.convert("RGB"), quality=85),
                     }
                 )
-        except (OSError, ValueError):
+        except (OSError, ValueError, Image.DecompressionBombError):
             continue  # not one of ours, or damaged
     return grids
 

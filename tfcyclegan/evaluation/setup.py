@@ -10,12 +10,12 @@ from .label_maps import load_palette
 from .pretrained import Pretrained, class_indices, load_class_names, open_pretrained
 
 
-def make_evaluator(config: Config, test_set: TestSet | None = None) -> Evaluator:
+def make_evaluator(config: Config, extractor: Pretrained | None = None) -> Evaluator:
     """Loads the test pictures and networks that a resolved configuration names.
 
     Args:
         config: from `Config.resolved()`.
-        test_set: pictures that are there already. Default: loaded.
+        extractor: one that is open already. Default: the configuration's.
 
     Raises:
         InputError: pictures, networks, classes or metrics that cannot be had.
@@ -23,21 +23,28 @@ def make_evaluator(config: Config, test_set: TestSet | None = None) -> Evaluator
     how = config.measuring
     if how.palette and not how.paired:
         raise InputError("--palette: label maps are scored against their truth: pass --paired too")
-    extractor, classifier = open_extractor(how), open_classifier(how)
-    classes = load_class_names(how.classes) if how.classes else None
+    if how.palette and config.channels_B != 3:
+        raise InputError("--palette: label maps have colours: domain B needs --channels-B 3")
+    extractor = extractor or open_extractor(how)
+    classifier = open_classifier(how)
+    classes = {"class_A": (), "class_B": ()}
+    if classifier:
+        names = load_class_names(how.classes) if how.classes else None
+        classes = {
+            side: class_indices(getattr(how, side), names, classifier.width) for side in classes
+        }
     return Evaluator(
-        test_set or load_config_test_set(config),
+        load_config_test_set(config, floor=extractor is not None),
         metrics=how.metrics,
         extractor=extractor,
         classifier=classifier,
-        class_A=class_indices(how.class_A, classes) if classifier else (),
-        class_B=class_indices(how.class_B, classes) if classifier else (),
         palette=load_palette(how.palette) if how.palette else None,
+        **classes,
     )
 
 
-def load_config_test_set(config: Config) -> TestSet:
-    """The test pictures of a resolved configuration."""
+def load_config_test_set(config: Config, floor: bool = False) -> TestSet:
+    """The test pictures of a resolved configuration; with a floor, real ones to compare with."""
     return load_test_set(
         config.data,
         image_size=config.image_size,
@@ -46,7 +53,7 @@ def load_config_test_set(config: Config) -> TestSet:
         channels_B=config.channels_B,
         divisor=config.divisor,
         paired=config.measuring.paired,
-        floor=bool(config.measuring.extractor),
+        floor=floor,
         count=config.measuring.test_count,
         skip_bad_images=config.skip_bad_images,
         data_dir=config.data_dir,
@@ -55,7 +62,7 @@ def load_config_test_set(config: Config) -> TestSet:
 
 def open_extractor(how: Measuring) -> Pretrained | None:
     """The network that FID and KID stand on, or None."""
-    if not how.extractor:
+    if how.extractor in (None, "none"):
         return None
     return open_pretrained(
         how.extractor,
@@ -67,7 +74,7 @@ def open_extractor(how: Measuring) -> Pretrained | None:
 
 def open_classifier(how: Measuring) -> Pretrained | None:
     """The network that the hit rate stands on, or None."""
-    if not how.classifier:
+    if how.classifier in (None, "none"):
         return None
     if not (how.class_A and how.class_B):
         raise InputError(

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from ..errors import InputError
+from ..errors import InputError, first_line
 
 
 def squeezenet(weights: str | Path) -> keras.Model:
@@ -57,21 +57,26 @@ def squeezenet(weights: str | Path) -> keras.Model:
         with h5py.File(weights) as file:
             for layer in network.layers:
                 if layer.weights:
-                    layer.set_weights(_read(file[layer.name.replace("-", "/")]))
-    except (OSError, KeyError, ValueError) as problem:
+                    layer.set_weights(_read(file[layer.name.replace("-", "/")], layer))
+    except (OSError, KeyError, ValueError, AttributeError, TypeError) as problem:
         raise InputError(
-            f"{weights}: neither a Keras model nor weights of SqueezeNet 1.1 ({problem})"
+            f"{weights}: neither a Keras model nor weights of SqueezeNet 1.1 "
+            f"({first_line(problem)})"
         ) from problem
     return network
 
 
-def _read(group: h5py.Group) -> list[np.ndarray]:
-    """Kernel and bias, however deep they lie."""
-    found: dict[str, np.ndarray] = {}
+def _read(group: h5py.Group, layer: layers.Layer) -> list[np.ndarray]:
+    """Kernel and bias, however deep they lie. No more is read than the layer holds."""
+    found: dict[str, h5py.Dataset] = {}
 
     def take(name: str, entry: object) -> None:
         if isinstance(entry, h5py.Dataset):
-            found[name.rpartition("/")[2].partition(":")[0]] = entry[()]
+            found[name.rpartition("/")[2].partition(":")[0]] = entry
 
     group.visititems(take)
-    return [found["kernel"], found["bias"]]
+    entries = [found["kernel"], found["bias"]]
+    for entry, weight in zip(entries, layer.weights, strict=True):
+        if entry.shape != tuple(weight.shape):
+            raise ValueError(f"{entry.name} is {entry.shape}, not {tuple(weight.shape)}")
+    return [entry[()] for entry in entries]
