@@ -67,6 +67,7 @@ def _run(arguments: list[str]) -> int:
 
     from .commands import train
     from .commands.export import export
+    from .commands.importing import import_model
     from .commands.translate import translate
 
     return tyro.extras.subcommand_cli_from_dict(
@@ -74,6 +75,7 @@ def _run(arguments: list[str]) -> int:
             "train": train.command(arguments[1:]),
             "export": export,
             "translate": translate,
+            "import": import_model,
         },
         prog="tfcyclegan",
         description="CycleGAN for Keras: translate pictures between two domains, unpaired.",
