@@ -149,6 +149,7 @@ def first_weight(file):
     [
         ("padding", "valid", r"conv2d\w* is Conv2D 3×3 of stride 2 with padding valid where"),
         ("dilation_rate", [2, 2], r"with padding same dilation_rate \[2, 2\] where"),
+        ("strides", None, "its layers' settings are damaged"),
         ("activation", "elu", r"conv2d\w* is elu where the Keras example has InstanceNorm"),
     ],
 )

@@ -229,7 +229,8 @@ def test_the_command(pytorch_models, folder, capsys):
     file = pytorch_models / "grey" / "latest_net_G_B.pth"
     assert command("import", file, "--describe") == 0
     printed = capsys.readouterr().out
-    assert "resnet of 1 blocks" in " ".join(re.sub("[│|]", " ", printed).split())
+    words = " ".join(re.sub("[│|]", " ", printed).split())
+    assert "resnet of 1 blocks, 2 filters, 1 to 3 channels, norm instance" in words
     assert not Path("runs").exists()
     assert command("import", file, "--image-size", 16, "--data", folder) == 0
     assert "run: runs/grey" in capsys.readouterr().out
@@ -324,7 +325,7 @@ def test_training_goes_on_from_a_generator(pytorch_models, outputs, caplog, caps
         "train", "--initial-weights", "start", "--run-dir", "run", "--data", "shapes",
         "--image-size", 16, "--batch-size", 1, "--epochs", 1, "--steps-per-epoch", 2, "--no-export",
         "--no-tensorboard", "--precision", "float32", "--sample-count", 1,
-        "--discriminator-layers", 1, "--discriminator-filters", 2,
+        "--discriminator-layers", 1, "--lambda-gan", 0,
     )  # fmt: skip
     refused(capsys, r"--initial-weights start: \d+ weights of F do not fit, first .*: leave out",
             *arguments, "--blocks", 3)  # fmt: skip

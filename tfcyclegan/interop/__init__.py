@@ -114,18 +114,32 @@ def describe(
 
 
 def _in_words(network: Network) -> str:
-    layer_count = network.settings.get("discriminator_layers")
-    settings = {
-        "resnet": f"resnet of {network.settings.get('blocks')} blocks",
-        "unet": f"U-Net of {network.settings.get('depth')} halvings",
-        "patch": f"PatchGAN of {layer_count} layers",
+    """What a network is; of its variants those that are not the paper's."""
+    settings = network.settings
+    kind = {
+        "resnet": "resnet of {blocks} blocks",
+        "unet": "U-Net of {depth} halvings",
+        "patch": "PatchGAN of {discriminator_layers} layers",
         "pixel": "judge of single pixels",
-    }
-    kind = network.settings.get("generator") or network.settings["discriminator"]
-    said = ("generator", "blocks", "depth", "discriminator", "discriminator_layers")
-    rest = [f"{name} {value}" for name, value in network.settings.items() if name not in said]
-    channels = f"{network.channels} to {network.output_channels} channels"
-    return ", ".join([f"{network.origin}: {settings[kind]}", channels, *rest])
+    }[settings.get("generator") or settings["discriminator"]]
+    filters = settings.get("filters") or settings["discriminator_filters"]
+    paper = {setting.name: setting.default for setting in dataclasses.fields(Config)}
+    variants = [
+        f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in settings.items()
+        if "{" + name + "}" not in kind
+        and name not in ("generator", "discriminator", "filters", "discriminator_filters", "norm")
+        and value not in (paper[name], {"use_bias": True, "upsampling": "transposed"}.get(name))
+    ]
+    return ", ".join(
+        [
+            f"{network.origin}: {kind.format(**settings)}",
+            f"{filters} filters",
+            f"{network.channels} to {network.output_channels} channels",
+            f"norm {settings['norm']}",
+            *variants,
+        ]
+    )
 
 
 def import_checkpoint(

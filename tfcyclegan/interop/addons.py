@@ -14,8 +14,10 @@ layer's settings are held against what is read; files of weights alone do not sa
 
 from __future__ import annotations
 
+import glob
 import itertools
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -198,16 +200,19 @@ def read_tensorflow(prefix: Path, metadata: Path | None = None) -> dict[str, Net
         )
         shapes = reader.get_variable_to_shape_map()
         dtypes = reader.get_variable_to_dtype_map()
-        data = sum(path.stat().st_size for path in prefix.parent.glob(f"{prefix.name}.data-*"))
+        pattern = f"{glob.escape(prefix.name)}.data-*"
+        left = sum(path.stat().st_size for path in prefix.parent.glob(pattern))
 
         def children(node: int) -> dict[str, int]:
             return {child.local_name: child.node_id for child in graph.nodes[node].children}
 
         def array(node: int) -> np.ndarray | None:
+            nonlocal left
             keys = [attribute.checkpoint_key for attribute in graph.nodes[node].attributes]
             if len(keys) != 1 or dtypes.get(keys[0]) != tf.float32:
                 return None
-            if np.prod(shapes[keys[0]], dtype=float) * 4 > data:
+            left -= 4 * math.prod(shapes[keys[0]])
+            if left < 0:
                 raise InputError(f"{prefix}: {keys[0]} claims more than the file holds")
             return reader.get_tensor(keys[0])
 
@@ -281,7 +286,9 @@ def read_network(
                 "tensorflow-addons' InstanceNormalization are read"
             )
     kernels = [layer for layer in layers if "kernel" in layer.arrays]
-    if not kernels or any(layer.arrays["kernel"].ndim != 4 for layer in kernels):
+    if not kernels or any(
+        layer.arrays["kernel"].ndim != 4 or not layer.arrays["kernel"].size for layer in kernels
+    ):
         raise InputError(f"{where}: no network of 2D convolutions: {_summary(layers)}")
     shapes = [layer.arrays["kernel"].shape for layer in kernels]
     norms = [layer for layer in layers if "gamma" in layer.arrays]
@@ -320,7 +327,12 @@ def read_network(
     if configured is None:
         notes = (_UNSAID,)
     else:
-        settings |= _checked(settings, configured, where)
+        try:
+            settings |= _checked(settings, configured, where)
+        except (KeyError, IndexError, TypeError, AttributeError) as problem:
+            raise InputError(
+                f"{where}: its layers' settings are damaged ({problem!r})"
+            ) from problem
     weights = _in_order(layers, settings, shapes[0][2], output_channels, where)
     return Network(ORIGIN, settings, shapes[0][2], output_channels, weights, notes)
 
@@ -343,10 +355,9 @@ def _in_order(
         expected[layer.layer] = [layer.kernel, *([(layer.filters,)] if layer.bias else [])]
         if vectors := NORM_VECTORS[layer.norm]:
             expected[f"{layer.layer}_norm"] = [(layer.filters,)] * vectors
-    found = {}
-    for place, layer in enumerate(layers):
-        for name in sorted(layer.arrays, key=_ORDER.index):
-            found[f"{layer.name}/{name}"] = place, layer.arrays[name]
+    found = {
+        f"{layer.name}/{name}": array for layer in layers for name, array in layer.arrays.items()
+    }
     # What fits is named as the file does, what is missing as this package does.
     wanted: dict[str, tuple[int, ...]] = {}
     takers: dict[str, str] = {}
@@ -356,10 +367,10 @@ def _in_order(
         for variable, shape in zip(variables, shapes, strict=False):
             key = f"{theirs.name}/{variable}" if theirs else f"{name}/{variable}"
             wanted[key], takers[key] = shape, name
-    compare(where, {key: array.shape for key, (_, array) in found.items()}, wanted)
+    compare(where, {key: array.shape for key, array in found.items()}, wanted)
     weights: dict[str, list[np.ndarray]] = {}
     for key, name in takers.items():
-        weights.setdefault(name, []).append(as_float32(found[key][1]))
+        weights.setdefault(name, []).append(as_float32(found[key]))
     return weights
 
 
@@ -374,7 +385,7 @@ def _layers_of_config(config: Any, path: Path) -> list[dict[str, Any]]:
             {"class_name": layer["class_name"], "config": layer["config"]}
             for layer in model["config"]["layers"]
         ]
-    except (ValueError, KeyError, TypeError) as problem:
+    except (ValueError, KeyError, TypeError, RecursionError) as problem:
         raise InputError(
             f"{path}: the model in it is none of layers one behind the other ({problem!r}): save "
             'each generator for itself, generator.save("x.h5")'
