@@ -166,6 +166,18 @@ def test_a_folder_is_a_whole_cyclegan(name, pytorch_models, outputs, tmp_path):
         np.testing.assert_array_equal(weight, value)
 
 
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("G_A2B_epoch3.pth", "G"), ("netG_B2A.pth", "F"), ("best.pth", "G"), ("9_net_G_B.pth", "F"),
+     ("genh.pth.tar", "F")],
+)  # fmt: skip
+def test_a_files_name_says_which_way(file, name, pytorch_models, tmp_path):
+    shutil.copy(pytorch_models / "renamed" / "G_A2B_epoch3.pth", tmp_path / file)
+    assert list(describe(tmp_path / file).networks) == [name]
+    assert list(describe(tmp_path / file, "BtoA").networks) == ["F"]
+    assert list(describe(tmp_path / file, "AtoB").networks) == ["G"]
+
+
 def test_epochs_of_a_folder(pytorch_models, tmp_path, capsys):
     folder = tmp_path / "checkpoints"
     shutil.copytree(pytorch_models / "resnet", folder)
@@ -204,20 +216,29 @@ def test_made_afresh(name, tmp_path):
     np.testing.assert_allclose(got, golden.draw(network, images), atol=CLOSE)
 
 
-def test_real_pictures(real_data, tmp_path):
-    """The paper's generator of 9 blocks in PyTorch and here, on photographs."""
+@pytest.mark.parametrize("name", ["resnet", "renamed", "unet", "scratch"])
+def test_real_pictures(name, real_data, tmp_path):
+    """Each kind of generator in PyTorch and here, on photographs."""
     torch = pytest.importorskip("torch")
     from golden import pytorch_models as golden
 
     torch.manual_seed(0)
-    network = golden.randomised(golden.ReferenceResnet(blocks=9, filters=16))
-    network.model[-2].weight.data *= 0.2  # not all black and white
+    network = {
+        "resnet": lambda: golden.ReferenceResnet(blocks=9, filters=8),
+        "renamed": golden.renamed_resnet,
+        "unet": lambda: golden.ReferenceUnet(depth=8, filters=4),
+        "scratch": lambda: golden.ScratchGenerator(blocks=3),
+    }[name]()
+    golden.randomised(network)
+    # Smaller than usual in the end: not all black and white.
+    last = [module for module in network.modules() if getattr(module, "weight", None) is not None]
+    last[-1].weight.data *= 0.2
     torch.save(network.state_dict(), tmp_path / "latest_net_G_A.pth")
     import_checkpoint(tmp_path / "latest_net_G_A.pth", tmp_path / "run")
     paths = sorted((real_data / "horse2zebra" / "testA").glob("*.jpg"))[:2]
     images = np.stack([np.asarray(Image.open(path), np.float32) / 127.5 - 1 for path in paths])
     expected = golden.draw(network, images)
-    assert expected.std() > 0.1
+    assert expected.std() > 0.02
     np.testing.assert_allclose(load_model(tmp_path / "run")(images), expected, atol=CLOSE)
 
 
@@ -229,8 +250,10 @@ def test_the_command(pytorch_models, folder, capsys):
     file = pytorch_models / "grey" / "latest_net_G_B.pth"
     assert command("import", file, "--describe") == 0
     printed = capsys.readouterr().out
-    words = " ".join(re.sub("[│|]", " ", printed).split())
-    assert "resnet of 1 blocks, 2 filters, 1 to 3 channels, norm instance" in words
+    assert "resnet of 1 blocks" in printed
+    ((name, what, _),) = describe(file).rows()
+    assert name == "F"
+    assert what.endswith("resnet of 1 blocks, 2 filters, 1 to 3 channels, norm instance")
     assert not Path("runs").exists()
     assert command("import", file, "--image-size", 16, "--data", folder) == 0
     assert "run: runs/grey" in capsys.readouterr().out
@@ -273,6 +296,8 @@ def test_what_a_run_does_not_say_is_asked_for(pytorch_models, capsys):
     assert command("import", pytorch_models / "resnet", "--to", "run", "--image-size", 32) == 0
     refused(capsys, "run: an imported model does not say what to measure on: pass --data",
             "export", "run")  # fmt: skip
+    refused(capsys, "--to-pytorch: run/model.keras does not say how its networks are built",
+            "export", "run/model.keras", "--to-pytorch", "back")  # fmt: skip
 
 
 def test_a_run_is_not_resumed_and_not_overwritten(pytorch_models, capsys):

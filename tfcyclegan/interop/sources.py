@@ -90,7 +90,7 @@ def _in_folder(path: Path, epoch: str | None) -> dict[str, Network]:
     }
     if files:
         return {name: _read_torch(file) for name, file in files.items()}
-    indices = sorted(path.glob("*.index"), key=lambda file: file.stat().st_mtime)
+    indices = sorted(path.glob("*.index"), key=lambda file: (file.stat().st_mtime, file.name))
     if indices:
         from .addons import read_tensorflow
 
@@ -121,7 +121,7 @@ def _in_file(path: Path) -> dict[str, Network]:
         return {_name_of(path): _read_torch(path)}
     raise InputError(
         f"{path}: neither a PyTorch file (.pth) nor HDF5 of Keras 2 (.h5), a TensorFlow checkpoint "
-        "(.index) or a SavedModel's folder. A .keras file needs no import: pass it as it is"
+        "(.index) or a SavedModel's folder. A .keras file of Keras 3 needs no import"
     )
 
 
@@ -134,4 +134,6 @@ def _name_of(path: Path) -> str:
     """Which network a PyTorch file holds, where its name says it."""
     if found := re.search(r"_net_([GD]_[AB])\.pth$", path.name):
         return REFERENCE_NAMES[found[1]]
+    if found := re.search(r"(A2B|AtoB)|(B2A|BtoA)", path.name):
+        return "G" if found[1] else "F"
     return FROM_SCRATCH_NAMES.get(path.name.partition(".")[0].lower().replace("_", ""), "")

@@ -27,7 +27,7 @@ from ..errors import InputError
 from ..files import written_whole
 
 #: Bytes of the largest pickle that is looked at. A generator of the paper has 15 KB of it.
-LARGEST_PICKLE = 16 * 2**20
+LARGEST_PICKLE = 4 * 2**20
 
 #: How PyTorch's file before 1.6 begins: a pickle of its magic number.
 _OLD_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
