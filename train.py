@@ -4,6 +4,7 @@
     python train.py --data horse2zebra                a TFDS data set, as in the paper
     python train.py --data pictures/                  trainA/ trainB/ testA/ testB/ in a folder
     python train.py --data pictures.zip --image-size 128 --epochs 100
+    python train.py --initial-weights runs/other/     go on from another run's networks, afresh
     python train.py --resume                          go on with the newest run, exactly
     python train.py --help                            every setting
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import keras
@@ -77,6 +78,25 @@ def folder(tmp_path):
 def module_folder(tmp_path_factory):
     """The same for fixtures that several tests of a module share."""
     return draw_folder(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="session")
+def unpacked(tmp_path_factory):
+    """Unpacks a zip of tests/golden."""
+
+    def unpack(name):
+        folder = tmp_path_factory.mktemp(name.removesuffix(".zip"))
+        with zipfile.ZipFile(Path(__file__).parent / "golden" / name) as archive:
+            archive.extractall(folder)
+        return folder
+
+    return unpack
+
+
+@pytest.fixture(scope="session")
+def pytorch_models(unpacked):
+    """The files that golden/pytorch_models.py made; `outputs.npz` is what their networks draw."""
+    return unpacked("pytorch_models.zip")
 
 
 @pytest.fixture

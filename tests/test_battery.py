@@ -56,10 +56,22 @@ CASES = {
         downsampling_padding="reflect",
         **SMALL,
     ),
+    "resnet tensorflow": network(
+        resnet_generator,
+        32,
+        blocks=1,
+        alignment="tensorflow",
+        use_bias=False,
+        epsilon=1e-3,
+        **SMALL,
+    ),
     "unet": network(unet_generator, 64, dropout=0.5, **SMALL),
     "patch": network(patch_discriminator, 32, layers=2, **SMALL),
     "patch variant": network(
         patch_discriminator, 32, layers=2, padding="reflect", sigmoid=True, **SMALL
+    ),
+    "patch tensorflow": network(
+        patch_discriminator, 32, layers=2, alignment="tensorflow", epsilon=1e-3, **SMALL
     ),
     "pixel": network(pixel_discriminator, **SMALL),
 }

@@ -127,6 +127,11 @@ def test_resize_convolution_draws_no_checkerboard():
         ("upsampling='shuffle' is unknown", lambda: resnet_generator(upsampling="shuffle")),
         ("'same' is unknown", lambda: resnet_generator(downsampling_padding="same")),
         ("padding='same' is unknown", lambda: patch_discriminator(padding="same")),
+        ("alignment='jax' is unknown", lambda: resnet_generator(alignment="jax")),
+        (
+            "pads with zeros",
+            lambda: patch_discriminator(padding="reflect", alignment="tensorflow"),
+        ),
         ("at least 24 px or fewer layers", lambda: patch_discriminator(16)),
         ("at least 5 halvings", lambda: unet_generator(depth=4)),
         (

@@ -23,7 +23,7 @@ from PIL import Image
 
 from .data.preprocessing import to_float, to_uint8
 from .errors import InputError, first_line
-from .networks import Direction, divisor, least_size, with_precision
+from .networks import GENERATORS, Direction, divisor, least_size, with_precision
 
 #: Pixels of the largest picture a back end takes at once unless it says otherwise: Full HD and a
 #: little. The paper's generator needs about 1.5 KB of memory for each.
@@ -127,7 +127,7 @@ def _open(model: str | os.PathLike | keras.Model, direction: Direction, timeout:
 
 def _keras_backend(model: keras.Model, direction: Direction, name: str) -> KerasBackend:
     backend = KerasBackend(generator_of(model, direction, name), name)
-    backend.direction = direction if hasattr(model, "generator") else None
+    backend.direction = direction if hasattr(model, "generator") else direction_of(model)
     return backend
 
 
@@ -194,6 +194,11 @@ def generator_of(model: keras.Model, direction: Direction, where: object) -> ker
     if shapes[0][1:3] != (None, None):
         raise InputError(f"{where}: takes {shapes[0]} alone, where pictures come in any size")
     return network
+
+
+def direction_of(generator: keras.Model) -> Direction | None:
+    """Which way a generator alone goes, as its name says, or None where that says nothing."""
+    return next((way for way, name in GENERATORS.items() if name == generator.name), None)
 
 
 def padded(pixels: np.ndarray, divisor: int, least: int) -> np.ndarray:

@@ -68,6 +68,7 @@ def _run(arguments: list[str]) -> int:
     from .commands import train
     from .commands.evaluate import evaluate
     from .commands.export import export
+    from .commands.importing import import_model
     from .commands.reproduce import reproduce
     from .commands.translate import translate
 
@@ -78,6 +79,7 @@ def _run(arguments: list[str]) -> int:
             "export": export,
             "translate": translate,
             "reproduce": reproduce,
+            "import": import_model,
         },
         prog="tfcyclegan",
         description="CycleGAN for Keras: translate pictures between two domains, unpaired.",

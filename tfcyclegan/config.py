@@ -11,7 +11,7 @@ from typing import Any, Literal
 from .data.preprocessing import Preprocess
 from .errors import InputError
 from .files import written_whole
-from .networks import Norm, default_blocks, default_depth
+from .networks import Alignment, Norm, default_blocks, default_depth
 from .precision import Precision, resolve_precision
 
 #: How a pretrained network wants its pixels: "caffe", "tf" and "torch" as Keras's `imagenet_utils`
@@ -104,6 +104,9 @@ class Config:
     """Folder for decoded pictures beyond cache_memory. Default: the system's temporary one."""
     data_dir: str | None = None
     """Folder of TFDS's data sets. Default: TFDS's own."""
+    initial_weights: str | None = None
+    """A run folder or .keras file whose networks training starts from, an imported one for
+    instance. What describes the networks is then taken from that run's settings."""
 
     # The networks
 
@@ -113,8 +116,17 @@ class Config:
     """Channels after a generator's first convolution. Paper: 64."""
     blocks: int | None = None
     """Residual blocks of a resnet. Paper: 9 from 256 px upwards, 6 below."""
+    depth: int | None = None
+    """Halvings of a U-Net. Default: 8 from 256 px upwards, below as many as lead to one pixel."""
     norm: Norm = "instance"
     """Normalisation in all four networks."""
+    use_bias: bool | None = None
+    """Biases in front of norms. Default: yes, unless norm is batch."""
+    epsilon: float = 1e-5
+    """Added to the norms' variances. Reference: 1e-5; tensorflow-addons had 1e-3."""
+    alignment: Alignment = "torch"
+    """Where strided convolutions lie on their pictures (tensorflow: as in models trained with
+    Keras's padding "same")."""
     upsampling: Literal["transposed", "resize"] | None = None
     """How a resnet grows: transposed convolution (paper), or resize and convolve."""
     dropout: float = 0.0
@@ -207,7 +219,7 @@ class Config:
         """What the generators need sides to be multiples of."""
         if self.generator == "resnet":
             return 4
-        return 2 ** default_depth(self.image_size or 256)
+        return 2 ** (self.depth or default_depth(self.image_size or 256))
 
     def resolved(self) -> Config:
         """The same with every None that has a recipe filled in, and precision chosen.
@@ -233,13 +245,13 @@ class Config:
             InputError: naming the setting and a value that would do.
         """
         at_least = {
-            "image_size": self.divisor, "batch_size": 1, "filters": 1, "blocks": 0,
+            "depth": 5, "image_size": self.divisor, "batch_size": 1, "filters": 1, "blocks": 0,
             "discriminator_filters": 1, "discriminator_layers": 1, "pool_size": 0, "epochs": 1,
             "steps_per_epoch": 1, "checkpoint_steps": 1, "keep_checkpoints": 1,
             "sample_every": 0, "sample_count": 1, "validation_every": 0, "cache_memory": 0,
             "evaluate_every": 0,
             "lambda_cycle_A": 0, "lambda_cycle_B": 0, "lambda_identity": 0, "lambda_gan": 0,
-            "learning_rate": 0, "seed": 0,
+            "learning_rate": 0, "seed": 0, "epsilon": 0,
         }  # fmt: skip
         for name, least in at_least.items():
             value = getattr(self, name)
@@ -337,6 +349,14 @@ class Config:
 def _option(name: str) -> str:
     return "--" + name.replace("_", "-")
 
+
+#: The settings that describe networks: what a run's weights fit to.
+ARCHITECTURE = (
+    "channels_A", "channels_B", "generator", "filters", "blocks", "depth", "norm", "use_bias",
+    "epsilon", "alignment", "upsampling", "dropout", "residual_output", "bare_first",
+    "downsampling_padding", "discriminator", "discriminator_filters", "discriminator_layers",
+    "discriminator_padding", "sigmoid",
+)  # fmt: skip
 
 #: Sections 4 and 7 of the paper. Blocks follow the image size.
 PAPER_RECIPE = {

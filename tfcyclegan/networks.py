@@ -6,14 +6,15 @@ in [-1, 1], discriminators one logit for each patch.
 
 Strided and transposed convolutions are aligned as PyTorch's are, not as TensorFlow's "same"
 (which pads one side only when the stride is 2): pad by hand, then "valid". With that, weights
-trained in either framework give the same pictures in the other.
+trained in either framework give the same pictures in the other. `alignment="tensorflow"` is for
+weights that were trained with "same".
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import keras
 from keras import layers
@@ -29,8 +30,12 @@ from .layers import (
 )
 
 Norm = Literal["instance", "instance-affine", "batch", "none"]
+#: Whose "same" a strided convolution follows: PyTorch pads both sides, TensorFlow the far one.
+Alignment = Literal["torch", "tensorflow"]
 #: Which generator: G for "AtoB", F for "BtoA".
 Direction = Literal["AtoB", "BtoA"]
+#: The paper's names of the generators, which also name the models that this package builds.
+GENERATORS: dict[Direction, str] = {"AtoB": "G", "BtoA": "F"}
 Layer = Callable[[keras.KerasTensor], keras.KerasTensor]
 
 
@@ -41,20 +46,28 @@ class _Maker:
         norm: which normalisation follows a convolution.
         use_bias: whether convolutions that a norm follows have a bias; None means as in the
             reference, whose convolutions have one unless a batch norm makes it pointless.
+        epsilon: what the norms add to a variance.
         dtype: the dtype policy of every layer; None means Keras's global one.
     """
 
-    def __init__(self, norm: Norm, use_bias: bool | None, dtype: str | None):
+    def __init__(self, norm: Norm, use_bias: bool | None, epsilon: float, dtype: str | None):
         if norm not in ("instance", "instance-affine", "batch", "none"):
             raise ValueError(
                 f"norm={norm!r} is unknown: take instance, instance-affine, batch or none"
             )
         self.norm_kind = norm
         self.use_bias = norm != "batch" if use_bias is None else use_bias
+        self.epsilon = epsilon
         self.dtype = dtype
 
     def conv(
-        self, filters: int, size: int, name: str, strides: int = 1, bias: bool | None = None
+        self,
+        filters: int,
+        size: int,
+        name: str,
+        strides: int = 1,
+        bias: bool | None = None,
+        padding: Literal["valid", "same"] = "valid",
     ) -> layers.Conv2D:
         # Four times fewer than 8 fill a vector of 32 at most.
         kind = NarrowConv2D if filters < 8 else layers.Conv2D
@@ -62,6 +75,7 @@ class _Maker:
             filters,
             size,
             strides,
+            padding,
             use_bias=self.use_bias if bias is None else bias,
             # An initializer of its own: one that is shared gives every kernel the same numbers.
             kernel_initializer=keras.initializers.RandomNormal(stddev=0.02),
@@ -88,15 +102,17 @@ class _Maker:
         if self.norm_kind == "batch":
             return layers.BatchNormalization(
                 momentum=0.9,
-                epsilon=1e-5,
+                epsilon=self.epsilon,
                 gamma_initializer=keras.initializers.RandomNormal(1.0, 0.02),
                 name=f"{name}_norm",
                 dtype=self.dtype,
             )
         affine = self.norm_kind == "instance-affine"
-        return InstanceNormalization(affine=affine, name=f"{name}_norm", dtype=self.dtype)
+        return InstanceNormalization(
+            self.epsilon, affine=affine, name=f"{name}_norm", dtype=self.dtype
+        )
 
-    def pad(self, padding: int, name: str, reflect: bool) -> layers.Layer:
+    def pad(self, padding: int | tuple, name: str, reflect: bool) -> layers.Layer:
         kind = ReflectionPadding2D if reflect else layers.ZeroPadding2D
         return kind(padding, name=f"{name}_pad", dtype=self.dtype)
 
@@ -139,6 +155,8 @@ def resnet_generator(
     residual_output: bool = False,
     bare_first: bool = False,
     downsampling_padding: Literal["zero", "reflect"] = "zero",
+    alignment: Alignment = "torch",
+    epsilon: float = 1e-5,
     dtype: str | None = None,
     name: str = "resnet_generator",
 ) -> keras.Model:
@@ -165,6 +183,11 @@ def resnet_generator(
         bare_first: bool, no norm and no ReLU after the first convolution. Some trained models
             found elsewhere are built so. Default False.
         downsampling_padding: "zero" as in the paper (default), or "reflect" as in those.
+        alignment: where strided and transposed convolutions lie on their pictures: "torch"
+            (default, one pixel of padding on each side, as the paper's weights were trained), or
+            "tensorflow" (padding to the right and below alone: Keras's "same" for even sides).
+        epsilon: float, added to the norms' variances. Default 1e-5, as in PyTorch
+            (tensorflow-addons had 1e-3).
         dtype: a Keras dtype policy for its layers. Default: the global one. The output is
             float32 whatever it is.
         name: str.
@@ -189,8 +212,11 @@ def resnet_generator(
         raise ValueError(
             f"downsampling_padding={downsampling_padding!r} is unknown: take zero or reflect"
         )
+    _check_alignment(alignment, downsampling_padding)
     output_channels = output_channels or channels
-    make = _Maker(norm, use_bias, dtype)
+    make = _Maker(norm, use_bias, epsilon, dtype)
+    # Rows and columns before and behind: of padding, and of a transposed convolution's surplus.
+    padded, surplus = ((1, 1), (1, 0)) if alignment == "torch" else ((0, 1), (0, 1))
     inputs = keras.Input((None, None, channels), name="images")
 
     x = make.pad(3, "c7_in", reflect=True)(inputs)
@@ -202,7 +228,10 @@ def resnet_generator(
 
     for depth in (1, 2):
         label = f"d{depth}"
-        x = make.pad(1, label, reflect=downsampling_padding == "reflect")(x)
+        if downsampling_padding == "reflect":
+            x = make.pad(1, label, reflect=True)(x)
+        else:
+            x = make.pad((padded, padded), label, reflect=False)(x)
         x = make.conv(filters * 2**depth, 3, label, strides=2)(x)
         x = make.relu(label)(make.norm(label)(x))
 
@@ -218,9 +247,9 @@ def resnet_generator(
         label = f"u{depth + 1}"
         if upsampling == "transposed":
             # PyTorch's padding 1 and output padding 1: the full result less its first row
-            # and column.
+            # and column. TensorFlow's "same" leaves out the last ones.
             x = make.conv_transpose(filters * 2**depth, 3, label)(x)
-            x = make.crop(((1, 0), (1, 0)), label)(x)
+            x = make.crop((surplus, surplus), label)(x)
         else:
             x = layers.UpSampling2D(2, name=f"{label}_resize", dtype=dtype)(x)
             x = make.conv(filters * 2**depth, 3, label)(make.pad(1, label, reflect=True)(x))
@@ -228,6 +257,13 @@ def resnet_generator(
 
     x = make.conv(output_channels, 7, "c7_out", bias=True)(make.pad(3, "c7_out", reflect=True)(x))
     return keras.Model(inputs, _picture(x, inputs, residual_output), name=name)
+
+
+def _check_alignment(alignment: str, padding: str) -> None:
+    if alignment not in ("torch", "tensorflow"):
+        raise ValueError(f"alignment={alignment!r} is unknown: take torch or tensorflow")
+    if alignment == "tensorflow" and padding == "reflect":
+        raise ValueError("alignment='tensorflow' pads with zeros: take padding zero with it")
 
 
 def _picture(x: keras.KerasTensor, inputs: keras.KerasTensor, residual: bool) -> keras.KerasTensor:
@@ -250,6 +286,7 @@ def unet_generator(
     use_bias: bool | None = None,
     dropout: float = 0.0,
     residual_output: bool = False,
+    epsilon: float = 1e-5,
     dtype: str | None = None,
     name: str = "unet_generator",
 ) -> keras.Model:
@@ -271,6 +308,7 @@ def unet_generator(
         use_bias: see `resnet_generator`.
         dropout: float, rate in the innermost layers up, those of 8 × filters. Default 0.
         residual_output: see `resnet_generator`.
+        epsilon: see `resnet_generator`.
         dtype: see `resnet_generator`.
         name: str.
 
@@ -289,7 +327,7 @@ def unet_generator(
     if depth < 5:
         raise ValueError(f"depth={depth}: a U-Net has at least 5 halvings")
     output_channels = output_channels or channels
-    make = _Maker(norm, use_bias, dtype)
+    make = _Maker(norm, use_bias, epsilon, dtype)
     inputs = keras.Input((None, None, channels), name="images")
     widths = [filters * min(2**level, 8) for level in range(depth)]
 
@@ -333,6 +371,8 @@ def patch_discriminator(
     use_bias: bool | None = None,
     padding: Literal["zero", "reflect"] = "zero",
     sigmoid: bool = False,
+    alignment: Alignment = "torch",
+    epsilon: float = 1e-5,
     dtype: str | None = None,
     name: str = "patch_discriminator",
 ) -> keras.Model:
@@ -351,6 +391,9 @@ def patch_discriminator(
         use_bias: see `resnet_generator`. The first and last convolution always have one.
         padding: "zero" as in the paper (default), or "reflect" as in some models found elsewhere.
         sigmoid: bool, give probabilities instead of logits, as those do. Default False.
+        alignment: "torch" (default: one pixel of padding on each side of every convolution), or
+            "tensorflow": Keras's "same", which leaves 32×32 scores of 256×256 px.
+        epsilon: see `resnet_generator`.
         dtype: see `resnet_generator`. The scores are float32 whatever it is.
         name: str.
 
@@ -373,23 +416,31 @@ def patch_discriminator(
             f"a discriminator of {layers} layers leaves no patch of {image_size} px: "
             f"take pictures of at least {3 * 2**layers} px or fewer layers"
         )
-    make = _Maker(norm, use_bias, dtype)
+    _check_alignment(alignment, padding)
+    make = _Maker(norm, use_bias, epsilon, dtype)
     inputs = keras.Input((None, None, channels), name="images")
+
+    def conv(x: keras.KerasTensor, filters: int, name: str, **settings: Any) -> keras.KerasTensor:
+        if alignment == "tensorflow":
+            # By Keras itself: how much "same" pads depends on the size of the picture.
+            return make.conv(filters, 4, name, padding="same", **settings)(x)
+        x = make.pad(1, name, reflect=padding == "reflect")(x)
+        return make.conv(filters, 4, name, **settings)(x)
+
     x = inputs
     for level in range(layers + 1):
         label = f"c{level + 1}"
-        x = make.pad(1, label, reflect=padding == "reflect")(x)
-        x = make.conv(
+        x = conv(
+            x,
             filters * min(2**level, 8),
-            4,
             label,
             strides=2 if level < layers else 1,
             bias=True if level == 0 else None,
-        )(x)
+        )
         if level > 0:
             x = make.norm(label)(x)
         x = make.leaky_relu(label)(x)
-    x = make.conv(1, 4, "score", bias=True)(make.pad(1, "score", reflect=padding == "reflect")(x))
+    x = conv(x, 1, "score", bias=True)
     return keras.Model(inputs, _score(x, sigmoid), name=name)
 
 
@@ -406,6 +457,7 @@ def pixel_discriminator(
     *,
     norm: Norm = "instance",
     use_bias: bool | None = None,
+    epsilon: float = 1e-5,
     dtype: str | None = None,
     name: str = "pixel_discriminator",
 ) -> keras.Model:
@@ -416,6 +468,7 @@ def pixel_discriminator(
         filters: int, channels after the first convolution. Default 64.
         norm: see `resnet_generator`.
         use_bias: see `resnet_generator`; here it holds for the last convolution too.
+        epsilon: see `resnet_generator`.
         dtype: see `resnet_generator`.
         name: str.
 
@@ -426,7 +479,7 @@ def pixel_discriminator(
         >>> pixel_discriminator()(tf.zeros((1, 64, 64, 3))).shape
         TensorShape([1, 64, 64, 1])
     """
-    make = _Maker(norm, use_bias, dtype)
+    make = _Maker(norm, use_bias, epsilon, dtype)
     inputs = keras.Input((None, None, channels), name="images")
     x = make.leaky_relu("c1")(make.conv(filters, 1, "c1", bias=True)(inputs))
     x = make.norm("c2")(make.conv(filters * 2, 1, "c2")(x))

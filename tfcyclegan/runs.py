@@ -14,10 +14,22 @@ from .errors import InputError
 
 
 def newest_run(data: str | None = None) -> Path | None:
-    """The run below runs/ that was started last, on that data or on any, or None."""
+    """The run below runs/ that was started last, on that data or on any, or None.
+
+    Imported models are passed over.
+    """
     runs = sorted(Path("runs").glob("*/config.json"), key=lambda path: path.stat().st_mtime)
-    fitting = [path for path in runs if data is None or Config.load(path).data == data]
-    return fitting[-1].parent if fitting else None
+    fitting = [
+        path.parent
+        for path in runs
+        if (data is None or Config.load(path).data == data) and not _is_imported(path.parent)
+    ]
+    return fitting[-1] if fitting else None
+
+
+def _is_imported(run: Path) -> bool:
+    """Whether it holds a model that was not trained there, so that there is nothing to resume."""
+    return (run / "model.keras").exists() and not (run / "checkpoints").exists()
 
 
 def free_run_dir(data: str) -> Path:
@@ -75,6 +87,8 @@ def open_run(run: str, data: str | None = None) -> tuple[keras.Model, Config, st
             raise InputError(f"{run}: a file does not say what to measure on: pass --data")
         side = getattr(model, "image_size", None)
         config = Config(data=data, image_size=side if isinstance(side, int) else 256)
+    if not (data or config.data):
+        raise InputError(f"{run}: an imported model does not say what to measure on: pass --data")
     if data is not None:
         config = dataclasses.replace(config, data=data)
     return model, config, name

@@ -6,12 +6,13 @@ import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from .backends import direction_of, load_model
 from .callbacks import (
     HistoryFile,
     ProgressLine,
@@ -19,6 +20,7 @@ from .callbacks import (
     SampleGrids,
     StopOnSignal,
 )
+from .checkpoints import Checkpoints
 from .config import Config
 from .cyclegan import CycleGAN
 from .data import Data, load_data
@@ -30,6 +32,8 @@ from .evaluation.report import write_report
 from .evaluation.setup import make_evaluator
 from .files import written_whole
 from .networks import (
+    GENERATORS,
+    Direction,
     patch_discriminator,
     pixel_discriminator,
     resnet_generator,
@@ -72,59 +76,117 @@ def build_model(config: Config) -> CycleGAN:
         A `CycleGAN` with fresh weights, drawn by Keras.
     """
 
-    def generator(name: str, channels: int, output_channels: int) -> keras.Model:
-        settings = {
-            "channels": channels,
-            "output_channels": output_channels,
-            "filters": config.filters,
-            "norm": config.norm,
-            "dropout": config.dropout,
-            "residual_output": config.residual_output,
-            "dtype": config.precision,
-            "name": name,
-        }
-        if config.generator == "unet":
-            return unet_generator(config.image_size, **settings)
-        return resnet_generator(
-            config.image_size,
-            blocks=config.blocks,
-            upsampling=config.upsampling,
-            bare_first=config.bare_first,
-            downsampling_padding=config.downsampling_padding,
-            **settings,
-        )
-
-    def discriminator(name: str, channels: int) -> keras.Model:
-        settings = {
-            "channels": channels,
-            "filters": config.discriminator_filters,
-            "norm": config.norm,
-            "dtype": config.precision,
-            "name": name,
-        }
-        if config.discriminator == "pixel":
-            return pixel_discriminator(**settings)
-        return patch_discriminator(
-            config.image_size,
-            layers=config.discriminator_layers,
-            padding=config.discriminator_padding,
-            sigmoid=config.sigmoid,
-            **settings,
-        )
-
     try:
-        A, B = config.channels_A, config.channels_B
         return CycleGAN(
-            generator("G", A, B),
-            generator("F", B, A),
-            discriminator("D_A", A),
-            discriminator("D_B", B),
+            build_generator(config, "AtoB"),
+            build_generator(config, "BtoA"),
+            build_discriminator(config, "A"),
+            build_discriminator(config, "B"),
             image_size=config.image_size if config.pool_size else None,
             pool_size=config.pool_size,
             seed=config.seed,
         )
     except ValueError as problem:
         raise InputError(str(problem)) from problem
+
+
+def build_generator(config: Config, direction: Direction) -> keras.Model:
+    """G ("AtoB") or F ("BtoA") of a resolved configuration, with fresh weights.
+
+    Raises:
+        ValueError: settings that do not go together.
+    """
+    A, B = config.channels_A, config.channels_B
+    channels, output_channels = (A, B) if direction == "AtoB" else (B, A)
+    settings = {
+        "channels": channels,
+        "output_channels": output_channels,
+        "filters": config.filters,
+        "norm": config.norm,
+        "use_bias": config.use_bias,
+        "epsilon": config.epsilon,
+        "dropout": config.dropout,
+        "residual_output": config.residual_output,
+        "dtype": config.precision,
+        "name": GENERATORS[direction],
+    }
+    if config.generator == "unet":
+        return unet_generator(config.image_size, depth=config.depth, **settings)
+    return resnet_generator(
+        config.image_size,
+        blocks=config.blocks,
+        upsampling=config.upsampling,
+        bare_first=config.bare_first,
+        downsampling_padding=config.downsampling_padding,
+        alignment=config.alignment,
+        **settings,
+    )
+
+
+def build_discriminator(config: Config, domain: Literal["A", "B"]) -> keras.Model:
+    """D_A or D_B of a resolved configuration, with fresh weights.
+
+    Raises:
+        ValueError: settings that do not go together.
+    """
+    settings = {
+        "channels": config.channels_A if domain == "A" else config.channels_B,
+        "filters": config.discriminator_filters,
+        "norm": config.norm,
+        "use_bias": config.use_bias,
+        "epsilon": config.epsilon,
+        "dtype": config.precision,
+        "name": f"D_{domain}",
+    }
+    if config.discriminator == "pixel":
+        return pixel_discriminator(**settings)
+    return patch_discriminator(
+        config.image_size,
+        layers=config.discriminator_layers,
+        padding=config.discriminator_padding,
+        sigmoid=config.sigmoid,
+        alignment=config.alignment,
+        **settings,
+    )
+
+
+def set_initial_weights(model: CycleGAN, path: str | Path) -> None:
+    """Copies the networks of another run, of the same architecture, into a model.
+
+    Optimizers, pools and steps stay as they are. A file that holds one generator gives that one;
+    what it does not give is named in the log.
+
+    Args:
+        model: the model to be trained.
+        path: a run folder or a `.keras` file.
+
+    Raises:
+        InputError: nothing there that can be loaded, or other layers or shapes in it.
+    """
+    source = load_model(Path(path))
+    networks = {name: getattr(model, name) for name in ("G", "F", "D_A", "D_B")}
+    if isinstance(source, CycleGAN):
+        given = {name: getattr(source, name) for name in networks}
+    else:
+        given = {GENERATORS[direction_of(source) or "AtoB"]: source}
+    for name, network in given.items():
+        theirs = {variable.path: tuple(variable.shape) for variable in network.weights}
+        ours = {variable.path: tuple(variable.shape) for variable in networks[name].weights}
+        odd = sorted(
+            path for path in theirs.keys() | ours.keys() if theirs.get(path) != ours.get(path)
+        )
+        if odd:
+            raise InputError(
+                f"--initial-weights {path}: {len(odd)} weights of {name} do not fit, first "
+                f"{odd[0]}, {theirs.get(odd[0], 'none')} there and {ours.get(odd[0], 'none')} "
+                "here: leave out the settings that describe the networks"
+            )
+    for name, network in given.items():
+        networks[name].set_weights(network.get_weights())
+    fresh = [name for name in networks if name not in given]
+    logger.info(
+        "%s from %s%s", ", ".join(given), path, f"; {', '.join(fresh)} afresh" if fresh else ""
+    )
 
 
 def compile_model(model: CycleGAN, config: Config, total_steps: int) -> None:
@@ -206,6 +268,8 @@ def train(config: Config, resume: bool = False) -> Run:
     # Behind everything else that makes layers, such as an extractor: they draw seeds, too.
     keras.utils.set_random_seed(config.seed)
     model = build_model(config)
+    if config.initial_weights and not (resume and Checkpoints(directory / "checkpoints").paths()):
+        set_initial_weights(model, config.initial_weights)
     total_steps = config.epochs * data.steps_per_epoch
     compile_model(model, config, total_steps)
     _check_directory(directory, config, resume)  # somebody may have been faster
@@ -313,6 +377,11 @@ def _check_directory(directory: Path, config: Config, resume: bool) -> None:
     if not (directory / "config.json").exists():
         raise InputError(
             f"--run-dir {directory}: no config.json in it, so it is no run: give another --run-dir"
+        )
+    if (directory / "model.keras").exists() and not Checkpoints(directory / "checkpoints").paths():
+        raise InputError(
+            f"--resume: {directory} holds a model and no checkpoint to go on from: train it "
+            f"further in a run of its own with --initial-weights {directory}"
         )
     differences = Config.load(directory / "config.json").differences(config)
     if differences:

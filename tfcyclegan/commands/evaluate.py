@@ -12,7 +12,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from ..backends import generator_of
+from ..backends import direction_of, generator_of
 from ..config import Config, Measuring
 from ..cyclegan import CycleGAN
 from ..errors import InputError
@@ -29,7 +29,7 @@ def evaluate(
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
     data: str | None = None,
     to: str | None = None,
-    direction: Direction = "AtoB",
+    direction: Direction | None = None,
     measuring: Measuring = Measuring(),  # noqa: B008 (frozen)
 ) -> int:
     """Measure a trained model on test pictures, in both directions, with what to compare it with.
@@ -38,7 +38,7 @@ def evaluate(
         run: A run folder, or a .keras file.
         data: Where test pictures come from, as in train. Default: the run's data.
         to: Folder for evaluation.json and report.html. Default: the run folder; a file needs one.
-        direction: Which way a .keras file with a single generator goes.
+        direction: Which way a generator that is alone goes. Default: what it says, else AtoB.
         measuring: What is measured; what is not typed is as in the run. Without --extractor it is
             keras.applications' InceptionV3 where its weights can be had; "none" leaves it out.
     """
@@ -47,7 +47,8 @@ def evaluate(
     if to is None and path.is_file():
         raise InputError(f"{run}: a file has no folder of its own: say where to with --to")
     model, config, _ = open_run(run, data)
-    ways = ("AtoB", "BtoA") if isinstance(model, CycleGAN) else (direction,)
+    both = isinstance(model, CycleGAN)
+    ways = ("AtoB", "BtoA") if both else (direction or direction_of(model) or "AtoB",)
     generators = {way: generator_of(model, way, run) for way in ways}
     config = _to_measure(config, measuring, generators, path)
     console = Console()

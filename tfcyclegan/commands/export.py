@@ -10,7 +10,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from ..backends import generator_of
+from ..backends import direction_of, generator_of, load_model
 from ..config import Config
 from ..cyclegan import CycleGAN
 from ..data import load_test_pictures
@@ -33,6 +33,7 @@ def export(
     data: str | None = None,
     count: int = 8,
     enforce: bool = True,
+    to_pytorch: str | None = None,
 ) -> int:
     """Turn a trained model into SavedModels for TF Serving and LiteRT files, measured.
 
@@ -49,11 +50,18 @@ def export(
         data: Where pictures to measure on come from, as in train. Default: the run's data.
         count: Pictures of each domain to measure on.
         enforce: Leave out what misses its bar, instead of publishing it marked.
+        to_pytorch: A folder for the networks as the paper's PyTorch implementation keeps them
+            (latest_net_G_A.pth and so on); nothing else is then exported.
     """
+    if to_pytorch is not None:
+        return _to_pytorch(run, Path(to_pytorch))
     model, config, name = open_run(run, data)
     directions = ("AtoB", "BtoA") if direction == "both" else (direction,)
-    if direction == "both" and not isinstance(model, CycleGAN):
-        directions = ("AtoB",)  # a generator alone
+    if not isinstance(model, CycleGAN):  # a generator alone
+        own = direction_of(model)
+        if own and direction not in ("both", own):
+            raise InputError(f"{run} goes {own}: leave --direction {direction} out")
+        directions = (own or "AtoB",) if direction == "both" else (direction,)
     report = export_model(
         model, config, Path(to or Path("exports", name)), Console(),
         directions=directions, image_size=image_size, dynamic_size=dynamic_size,
@@ -62,6 +70,18 @@ def export(
     for line in report.missed:
         print(f"tfcyclegan: {line}", file=sys.stderr)
     return 1 if report.missed and enforce else 0
+
+
+def _to_pytorch(run: str, to: Path) -> int:
+    from ..interop import export_to_pytorch
+
+    if not Path(run, "config.json").exists():
+        raise InputError(
+            f"--to-pytorch: {run} does not say how its networks are built: give a run folder"
+        )
+    for path in export_to_pytorch(load_model(Path(run)), Config.load(Path(run, "config.json")), to):
+        print(path)
+    return 0
 
 
 def export_model(

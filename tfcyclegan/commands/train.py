@@ -7,14 +7,16 @@ import re
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import tyro
 from rich.console import Console
 
-from ..config import Config
+from ..config import ARCHITECTURE, Config
 from ..errors import InputError
 from ..evaluation import METRICS
 from ..evaluation.metrics import metric_name
+from ..networks import default_depth
 from ..precision import resolve_precision
 from ..runs import free_run_dir, newest_run
 from ..training import Run
@@ -71,7 +73,19 @@ def understand(arguments: Sequence[str]) -> tuple[Config, bool]:
         # What is not typed stays what it was; what is typed is compared later on.
         saved = Config.load(directory / "config.json")
         config, _ = _parse(arguments, dataclasses.replace(saved, run_dir=str(directory)))
+    elif config.initial_weights and (start := Path(config.initial_weights, "config.json")).exists():
+        # So with the networks that training starts from.
+        config, _ = _parse(arguments, dataclasses.replace(Config(), **architecture(start)))
     return dataclasses.replace(config, run_dir=str(directory)), resume
+
+
+def architecture(path: Path) -> dict[str, Any]:
+    """The settings of a run that describe its networks."""
+    saved = Config.load(path)
+    depth = default_depth(saved.image_size) if saved.generator == "unet" else None
+    settings = {name: getattr(saved, name) for name in ARCHITECTURE}
+    # The sizes of that run's pictures, which these follow, need not be those of the new one.
+    return {**settings, "depth": saved.depth or depth}
 
 
 def _parse(arguments: Sequence[str], default: Config) -> tuple[Config, bool]:

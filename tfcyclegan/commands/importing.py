@@ -1,0 +1,80 @@
+"""`tfcyclegan import`: a run folder of a model that was trained elsewhere."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from ..interop import Description, describe, import_checkpoint
+from ..networks import Direction
+from ..runs import free_run_dir
+
+
+def import_model(
+    checkpoint: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT")],
+    to: str | None = None,
+    direction: Direction | None = None,
+    epoch: str | None = None,
+    image_size: int | None = None,
+    data: str = "",
+    describe_only: Annotated[bool, tyro.conf.arg(name="describe")] = False,
+) -> int:
+    """Make a run of a model that was trained elsewhere, in PyTorch or with tensorflow-addons.
+
+    The architecture is read from the file. What comes out can be translated with, exported,
+    evaluated, and trained further (train --initial-weights).
+
+    Args:
+        checkpoint: A PyTorch file or a folder of them, HDF5 of Keras 2, a TensorFlow
+            checkpoint, or a SavedModel's folder.
+        to: The run folder to make. Default: runs/NAME of the checkpoint.
+        direction: Which way a generator goes that is alone. Default: what its file is called,
+            else AtoB.
+        epoch: Which of a folder's files, EPOCH_net_G_A.pth. Default: latest.
+        image_size: Side in px of the pictures that it was trained on, which exports are made
+            for. Default: 256, or what a U-Net takes to one pixel.
+        data: Where pictures to measure on come from, as in train. Default: none.
+        describe_only: Only say what it is.
+    """
+    settings = {"epoch": epoch, "image_size": image_size, "data": data}
+    if describe_only:
+        _report(describe(checkpoint, direction, **settings))
+        return 0
+    run = Path(to) if to else free_run_dir(_name(checkpoint))
+    found = import_checkpoint(checkpoint, run, direction, **settings)
+    _report(found)
+    console = Console()
+    console.print(f"run: {run}", highlight=False, soft_wrap=True)
+    again = f"python -m tfcyclegan translate PICTURES --model {shlex.quote(str(run))} --to FOLDER"
+    console.print(f"use it with: {again}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _name(checkpoint: str) -> str:
+    """What to call its run: the folder's name where the file's is the same in all of them."""
+    path = Path(checkpoint.rstrip("/\\"))
+    name = re.sub(r"(\.pth)?\.(pth|tar|pt|h5|hdf5|index)$", "", path.name)
+    return path.resolve().parent.name if re.search(r"_net_[GD]", name) else name
+
+
+def _report(found: Description) -> None:
+    console = Console()
+    table = Table(title="What was found")
+    for column in ("", "what", "weights"):
+        table.add_column(column, justify="right" if column == "weights" else "left")
+    for row in found.rows():
+        table.add_row(*row)
+    console.print(table)
+    for note in found.notes:
+        console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+    missing = [name for name in ("D_A", "D_B") if name not in found.networks]
+    if {"G", "F"} <= found.networks.keys() and missing:
+        console.print(f"note: {' and '.join(missing)} are not there and start afresh")
+    if len({"G", "F"} & found.networks.keys()) == 1 and len(found.networks) > 1:
+        console.print("note: without the other generator the discriminators are left out")

@@ -1,0 +1,234 @@
+"""A network that was found in somebody's file: what it is, and its weights in this package's order.
+
+Readers for each kind of file end here, and writers begin here. What networks of this package are
+made of is listed without building them, so that a file is held against it before any memory is
+taken.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import keras
+import numpy as np
+
+from ..errors import InputError
+from ..networks import Norm
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A convolution of a network of `tfcyclegan.networks`, and the norm behind it.
+
+    Attributes:
+        layer: the convolution's name in the network; its norm's has `_norm` behind it.
+        size: int, side of its kernel.
+        inputs: int, channels in.
+        filters: int, channels out.
+        bias: whether it has one.
+        norm: the norm that follows; "none" for none.
+        transposed: whether it enlarges.
+    """
+
+    layer: str
+    size: int
+    inputs: int
+    filters: int
+    bias: bool
+    norm: Norm = "none"
+    transposed: bool = False
+
+    @property
+    def kernel(self) -> tuple[int, int, int, int]:
+        """The kernel's shape in Keras."""
+        channels = (self.inputs, self.filters)
+        return (self.size, self.size, *(channels[::-1] if self.transposed else channels))
+
+
+#: How many vectors a norm has, one number a channel: gamma, beta, and batch norm's moving mean and
+#: variance, in this order.
+NORM_VECTORS: dict[Norm, int] = {"none": 0, "instance": 0, "instance-affine": 2, "batch": 4}
+
+
+@dataclass(frozen=True)
+class Network:
+    """A generator or discriminator in terms of this package.
+
+    Attributes:
+        origin: what kind of file it is from, in words.
+        settings: the fields of `Config` that describe it.
+        channels: int, of the pictures it reads.
+        output_channels: int, of the pictures it draws; 1 for a discriminator.
+        weights: for each layer with weights what Keras's `set_weights` takes.
+        notes: what could not be told from the file, and what of it is not used.
+    """
+
+    origin: str
+    settings: Mapping[str, Any]
+    channels: int
+    output_channels: int
+    weights: Mapping[str, list[np.ndarray]] = field(repr=False)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def role(self) -> Literal["generator", "discriminator"]:
+        return "generator" if "generator" in self.settings else "discriminator"
+
+    def count(self) -> int:
+        """Its numbers in all, batch norm's statistics included."""
+        return sum(array.size for arrays in self.weights.values() for array in arrays)
+
+    def fill(self, network: keras.Model) -> keras.Model:
+        """Gives its weights to a network that was built by its settings."""
+        for layer in network.layers:
+            if layer.weights:
+                layer.set_weights(self.weights[layer.name])
+        return network
+
+
+def weights_by_layer(network: keras.Model) -> dict[str, list[np.ndarray]]:
+    """What `Network.weights` is, of a network of this package."""
+    return {layer.name: layer.get_weights() for layer in network.layers if layer.weights}
+
+
+def convolutions(
+    settings: Mapping[str, Any], channels: int, output_channels: int
+) -> list[Convolution]:
+    """The convolutions of the network that settings describe, in the order of its layers.
+
+    Args:
+        settings: the fields of `Config` that describe a generator or a discriminator.
+        channels: int, of the pictures it reads.
+        output_channels: int, of the pictures it draws.
+    """
+    norm, bias = settings["norm"], settings["use_bias"]
+    if settings.get("generator") == "resnet":
+        return _resnet(settings, channels, output_channels, norm, bias)
+    if settings.get("generator") == "unet":
+        return _unet(settings, channels, output_channels, norm, bias)
+    filters = settings["discriminator_filters"]
+    if settings["discriminator"] == "pixel":
+        return [
+            Convolution("c1", 1, channels, filters, True),
+            Convolution("c2", 1, filters, 2 * filters, bias, norm),
+            Convolution("score", 1, 2 * filters, 1, bias),
+        ]
+    widths = [filters * min(2**level, 8) for level in range(settings["discriminator_layers"] + 1)]
+    return [
+        Convolution("c1", 4, channels, filters, True),
+        *(
+            Convolution(f"c{level + 1}", 4, widths[level - 1], widths[level], bias, norm)
+            for level in range(1, len(widths))
+        ),
+        Convolution("score", 4, widths[-1], 1, True),
+    ]
+
+
+def _resnet(
+    settings: Mapping[str, Any], channels: int, output_channels: int, norm: Norm, bias: bool
+) -> list[Convolution]:
+    f = settings["filters"]
+    transposed = settings["upsampling"] == "transposed"
+    if settings["bare_first"]:
+        first = Convolution("c7_in", 7, channels, f, True)
+    else:
+        first = Convolution("c7_in", 7, channels, f, bias, norm)
+    return [
+        first,
+        Convolution("d1", 3, f, 2 * f, bias, norm),
+        Convolution("d2", 3, 2 * f, 4 * f, bias, norm),
+        *(
+            Convolution(f"r{block}{half}", 3, 4 * f, 4 * f, bias, norm)
+            for block in range(1, settings["blocks"] + 1)
+            for half in "ab"
+        ),
+        Convolution("u2", 3, 4 * f, 2 * f, bias, norm, transposed),
+        Convolution("u1", 3, 2 * f, f, bias, norm, transposed),
+        Convolution("c7_out", 7, f, output_channels, True),
+    ]
+
+
+def _unet(
+    settings: Mapping[str, Any], channels: int, output_channels: int, norm: Norm, bias: bool
+) -> list[Convolution]:
+    depth = settings["depth"]
+    widths = [settings["filters"] * min(2**level, 8) for level in range(depth)]
+    down = [
+        Convolution("down1", 4, channels, widths[0], True),
+        *(
+            Convolution(
+                f"down{level + 1}", 4, widths[level - 1], widths[level], bias,
+                norm if level < depth - 1 else "none",
+            )
+            for level in range(1, depth)
+        ),
+    ]  # fmt: skip
+    up = [
+        *(
+            Convolution(
+                f"up{level + 1}", 4, widths[level] * (1 if level == depth - 1 else 2),
+                widths[level - 1], bias, norm, transposed=True,
+            )
+            for level in reversed(range(1, depth))
+        ),
+        Convolution("up1", 4, 2 * widths[0], output_channels, True, transposed=True),
+    ]  # fmt: skip
+    return [*down, *up]
+
+
+def compare(
+    where: object,
+    found: Mapping[str, tuple[int, ...]],
+    expected: Mapping[str, tuple[int, ...]],
+    ignored: Iterable[str] = (),
+) -> None:
+    """Holds what a file has against what a network needs.
+
+    Args:
+        where: the file, for the message.
+        found: shapes by name.
+        expected: shapes by name.
+        ignored: names that may be there and are not used.
+
+    Raises:
+        InputError: what is missing, what is too much, and what has another shape, by name.
+    """
+    ignored = set(ignored)
+    missing = [name for name in expected if name not in found]
+    surplus = [name for name in found if name not in expected and name not in ignored]
+    wrong = [
+        f"{name} is {found[name]} where {expected[name]} fits"
+        for name in expected
+        if name in found and tuple(found[name]) != tuple(expected[name])
+    ]
+    problems = [
+        f"{words}: {some(names)}"
+        for words, names in (
+            ("missing", missing), ("not known", surplus), ("of another shape", wrong)
+        )
+        if names
+    ]  # fmt: skip
+    if problems:
+        raise InputError(
+            f"{where}: not quite a network that is known here: {'; '.join(problems)}. It may be "
+            "one of changed code, which cannot be read"
+        )
+
+
+def some(names: list[str], most: int = 12) -> str:
+    """A list in words, cut off where it gets long."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def as_float32(array: np.ndarray) -> np.ndarray:
+    """A weight as Keras has it."""
+    return np.ascontiguousarray(array, np.float32)
+
+
+def total_bytes(arrays: Iterable[np.ndarray]) -> int:
+    """Bytes of arrays as they would be in memory, each for itself."""
+    return sum(math.prod(array.shape) * array.dtype.itemsize for array in arrays)

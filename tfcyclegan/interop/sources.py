@@ -1,0 +1,139 @@
+"""What somebody's checkpoint is: which files it is made of, and which networks are in them."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from ..errors import InputError
+from ..networks import GENERATORS, Direction
+from .layouts import Network, some
+from .pytorch import read_network, state_dict
+from .torch_files import is_torch_file, read_torch_file
+
+#: The reference's names of its networks, and ours. Its D_A judges pictures of domain B.
+REFERENCE_NAMES = {"G_A": "G", "G_B": "F", "D_A": "D_B", "D_B": "D_A"}
+
+#: The from-scratch code's names: each says what it draws or judges, horses (A) or zebras (B).
+FROM_SCRATCH_NAMES = {"genz": "G", "genh": "F", "critich": "D_A", "criticz": "D_B"}
+
+_HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+
+
+def find_networks(
+    checkpoint: str | os.PathLike, direction: Direction | None = None, epoch: str | None = None
+) -> dict[str, Network]:
+    """Finds out what a checkpoint is and reads the networks in it.
+
+    Args:
+        checkpoint: a PyTorch file, a folder of them, an HDF5 file of Keras 2, a TensorFlow
+            checkpoint, or a SavedModel's folder.
+        direction: which way a generator that is alone goes. Default: what its file's name says,
+            else AtoB.
+        epoch: which of a folder's files, `EPOCH_net_G_A.pth`. Default: latest, else the last.
+
+    Returns:
+        Networks under G, F, D_A and D_B.
+
+    Raises:
+        InputError: not there, not known, damaged, unsafe, or not what `direction` and `epoch` say.
+    """
+    path = Path(checkpoint)
+    if path.is_dir():
+        networks = _in_folder(path, epoch)
+    elif epoch is not None:
+        raise InputError(f"--epoch {epoch}: goes with a folder, and {path} is none")
+    else:
+        networks = _in_file(path)
+    generators = sum(network.role == "generator" for network in networks.values())
+    if direction is not None and generators != 1:
+        raise InputError(
+            f"--direction {direction}: goes with one generator, and {path} has {generators}"
+        )
+    named = {}
+    for name, network in networks.items():
+        if network.role == "generator" and (direction or not name):
+            name = GENERATORS[direction or "AtoB"]
+        named[name or "D_A"] = network
+    return named
+
+
+def _in_folder(path: Path, epoch: str | None) -> dict[str, Network]:
+    if (path / "saved_model.pb").exists():
+        from .addons import read_tensorflow
+
+        return read_tensorflow(path / "variables" / "variables", path / "keras_metadata.pb")
+    epochs: dict[str, dict[str, Path]] = {}
+    for file in sorted(path.iterdir()):
+        if found := re.fullmatch(r"(.+)_net_(G|G_A|G_B|D_A|D_B)\.pth", file.name):
+            epochs.setdefault(found[1], {})[found[2]] = file
+    if epochs:
+        if epoch is None:
+            numbers = [name for name in epochs if name.isdecimal()]
+            last = max(numbers, key=int) if numbers else max(epochs)
+            epoch = "latest" if "latest" in epochs else last
+        if epoch not in epochs:
+            raise InputError(f"--epoch {epoch}: {path} has {some(sorted(epochs))}")
+        files = epochs[epoch]
+        if "G" in files and len(files) > 1:
+            raise InputError(
+                f"{path}: {some(sorted(files))} of {epoch}: give the file that is meant"
+            )
+        return {REFERENCE_NAMES.get(name, ""): _read_torch(file) for name, file in files.items()}
+    if epoch is not None:
+        raise InputError(f"--epoch {epoch}: {path} has no files of epochs, EPOCH_net_G_A.pth")
+    files = {
+        FROM_SCRATCH_NAMES[name]: file
+        for file in sorted(path.iterdir())
+        if (name := file.name.partition(".")[0].lower().replace("_", "")) in FROM_SCRATCH_NAMES
+    }
+    if files:
+        return {name: _read_torch(file) for name, file in files.items()}
+    indices = sorted(path.glob("*.index"), key=lambda file: (file.stat().st_mtime, file.name))
+    if indices:
+        from .addons import read_tensorflow
+
+        return read_tensorflow(indices[-1].with_suffix(""))
+    raise InputError(
+        f"{path}: no checkpoint that is known in that folder (looked for EPOCH_net_G_A.pth, "
+        "genz.pth.tar, saved_model.pb and NAME.index): give the file itself"
+    )
+
+
+def _in_file(path: Path) -> dict[str, Network]:
+    prefix = Path(re.sub(r"\.(index|data-\d+-of-\d+)$", "", str(path)))
+    if prefix.with_name(f"{prefix.name}.index").exists():
+        from .addons import read_tensorflow
+
+        return read_tensorflow(prefix)
+    if not path.exists():
+        raise InputError(f"{path}: there is no such file or folder")
+    if not path.stat().st_size:
+        raise InputError(f"{path}: an empty file: fetch it again")
+    with path.open("rb") as file:
+        head = file.read(len(_HDF5_MAGIC))
+    if head == _HDF5_MAGIC:
+        from .addons import read_hdf5
+
+        return read_hdf5(path)
+    if is_torch_file(path):
+        return {_name_of(path): _read_torch(path)}
+    raise InputError(
+        f"{path}: neither a PyTorch file (.pth) nor HDF5 of Keras 2 (.h5), a TensorFlow checkpoint "
+        "(.index) or a SavedModel's folder. A .keras file of Keras 3 needs no import"
+    )
+
+
+def _read_torch(path: Path) -> Network:
+    tensors = state_dict(read_torch_file(path), path, path.stat().st_size)
+    return read_network(tensors, path)
+
+
+def _name_of(path: Path) -> str:
+    """Which network a PyTorch file holds, where its name says it."""
+    if found := re.search(r"_net_([GD]_[AB])\.pth$", path.name):
+        return REFERENCE_NAMES[found[1]]
+    if found := re.search(r"(A2B|AtoB)|(B2A|BtoA)", path.name):
+        return "G" if found[1] else "F"
+    return FROM_SCRATCH_NAMES.get(path.name.partition(".")[0].lower().replace("_", ""), "")
