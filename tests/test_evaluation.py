@@ -16,7 +16,7 @@ from PIL import Image
 
 from tfcyclegan import InputError, load_data, resnet_generator
 from tfcyclegan.cli import main
-from tfcyclegan.config import Measuring
+from tfcyclegan.config import Config, Measuring
 from tfcyclegan.data.preprocessing import to_float, to_uint8
 from tfcyclegan.data.testset import TestSet, load_test_set
 from tfcyclegan.evaluation import (
@@ -514,6 +514,21 @@ def test_what_is_no_run(tmp_path, monkeypatch, capsys):
 def test_an_extractor_is_not_changed_midway(trained, capsys):
     assert run("train", "--resume", "--run-dir", trained, "--extractor-size", "8") == 2
     assert "--extractor-size was None, now 8" in capsys.readouterr().err
+
+
+def test_a_generator_alone_goes_the_way_it_says(folder, tmp_path, capsys):
+    """As an imported one does, whose run has no data of its own."""
+    resnet_generator(16, filters=2, blocks=1, name="F").save(tmp_path / "model.keras")
+    Config(data="", image_size=16, pool_size=0).resolved().save(tmp_path / "config.json")
+    assert run("evaluate", tmp_path) == 2
+    assert "does not say what to measure on: pass --data" in capsys.readouterr().err
+    assert run("evaluate", tmp_path, "--data", folder, "--extractor", "none") == 0
+    assert list(json.loads((tmp_path / "evaluation.json").read_text())["scores"]) == ["BtoA"]
+
+
+def test_the_best_takes_evaluations(folder, capsys):
+    assert run("train", *TINY, "--data", folder, "--best-by", "cycle_l1") == 2
+    assert "--best-by cycle_l1: pass --evaluate-every 1 as well" in capsys.readouterr().err
 
 
 def test_names_are_shown_as_text(trained, module_folder):

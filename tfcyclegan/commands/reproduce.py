@@ -22,8 +22,8 @@ def reproduce(
 ) -> int:
     """Train the variants of a table of the paper alike, and compare them.
 
-    Needs test pictures whose truth is known: the embedded data (about 20 minutes on 2 cores), or
-    paired data. Interrupted, the same command goes on where it stopped.
+    Needs test pictures whose truth is known: the embedded data (a quarter of an hour on 2
+    cores), or paired data. Interrupted, the same command goes on where it stopped.
 
     Args:
         table: ablation: cycle alone, GAN alone, GAN + forward cycle, GAN + backward cycle, all.
