@@ -356,7 +356,8 @@ def test_the_command_refuses(run, capsys):
 
     refused("no config.json in it, so it is no run", "runs")
     refused("nowhere: there is no such file or folder", "nowhere")
-    refused("pass --data", f"{run}/model.keras")
+    Path("alone.keras").write_bytes(Path(run, "model.keras").read_bytes())  # its run left behind
+    refused("pass --data", "alone.keras")
     refused("image size 18×18: sides must be multiples of 4", run, "--image-size", "18")
     refused("--image-size x: give one number", run, "--image-size", "x")
     refused("--count 0", run, "--count", "0")
