@@ -8,16 +8,20 @@ import json
 import os
 import re
 import shutil
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.framework import types_pb2
+from tensorflow.core.protobuf import tensor_bundle_pb2, trackable_object_graph_pb2
 
 from tfcyclegan import InputError, InstanceNormalization, patch_discriminator
 from tfcyclegan.backends import load_model
 from tfcyclegan.config import Config
 from tfcyclegan.interop import describe, import_checkpoint
+from tfcyclegan.interop.tensor_bundle import TensorBundle
 
 CLOSE = 1e-4
 
@@ -201,8 +205,36 @@ def test_hdf5_that_points_elsewhere(copy_of):
         del group[name]
         group.create_dataset(name, (10**6, 10**6), "f4", chunks=(10, 10))
 
+    def compress(file):
+        group, name = first_weight(file)
+        data = group[name][()]
+        del group[name]
+        group.create_dataset(name, data=data, chunks=data.shape, compression="gzip")
+
+    def empty(file):
+        group, name = first_weight(file)
+        del group[name]
+        group.create_dataset(name, (0,), "f4")
+
+    def repeat(file):
+        names = list(file.attrs["layer_names"])
+        file.attrs["layer_names"] = [*names, names[0]]
+
+    def swell(file):
+        """Many strings, each of which could be most of the file."""
+        file.attrs["more"] = np.array(["x" * 10**6], object)
+        file.attrs["layer_names"] = np.array([f"n{n}" for n in range(1000)], object)
+
     for number, (change, message) in enumerate(
-        ((link, "points out of it"), (store, "no array of floats"), (claim, "no array of floats"))
+        (
+            (link, "points out of it"),
+            (store, "no array of floats"),
+            (claim, "no array of floats"),
+            (compress, "no array of floats"),
+            (empty, "no array of floats"),
+            (repeat, "layer_names has a name twice"),
+            (swell, "layer_names is not as Keras writes it"),
+        )
     ):
         path = copy_of("gen_G.h5")
         path = edit(path.rename(path.with_name(f"{number}.h5")), change)
@@ -226,6 +258,124 @@ def test_files_that_are_cut_short(copy_of):
     (path / "keras_metadata.pb").write_bytes(b"\xff\xff")
     with pytest.raises(InputError, match=r"keras_metadata.pb: damaged"):
         describe(path)
+
+
+def varint(number):
+    low, number = number & 127, number >> 7
+    return bytes([low | 128]) + varint(number) if number else bytes([low])
+
+
+def index_of(entries, shared=0):
+    """The index of a checkpoint, of any entries: a table of one block."""
+
+    def block(entries):
+        data = b"".join(
+            varint(shared if n else 0) + varint(len(key)) + varint(len(value)) + key + value
+            for n, (key, value) in enumerate(entries)
+        )
+        return data + struct.pack("<II", 0, 1)
+
+    table = b""
+    handles = []
+    for data in (block(entries), block([])):
+        handles.append(varint(len(table)) + varint(len(data)))
+        table += data + bytes(5)
+    last = block([(b"~", handles[0])])
+    footer = handles[1] + varint(len(table)) + varint(len(last))
+    magic = (0xDB4775248B80FB57).to_bytes(8, "little")
+    return table + last + bytes(5) + footer.ljust(40, b"\0") + magic
+
+
+def entry(dimensions=(), dtype=types_pb2.DT_STRING, size=20, offset=0, shard=0):
+    made = tensor_bundle_pb2.BundleEntryProto(dtype=dtype, size=size, offset=offset, shard_id=shard)
+    for dimension in dimensions:
+        made.shape.dim.add(size=dimension)
+    return made.SerializeToString()
+
+
+GRAPH = b"_CHECKPOINTABLE_OBJECT_GRAPH"
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (entry([-5]), "is no single string"),
+        (entry([2**40, 2**40]), "is no single string"),
+        (entry([2 * 10**8]), "is no single string"),
+        (entry(dtype=99), "is no single string"),
+        (b"\xff\xff\xff", "damaged"),
+        (entry(size=10**12), r"claims 1000000000000 bytes where 100 are left"),
+        (entry(offset=90), "ends before its 20 bytes do"),
+        (entry(offset=-1), "claims 20 bytes"),
+        (entry(shard=7), "damaged"),
+        (entry(), "is not as long as it says"),
+    ],
+)
+def test_checkpoints_that_lie(value, message, tmp_path):
+    """TensorFlow's own reader ends the process, or takes gigabytes, for some of these."""
+    header = tensor_bundle_pb2.BundleHeaderProto(num_shards=1).SerializeToString()
+    (tmp_path / "x.index").write_bytes(index_of([(b"", header), (GRAPH, value)]))
+    (tmp_path / "x.data-00000-of-00001").write_bytes(bytes(100))
+    with pytest.raises(InputError, match=message):
+        describe(tmp_path / "x")
+
+
+def test_indices_that_lie(tmp_path):
+    good = index_of([(b"", b"")])
+    for data, message in (
+        (good[:-1], "cut short"),
+        (good[:-48] + bytes(40) + good[-8:], "points behind its end|damaged"),
+        (index_of([(b"a", b""), (b"b", b"")], shared=9), "an entry of the index is damaged"),
+        (index_of([(10**4 * b"k", b"")]), "an entry of the index is damaged"),
+    ):
+        (tmp_path / "x.index").write_bytes(data)
+        with pytest.raises(InputError, match=message):
+            describe(tmp_path / "x")
+
+
+def test_the_same_layer_twice(copy_of):
+    """Layers that all point to one node, so that a small file makes for a lot of work."""
+    path = copy_of("checkpoint")
+    index = next(path.glob("*.index"))
+    bundle = TensorBundle(index.with_suffix(""))
+    graph = trackable_object_graph_pb2.TrackableObjectGraph.FromString(bundle.text(GRAPH.decode()))
+    first = next(c.node_id for c in graph.nodes[0].children if c.local_name == "gen_G")
+    wired = [c for c in graph.nodes[first].children if "layer_with_weights" in c.local_name]
+    wired[0].node_id = wired[1].node_id
+    text = graph.SerializeToString()
+    data = varint(len(text)) + bytes(4) + text
+    header = tensor_bundle_pb2.BundleHeaderProto(num_shards=1).SerializeToString()
+    index.write_bytes(index_of([(b"", header), (GRAPH, entry(size=len(data)))]))
+    next(path.glob("*.data-*")).write_bytes(data)
+    with pytest.raises(InputError, match="two of its layers are one"):
+        describe(index)
+
+
+def rewired(layers):
+    add = next(layer for layer in reversed(layers) if layer["class_name"] == "Add")
+    add["inbound_nodes"][0][1] = add["inbound_nodes"][0][0]
+
+
+def thicker(layers):
+    mirror = next(layer for layer in layers if "eflection" in layer["class_name"])
+    mirror["config"]["padding"] = [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (rewired, "goes on from .* not from"),
+        (thicker, "is reflection padding 2 where the Keras example has reflection padding 3"),
+    ],
+)
+def test_models_that_are_wired_otherwise(change, message, copy_of):
+    def write(file):
+        model = json.loads(file.attrs["model_config"])
+        change(model["config"]["layers"])
+        file.attrs["model_config"] = json.dumps(model)
+
+    with pytest.raises(InputError, match=message):
+        describe(edit(copy_of("whole.h5"), write))
 
 
 def test_files_of_something_else(tmp_path):

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from tfcyclegan import InputError
-from tfcyclegan.interop import torch_files
+from tfcyclegan.cli import main
+from tfcyclegan.interop import describe, torch_files
 from tfcyclegan.interop.pytorch import state_dict
 from tfcyclegan.interop.torch_files import read_torch_file, write_torch_file
 
@@ -195,6 +196,65 @@ def test_a_pickle_that_runs_a_command(tmp_path, kind, protocol):
 def test_pickles_that_are_refused(tmp_path, data, message):
     with pytest.raises(InputError, match=message):
         read_torch_file(zipped(tmp_path / "x.pth", data))
+
+
+def proto(body):
+    return b"\x80\x04" + body + b"."
+
+
+def text(value):
+    return pickle.BINUNICODE + struct.pack("<I", len(value)) + value
+
+
+#: A tuple of itself twice, sixty times over: hashing it or writing it out takes for ever.
+DOUBLED = b")q\0" + 60 * b"h\0h\0\x86q\0"
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (DOUBLED + text(b"x") + b"\x93", "a name that is no text"),
+        (
+            DOUBLED + b"(" + text(b"storage") + b"ctorch\nFloatStorage\nh\0" + text(b"cpu")
+            + b"K\1tQ",
+            "no storage of numbers",
+        ),
+        (
+            b"](" + text(b"a") + b"K\1\x86eq\0ccollections\nOrderedDict\nh\0\x85R",
+            "neither a tensor nor a container",
+        ),
+        (b"\x8f", "a step EMPTY_SET"),
+    ],
+)  # fmt: skip
+def test_pickles_that_would_take_for_ever(tmp_path, data, message):
+    with pytest.raises(InputError, match=message):
+        read_torch_file(zipped(tmp_path / "x.pth", proto(data)))
+
+
+def test_what_a_file_says_stays_a_line(tmp_path, capsys):
+    """Names of any length, with line ends and what terminals obey."""
+    data = proto(text(b"evil\n\x1b[2J" + 10**5 * b"x") + text(b"y") + b"\x93")
+    assert main(["import", str(zipped(tmp_path / "x.pth", data)), "--describe"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "\x1b" not in error
+    assert len(error) < 500 + len(str(tmp_path))
+
+
+def test_zips_of_another_kind(tmp_path):
+    path = one_tensor(tmp_path / "x.pth")
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\1\2") + 6] = 99  # a version that nobody has
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="damaged or cut short"):
+        describe(path)
+
+
+def test_more_layers_than_there_are(tmp_path):
+    tensors = {f"model.{n}.weight": np.ones((1, 1, 1, 1), np.float32) for n in range(1000)}
+    write_torch_file(tmp_path / "many.pth", tensors)
+    with pytest.raises(InputError, match="discriminator_layers 998: more than any network has"):
+        describe(tmp_path / "many.pth")
 
 
 def test_a_tensor_of_somebody_else_is_read(tmp_path):

@@ -57,7 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _complain(problem: object, code: int) -> int:
-    print(f"tfcyclegan: {problem}", file=sys.stderr)
+    # What a file or a server says may hold anything: it stays one line, and no terminal obeys it.
+    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(problem))
+    print(f"tfcyclegan: {text}", file=sys.stderr)
     return code
 
 

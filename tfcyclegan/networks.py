@@ -520,6 +520,37 @@ def with_precision(network: keras.Model, precision: str) -> keras.Model:
     return twin
 
 
+def difference(network: keras.Model, other: keras.Model) -> str | None:
+    """The first thing that two networks of this package differ in beside their weights, in words.
+
+    Precision is no difference, nor is dropout, which does nothing at inference.
+    """
+
+    def described(network: keras.Model) -> list[tuple[str, dict]]:
+        found = []
+        for layer in network.layers:
+            if isinstance(layer, layers.Dropout):
+                continue
+            config = {"kind": type(layer).__name__, **layer.get_config()}
+            for name in ("dtype", "trainable", "kernel_initializer", "gamma_initializer"):
+                config.pop(name, None)
+            if isinstance(layer, layers.InputLayer):
+                config = {"channels": layer.batch_shape[-1]}
+            found.append((layer.name, config))
+        return found
+
+    ours, theirs = described(network), described(other)
+    for (name, mine), (other_name, yours) in zip(ours, theirs, strict=False):
+        if name != other_name:
+            return f"{name} in one is {other_name} in the other"
+        for setting in mine.keys() | yours.keys():
+            if mine.get(setting) != yours.get(setting):
+                return f"{setting} of {name} is {mine.get(setting)} and {yours.get(setting)}"
+    if len(ours) != len(theirs):
+        return f"{len(ours)} layers and {len(theirs)}"
+    return None
+
+
 def divisor(network: keras.Model) -> int:
     """What a generator needs height and width to be multiples of: 4 for the paper's.
 

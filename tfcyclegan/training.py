@@ -34,6 +34,7 @@ from .files import written_whole
 from .networks import (
     GENERATORS,
     Direction,
+    difference,
     patch_discriminator,
     pixel_discriminator,
     resnet_generator,
@@ -170,16 +171,10 @@ def set_initial_weights(model: CycleGAN, path: str | Path) -> None:
     else:
         given = {GENERATORS[direction_of(source) or "AtoB"]: source}
     for name, network in given.items():
-        theirs = {variable.path: tuple(variable.shape) for variable in network.weights}
-        ours = {variable.path: tuple(variable.shape) for variable in networks[name].weights}
-        odd = sorted(
-            path for path in theirs.keys() | ours.keys() if theirs.get(path) != ours.get(path)
-        )
-        if odd:
+        if odd := difference(network, networks[name]):
             raise InputError(
-                f"--initial-weights {path}: {len(odd)} weights of {name} do not fit, first "
-                f"{odd[0]}, {theirs.get(odd[0], 'none')} there and {ours.get(odd[0], 'none')} "
-                "here: leave out the settings that describe the networks"
+                f"--initial-weights {path}: its {name} is another network than this run's ({odd}): "
+                "leave out the settings that describe the networks"
             )
     for name, network in given.items():
         networks[name].set_weights(network.get_weights())

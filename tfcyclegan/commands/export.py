@@ -54,6 +54,8 @@ def export(
             (latest_net_G_A.pth and so on); nothing else is then exported.
     """
     if to_pytorch is not None:
+        if (to, image_size, data, direction) != (None, None, None, "both") or dynamic_size:
+            raise InputError("--to-pytorch: goes alone: export to other forms by a call of its own")
         return _to_pytorch(run, Path(to_pytorch))
     model, config, name = open_run(run, data)
     directions = ("AtoB", "BtoA") if direction == "both" else (direction,)
@@ -118,5 +120,5 @@ def export_model(
     for row in rows:
         table.add_row(*(row[column] for column in shown))
     console.print(table)
-    console.print(f"report: {to / 'report.md'}", highlight=False, soft_wrap=True)
+    console.print(f"report: {to / 'report.md'}", highlight=False, markup=False, soft_wrap=True)
     return report

@@ -50,9 +50,9 @@ def import_model(
     found = import_checkpoint(checkpoint, run, direction, **settings)
     _report(found)
     console = Console()
-    console.print(f"run: {run}", highlight=False, soft_wrap=True)
+    console.print(f"run: {run}", highlight=False, markup=False, soft_wrap=True)
     again = f"python -m tfcyclegan translate PICTURES --model {shlex.quote(str(run))} --to FOLDER"
-    console.print(f"use it with: {again}", highlight=False, soft_wrap=True)
+    console.print(f"use it with: {again}", highlight=False, markup=False, soft_wrap=True)
     return 0
 
 

@@ -18,7 +18,7 @@ from ..evaluation import METRICS
 from ..evaluation.metrics import metric_name
 from ..networks import default_depth
 from ..precision import resolve_precision
-from ..runs import free_run_dir, newest_run
+from ..runs import free_run_dir, newest_run, run_folder
 from ..training import Run
 from ..training import train as run_training
 from .evaluate import print_evaluation
@@ -73,9 +73,10 @@ def understand(arguments: Sequence[str]) -> tuple[Config, bool]:
         # What is not typed stays what it was; what is typed is compared later on.
         saved = Config.load(directory / "config.json")
         config, _ = _parse(arguments, dataclasses.replace(saved, run_dir=str(directory)))
-    elif config.initial_weights and (start := Path(config.initial_weights, "config.json")).exists():
+    elif config.initial_weights and (start := run_folder(Path(config.initial_weights))):
         # So with the networks that training starts from.
-        config, _ = _parse(arguments, dataclasses.replace(Config(), **architecture(start)))
+        networks = architecture(start / "config.json")
+        config, _ = _parse(arguments, dataclasses.replace(Config(), **networks))
     return dataclasses.replace(config, run_dir=str(directory)), resume
 
 

@@ -23,7 +23,7 @@ from ..config import ARCHITECTURE, Config
 from ..cyclegan import CycleGAN
 from ..errors import InputError
 from ..files import sync_folder
-from ..networks import GENERATORS, Direction
+from ..networks import GENERATORS, Direction, difference
 from ..training import build_discriminator, build_generator, build_model
 from .layouts import Network, weights_by_layer
 from .pytorch import reference_state_dict
@@ -78,6 +78,12 @@ def describe(
         'instance-affine'
     """
     networks = find_networks(checkpoint, direction, epoch)
+    for name, network in networks.items():
+        if bad := network.unsound():
+            raise InputError(
+                f"{checkpoint}: {name} has weights in {bad} that are no numbers: its training came "
+                "apart, take an earlier checkpoint"
+            )
     generators = [name for name in networks if name in _DIRECTIONS]
     if not generators:
         return Description(networks, None)
@@ -102,7 +108,7 @@ def describe(
             )
     config = Config(
         data="",
-        image_size=image_size or 2 ** settings.get("depth", 8),
+        image_size=2 ** settings.get("depth", 8) if image_size is None else image_size,
         channels_A=A,
         channels_B=B,
         lambda_identity=None if A == B else 0.0,
@@ -199,7 +205,9 @@ def import_checkpoint(
         try:
             model.save(staging / "model.keras")
             config.save(staging / "config.json")
-            staging.chmod(0o755)
+            umask = os.umask(0)  # there is no way to look at it without setting it
+            os.umask(umask)
+            staging.chmod(0o777 & ~umask)  # mkdtemp keeps its folders to one user
             sync_folder(staging)
             if to.exists():
                 to.rmdir()
@@ -237,14 +245,14 @@ def export_to_pytorch(
     Args:
         model: a `CycleGAN` or a generator alone.
         config: the settings it was built by.
-        directory: where to; files of these names are replaced.
+        directory: where to; there must be no files of these names.
 
     Returns:
         The files.
 
     Raises:
         InputError: a network that the implementation has no counterpart of, or another than the
-            settings say.
+            settings say; or a file that is there already.
 
     Example:
         ```python
@@ -264,8 +272,16 @@ def export_to_pytorch(
         except InputError as problem:
             raise InputError(f"--to-pytorch: {name} cannot go there: {problem}") from problem
         files[Path(directory, f"latest_net_{theirs[name]}.pth")] = tensors
-    for path, tensors in files.items():
-        write_torch_file(path, tensors)
+    for path in files:
+        if path.exists():
+            raise InputError(f"--to-pytorch: {path} is there already: give another folder")
+    try:
+        for path, tensors in files.items():
+            write_torch_file(path, tensors)
+    except BaseException:
+        for path in files:
+            path.unlink(missing_ok=True)  # all four or none
+        raise
     return list(files)
 
 
@@ -289,6 +305,6 @@ def _described(network: keras.Model, name: str, config: Config) -> Network:
         again = build_generator(config, _DIRECTIONS[name])
     else:
         again = build_discriminator(config, _DOMAINS[name])
-    if [v.path for v in again.weights] != [v.path for v in network.weights]:
-        raise InputError("it is not the network that the run's config.json describes")
+    if odd := difference(network, again):
+        raise InputError(f"it is not the network that the run's config.json describes: {odd}")
     return described

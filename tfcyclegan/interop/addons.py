@@ -14,7 +14,6 @@ layer's settings are held against what is read; files of weights alone do not sa
 
 from __future__ import annotations
 
-import glob
 import itertools
 import json
 import math
@@ -26,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, first_line
 from .layouts import NORM_VECTORS, Network, as_float32, compare, convolutions, some
 
 ORIGIN = "Keras with tensorflow-addons"
@@ -37,7 +36,10 @@ EPSILON = 1e-3
 #: The attributes of the example's model, which are the paper's X and Y for A and B.
 EXAMPLE_NAMES = {"gen_G": "G", "gen_F": "F", "disc_X": "D_A", "disc_Y": "D_B"}
 
-_UNSAID = "files of weights do not say epsilon and padding: taken for the Keras example's"
+_UNSAID = (
+    "files of weights do not say which norm, epsilon and padding they go with: taken for the Keras "
+    "example's"
+)
 
 #: Weights of a layer in the order of Keras.
 _ORDER = ("kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance")
@@ -67,8 +69,8 @@ def read_hdf5(path: Path) -> dict[str, Network]:
 
     try:
         with h5py.File(path, "r") as file:
-            config = file.attrs.get("model_config")
-            arrays = _Arrays(path)
+            arrays = _Arrays(path, file)
+            config = arrays.attribute(file, "model_config")
             root = arrays.inside(file, "model_weights") if "model_weights" in file else file
             if "layer_names" not in root.attrs and "layer_names0" not in root.attrs:
                 raise InputError(
@@ -77,13 +79,14 @@ def read_hdf5(path: Path) -> dict[str, Network]:
                 )
             groups = {
                 name: _layers_of(arrays.inside(root, name), arrays)
-                for name in _names(root, "layer_names")
+                for name in _names(root, "layer_names", arrays)
             }
     except (InputError, MemoryError):
         raise
     except Exception as problem:  # HDF5 raises whatever its parts do
-        reason = str(problem).strip().partition("\n")[0][:200] or type(problem).__name__
-        raise InputError(f"{path}: damaged or cut short ({reason}): fetch it again") from problem
+        raise InputError(
+            f"{path}: damaged or cut short ({first_line(problem)}): fetch it again"
+        ) from problem
     groups = {name: layers for name, layers in groups.items() if layers}
     if config is not None:
         layers = _layers_of_config(config, path)
@@ -103,23 +106,26 @@ def _by_role(networks: list[Network], path: Path) -> dict[str, Network]:
     return {names[network.role].pop(0): network for network in networks}
 
 
-def _names(group: Any, attribute: str) -> list[str]:
+def _names(group: Any, attribute: str, arrays: _Arrays) -> list[str]:
     """A list of names in attributes, which Keras cuts in pieces where it is long."""
     pieces = (
-        [group.attrs[attribute]]
+        [arrays.attribute(group, attribute)]
         if attribute in group.attrs
         else itertools.takewhile(
             lambda piece: piece is not None,
-            (group.attrs.get(f"{attribute}{place}") for place in itertools.count()),
+            (arrays.attribute(group, f"{attribute}{place}") for place in itertools.count()),
         )
     )
     found = [name for piece in pieces for name in np.asarray(piece).reshape(-1).tolist()]
-    return [name.decode() if isinstance(name, bytes) else str(name) for name in found]
+    names = [name.decode() if isinstance(name, bytes) else str(name) for name in found]
+    if len({*names}) < len(names):
+        raise ValueError(f"{attribute} has a name twice")
+    return names
 
 
 def _layers_of(group: Any, arrays: _Arrays) -> list[Layer]:
     layers: dict[str, dict[str, np.ndarray]] = {}
-    for name in _names(group, "weight_names"):
+    for name in _names(group, "weight_names", arrays):
         layer, _, variable = name.rpartition("/")
         layers.setdefault(layer, {})[variable.partition(":")[0]] = arrays.read(group, name)
     return [Layer(name, variables) for name, variables in layers.items()]
@@ -132,9 +138,37 @@ class _Arrays:
     stored.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, file: Any):
+        import h5py
+
         self._path = path
-        self._left = path.stat().st_size
+        self._left = self._beside = path.stat().st_size
+
+        def take(_: str, entry: Any) -> None:
+            if isinstance(entry, h5py.Dataset):
+                self._beside -= entry.id.get_storage_size()
+
+        file.visititems(take)
+
+    def attribute(self, group: Any, name: str) -> Any:
+        """An attribute, or None.
+
+        Strings lie elsewhere in the file, where many could be one large one: together they are held
+        to what there is beside the arrays, each for itself.
+
+        Raises:
+            ValueError: it is larger than that, or of another kind.
+        """
+        import h5py
+
+        if name not in group.attrs:
+            return None
+        kind = group.attrs.get_id(name)
+        if kind.dtype.hasobject:
+            size = math.prod(kind.shape) * max(4096, self._beside)
+            if h5py.check_string_dtype(kind.dtype) is None or size > 2**28:
+                raise ValueError(f"{name} is not as Keras writes it")
+        return group.attrs[name]
 
     def inside(self, group: Any, name: str) -> Any:
         """What lies there under a name, without following links.
@@ -164,6 +198,8 @@ class _Arrays:
             and place.dtype.kind == "f"
             and not place.is_virtual
             and not place.external
+            and place.chunks is None
+            and place.size > 0
             and place.id.get_storage_size() == place.size * place.dtype.itemsize <= self._left
         )
         if not plain:
@@ -190,38 +226,33 @@ def read_tensorflow(prefix: Path, metadata: Path | None = None) -> dict[str, Net
     Raises:
         InputError: damaged, or no such networks.
     """
-    import tensorflow as tf
     from tensorflow.core.protobuf import trackable_object_graph_pb2
 
+    from .tensor_bundle import TensorBundle
+
     try:
-        reader = tf.train.load_checkpoint(str(prefix))
+        bundle = TensorBundle(prefix)
         graph = trackable_object_graph_pb2.TrackableObjectGraph.FromString(
-            reader.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH")
+            bundle.text("_CHECKPOINTABLE_OBJECT_GRAPH")
         )
-        shapes = reader.get_variable_to_shape_map()
-        dtypes = reader.get_variable_to_dtype_map()
-        pattern = f"{glob.escape(prefix.name)}.data-*"
-        left = sum(path.stat().st_size for path in prefix.parent.glob(pattern))
+        seen: set[int] = set()
 
         def children(node: int) -> dict[str, int]:
             return {child.local_name: child.node_id for child in graph.nodes[node].children}
 
         def array(node: int) -> np.ndarray | None:
-            nonlocal left
             keys = [attribute.checkpoint_key for attribute in graph.nodes[node].attributes]
-            if len(keys) != 1 or dtypes.get(keys[0]) != tf.float32:
-                return None
-            left -= 4 * math.prod(shapes[keys[0]])
-            if left < 0:
-                raise InputError(f"{prefix}: {keys[0]} claims more than the file holds")
-            return reader.get_tensor(keys[0])
+            return bundle.floats(keys[0]) if len(keys) == 1 else None
 
         def layers(node: int) -> list[Layer]:
             weighted = {
                 int(name.removeprefix("layer_with_weights-")): child
                 for name, child in children(node).items()
-                if re.fullmatch(r"layer_with_weights-\d+", name)
+                if re.fullmatch(r"layer_with_weights-\d{1,6}", name)
             }
+            if seen & {*weighted.values()} or len({*weighted.values()}) < len(weighted):
+                raise ValueError("two of its layers are one")
+            seen.update(weighted.values())
             return [
                 Layer(
                     f"layer_with_weights-{place}",
@@ -246,10 +277,10 @@ def read_tensorflow(prefix: Path, metadata: Path | None = None) -> dict[str, Net
         ]
     except InputError:
         raise
-    except Exception as problem:  # TensorFlow's readers raise all kinds
-        reason = str(problem).strip().partition("\n")[0][:200] or type(problem).__name__
+    except Exception as problem:  # damaged messages raise all kinds
         raise InputError(
-            f"{prefix}: not a TensorFlow checkpoint of a Keras model, or damaged ({reason})"
+            f"{prefix}: not a TensorFlow checkpoint of a Keras model, or damaged "
+            f"({first_line(problem)})"
         ) from problem
     if alone:
         settings = metadata and metadata.exists() and _layers_of_metadata(metadata, in_order)
@@ -325,13 +356,20 @@ def read_network(
         )
     notes: tuple[str, ...] = ()
     if configured is None:
+        if not norms:
+            raise InputError(
+                f"{where}: no norm with weights in it, and of Keras models those with "
+                f"tensorflow-addons' InstanceNormalization are read: {_summary(layers)}"
+            )
         notes = (_UNSAID,)
     else:
         try:
             settings |= _checked(settings, configured, where)
-        except (KeyError, IndexError, TypeError, AttributeError) as problem:
+        except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as problem:
+            if isinstance(problem, InputError):
+                raise
             raise InputError(
-                f"{where}: its layers' settings are damaged ({problem!r})"
+                f"{where}: its layers' settings are damaged ({first_line(problem)})"
             ) from problem
     weights = _in_order(layers, settings, shapes[0][2], output_channels, where)
     return Network(ORIGIN, settings, shapes[0][2], output_channels, weights, notes)
@@ -381,15 +419,42 @@ def _layers_of_config(config: Any, path: Path) -> list[dict[str, Any]]:
     """The layers of a whole-model HDF5 file's configuration."""
     try:
         model = json.loads(config)
-        return [
-            {"class_name": layer["class_name"], "config": layer["config"]}
-            for layer in model["config"]["layers"]
-        ]
-    except (ValueError, KeyError, TypeError, RecursionError) as problem:
+        layers = model["config"]["layers"]
+        _check_wiring(layers)
+        return [{"class_name": layer["class_name"], "config": layer["config"]} for layer in layers]
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as problem:
         raise InputError(
             f"{path}: the model in it is none of layers one behind the other ({problem!r}): save "
             'each generator for itself, generator.save("x.h5")'
         ) from problem
+
+
+def _check_wiring(layers: list[dict[str, Any]]) -> None:
+    """One layer behind the other, and each Add around the block before it.
+
+    Raises:
+        ValueError: naming the first layer for which that does not hold.
+    """
+    before: list[dict[str, Any]] = []
+    for layer in layers:
+        if "inbound_nodes" not in layer:  # of a sequence, which has no wires
+            continue
+        inbound = [[entry[0] for entry in node] for node in layer["inbound_nodes"]]
+        expected = [[before[-1]["name"]]] if before else []
+        if layer["class_name"] == "Add":
+            # Around two mirrored borders: the block begins behind what the first is drawn from.
+            first = [old for old in before if _is_mirror(old["class_name"])][-2]
+            start = first["inbound_nodes"][0][0][0]
+            expected = [sorted([start, before[-1]["name"]])]
+            inbound = [sorted(node) for node in inbound]
+        if inbound != expected:
+            raise ValueError(f"{layer['name']} goes on from {inbound}, not from {expected}")
+        before.append(layer)
+
+
+def _is_mirror(kind: str) -> bool:
+    kind = kind.lower()
+    return "reflect" in kind and "pad" in kind
 
 
 def _layers_of_metadata(path: Path, layers: list[list[str]]) -> list[dict[str, Any]]:
@@ -440,14 +505,18 @@ def _checked(
             epsilons.add(config.get("epsilon", EPSILON))
     steps.append(("nothing more", "its end"))
     for (step, name), wanted in zip(steps, [*_expected(settings), "nothing more"], strict=False):
-        if step != wanted:
+        unsaid = step == "reflection padding" and wanted.startswith(step)
+        if step != wanted and not unsaid:
             raise InputError(
                 f"{where}: {name} is {step} where the Keras example has {wanted}: only models of "
                 "its form are read"
             )
     if len(epsilons) > 1:
         raise InputError(f"{where}: its norms differ in epsilon ({sorted(epsilons)})")
-    return {"epsilon": float(epsilons.pop())} if epsilons else {}
+    epsilon = float(epsilons.pop()) if epsilons else EPSILON
+    if not 0 <= epsilon < math.inf:
+        raise InputError(f"{where}: its norms have an epsilon of {epsilon}")
+    return {"epsilon": epsilon}
 
 
 def _steps(kind: str, config: Mapping[str, Any]) -> list[str]:
@@ -471,12 +540,18 @@ def _steps(kind: str, config: Mapping[str, Any]) -> list[str]:
             config.get("center", True) == config.get("scale", True)
         )
         return [kind if plain else f"{kind} of axis {config['axis']}, or of half an affine"]
-    if re.search("reflect", kind, re.IGNORECASE) and re.search("pad", kind, re.IGNORECASE):
-        return ["reflection padding"]
+    if _is_mirror(kind):
+        # The example's own layer does not say how much.
+        sides = sorted(set(np.ravel(config.get("padding", [])).tolist()))
+        return [" ".join(["reflection padding", *map(str, sides)])]
     if kind == "Activation":
         return [str(config["activation"])]
     if kind == "ReLU":
-        bent = config.get("max_value") is not None or config.get("negative_slope")
+        bent = (
+            config.get("max_value") is not None
+            or config.get("negative_slope")
+            or config.get("threshold")
+        )
         return ["a bent ReLU" if bent else "relu"]
     if kind == "LeakyReLU":
         return [f"leaky ReLU {float(config.get('alpha', 0.3)):.3g}"]
@@ -489,7 +564,8 @@ def _convolution(kind: str, size: int, strides: int, padding: str) -> str:
 
 def _expected(settings: Mapping[str, Any]) -> list[str]:
     """The steps of the example's network."""
-    norm, mirror = "InstanceNormalization", "reflection padding"
+    norm, mirror = "InstanceNormalization", "reflection padding 1"
+    wide_mirror = "reflection padding 3"
     if "generator" in settings:
         wide = _convolution("Conv2D", 7, 1, "valid")
         down = [_convolution("Conv2D", 3, 2, "same"), norm, "relu"]
@@ -497,8 +573,8 @@ def _expected(settings: Mapping[str, Any]) -> list[str]:
         up = [_convolution("Conv2DTranspose", 3, 2, "same"), norm, "relu"]
         block = [*inside, "relu", *inside, "Add"]
         return [
-            *(mirror, wide, norm, "relu"), *down * 2, *block * settings["blocks"], *up * 2,
-            *(mirror, wide, "tanh"),
+            *(wide_mirror, wide, norm, "relu"), *down * 2, *block * settings["blocks"], *up * 2,
+            *(wide_mirror, wide, "tanh"),
         ]  # fmt: skip
     leaky = "leaky ReLU 0.2"
     strided, plain = (_convolution("Conv2D", 4, strides, "same") for strides in (2, 1))

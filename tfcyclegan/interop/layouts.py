@@ -48,6 +48,9 @@ class Convolution:
         return (self.size, self.size, *(channels[::-1] if self.transposed else channels))
 
 
+#: Blocks, halvings or strided layers at the most, so that no file names a million of them.
+_MOST_LEVELS = 100
+
 #: How many vectors a norm has, one number a channel: gamma, beta, and batch norm's moving mean and
 #: variance, in this order.
 NORM_VECTORS: dict[Norm, int] = {"none": 0, "instance": 0, "instance-affine": 2, "batch": 4}
@@ -88,6 +91,17 @@ class Network:
                 layer.set_weights(self.weights[layer.name])
         return network
 
+    def unsound(self) -> str | None:
+        """A layer with weights that are no numbers, or None."""
+        return next(
+            (
+                name
+                for name, arrays in self.weights.items()
+                if not all(np.isfinite(array).all() for array in arrays)
+            ),
+            None,
+        )
+
 
 def weights_by_layer(network: keras.Model) -> dict[str, list[np.ndarray]]:
     """What `Network.weights` is, of a network of this package."""
@@ -105,6 +119,9 @@ def convolutions(
         output_channels: int, of the pictures it draws.
     """
     norm, bias = settings["norm"], settings["use_bias"]
+    for name in ("blocks", "depth", "discriminator_layers"):
+        if (settings.get(name) or 0) > _MOST_LEVELS:
+            raise InputError(f"{name} {settings[name]}: more than any network has")
     if settings.get("generator") == "resnet":
         return _resnet(settings, channels, output_channels, norm, bias)
     if settings.get("generator") == "unet":
@@ -116,7 +133,8 @@ def convolutions(
             Convolution("c2", 1, filters, 2 * filters, bias, norm),
             Convolution("score", 1, 2 * filters, 1, bias),
         ]
-    widths = [filters * min(2**level, 8) for level in range(settings["discriminator_layers"] + 1)]
+    levels = settings["discriminator_layers"] + 1
+    widths = [filters * min(2**level, 8) for level in range(levels)]
     return [
         Convolution("c1", 4, channels, filters, True),
         *(
@@ -221,7 +239,7 @@ def compare(
 def some(names: list[str], most: int = 12) -> str:
     """A list in words, cut off where it gets long."""
     more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(name[:80] for name in names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def as_float32(array: np.ndarray) -> np.ndarray:

@@ -173,7 +173,7 @@ def _resnet(tensors: Tensors, where: object) -> Network:
     insides = {
         int(found[1]): found[2]
         for name in tensors
-        if (found := re.match(r"model\.(\d+)\.(conv_block|block)\.", name))
+        if (found := re.match(r"model\.(\d{1,4})\.(conv_block|block)\.", name))
     }
     blocks = len(insides)
     block = next(iter(insides.values()), "conv_block")
@@ -313,7 +313,9 @@ def _norm_settings(tensors: Tensors, convolution: str, norm: str) -> dict[str, A
     """Which norm, read off a place where every network of the kind has one."""
     bias, statistics = f"{convolution}.bias" in tensors, f"{norm}.running_mean" in tensors
     if f"{norm}.weight" in tensors:
-        kind: Norm = "batch" if statistics and not bias else "instance-affine"
+        # An instance norm kept statistics before PyTorch 0.4.1, which brought the counter.
+        counted = f"{norm}.{_COUNTER}" in tensors
+        kind: Norm = "batch" if statistics and (counted or not bias) else "instance-affine"
     else:
         kind = "instance" if statistics or bias else "none"
     return {"norm": kind, "use_bias": bias, "epsilon": 1e-5, "alignment": "torch"}

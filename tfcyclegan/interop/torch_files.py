@@ -23,11 +23,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, first_line
 from ..files import written_whole
 
 #: Bytes of the largest pickle that is looked at. A generator of the paper has 15 KB of it.
-LARGEST_PICKLE = 4 * 2**20
+LARGEST_PICKLE = 2**20
 
 #: How PyTorch's file before 1.6 begins: a pickle of its magic number.
 _OLD_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
@@ -71,7 +71,7 @@ _VALUES = {
     "BINBYTES", "SHORT_BINBYTES",
 }  # fmt: skip
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
-_EMPTY = {"EMPTY_TUPLE": tuple, "EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_SET": set}
+_EMPTY = {"EMPTY_TUPLE": tuple, "EMPTY_LIST": list, "EMPTY_DICT": dict}
 
 
 class _Refused(Exception):
@@ -89,7 +89,7 @@ def is_torch_file(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return _pickle_name(archive) is not None
-    except zipfile.BadZipFile:
+    except Exception:  # zipfile raises all kinds
         return True  # a zip that is cut short: reading says so
 
 
@@ -131,8 +131,9 @@ def read_torch_file(path: str | os.PathLike) -> Any:
     except OSError:
         raise
     except Exception as problem:  # damaged zips and pickles raise all kinds
-        reason = str(problem).strip().partition("\n")[0][:200] or type(problem).__name__
-        raise InputError(f"{path}: damaged or cut short ({reason}): fetch it again") from problem
+        raise InputError(
+            f"{path}: damaged or cut short ({first_line(problem)}): fetch it again"
+        ) from problem
 
 
 def _pickle_name(archive: zipfile.ZipFile) -> str | None:
@@ -178,7 +179,9 @@ class _Storages:
             identity: `("storage", kind, key, device, count)`, as PyTorch writes it.
         """
         kind, key, count = identity[1], identity[2], identity[4]
-        if identity[0] != "storage" or kind.name not in _STORAGES or not isinstance(count, int):
+        # Types first: hashing tuples in tuples in tuples can take for ever.
+        sound = isinstance(kind, _Global) and type(key) is str and type(count) is int
+        if not sound or identity[0] != "storage" or kind.name not in _STORAGES:
             raise _Refused("it refers to something that is no storage of numbers")
         dtype = np.dtype(_STORAGES[kind.name])
         if key not in self._loaded:
@@ -322,7 +325,10 @@ class _Machine:
 
     def _push_name(self, module: str, name: str) -> None:
         found = _Global(module, name)
+        if type(module) is not str or type(name) is not str:
+            raise _Refused("its pickle asks for a name that is no text")
         if found not in _ALLOWED:
+            module, name = module[:80], name[:80]
             raise _Refused(
                 f"its pickle asks for {module}.{name}, and only tensors and containers are read, "
                 f"since anything else could run code: {_NOT_ONLY_WEIGHTS}"
@@ -331,10 +337,8 @@ class _Machine:
 
     def _reduce(self, _: Any) -> None:
         maker, arguments = self._last(2)
-        if maker == _ORDERED_DICT:
+        if maker == _ORDERED_DICT and arguments == ():  # items come behind it
             self._stack.append({})
-            for pair in arguments[0] if arguments else ():
-                self._put_into(list(pair))
         elif maker in _TENSORS:
             self._stack.append(_tensor(*arguments[:4]))
         elif maker == _PARAMETER and isinstance(arguments[0], np.ndarray):
@@ -389,24 +393,38 @@ def _read_old(path: Path) -> Any:
         ) from problem
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
+        if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+            content = content["state_dict"]
+        if not isinstance(content, dict):
+            return content
+        return {key: _from_torch(value) for key, value in content.items()}
     except pickle.UnpicklingError as problem:
         raise InputError(
             f"{path}: its pickle asks for more than tensors and containers, and that could run "
             f"code: {_NOT_ONLY_WEIGHTS}"
         ) from problem
+    except _Refused as problem:
+        raise InputError(f"{path}: {problem}") from problem
     except Exception as problem:
-        reason = str(problem).strip().partition("\n")[0][:200] or type(problem).__name__
-        raise InputError(f"{path}: damaged or cut short ({reason}): fetch it again") from problem
+        raise InputError(
+            f"{path}: damaged or cut short ({first_line(problem)}): fetch it again"
+        ) from problem
 
-    def as_arrays(value: Any) -> Any:
-        if isinstance(value, torch.Tensor):
-            value = value.detach()
-            return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
-        if isinstance(value, dict):
-            return {key: as_arrays(item) for key, item in value.items()}
+
+def _from_torch(value: Any) -> Any:
+    """A tensor of PyTorch's as an array; other values as they are.
+
+    Raises:
+        _Refused: it repeats numbers, so that a small file could fill the memory.
+    """
+    import torch
+
+    if not isinstance(value, torch.Tensor):
         return value
-
-    return as_arrays(content)
+    if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+        raise _Refused("a tensor in it is larger than the numbers it is made of")
+    value = value.detach()
+    return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
 
 
 # ---------------------------------------------------------------------- the way back
