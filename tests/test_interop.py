@@ -341,6 +341,12 @@ def test_initial_weights_of_a_whole_model(pytorch_models, outputs, caplog):
     )
     typed, _ = understand([*arguments, "--blocks", "3"])
     assert (typed.blocks, typed.downsampling_padding) == (3, "reflect")
+    # The file in the folder stands for it.
+    file, _ = understand(["--initial-weights", "start/model.keras", *arguments[2:]])
+    assert (file.sigmoid, file.downsampling_padding) == (True, "reflect")
+    other = build_model(Config(data="shapes", image_size=64).resolved())
+    with pytest.raises(InputError, match="its G is another network than this run's"):
+        set_initial_weights(other, "start")
 
 
 def test_training_goes_on_from_a_generator(pytorch_models, outputs, caplog, capsys):
@@ -394,6 +400,23 @@ def test_back_to_pytorch(folder, files, pytorch_models, capsys):
         assert went.keys() == came.keys()
         for key, array in came.items():
             np.testing.assert_array_equal(went[key], array, err_msg=key)
+
+
+def test_nothing_is_overwritten_on_the_way_back(pytorch_models, capsys):
+    assert command("import", pytorch_models / "resnet", "--to", "run") == 0
+    Path("back").mkdir()
+    Path("back/latest_net_D_B.pth").write_bytes(b"mine")
+    refused(capsys, "latest_net_D_B.pth is there already: give another folder",
+            "export", "run", "--to-pytorch", "back")  # fmt: skip
+    assert [path.name for path in Path("back").iterdir()] == ["latest_net_D_B.pth"]
+    assert Path("back/latest_net_D_B.pth").read_bytes() == b"mine"
+    refused(capsys, "--to-pytorch: goes alone",
+            "export", "run", "--to-pytorch", "elsewhere", "--direction", "AtoB")  # fmt: skip
+    config = json.loads(Path("run/config.json").read_text())
+    Path("run/config.json").write_text(json.dumps({**config, "epsilon": 0.5}))
+    refused(capsys, "not the network that the run's config.json describes: epsilon of",
+            "export", "run", "--to-pytorch", "elsewhere")  # fmt: skip
+    assert not Path("elsewhere").exists()
 
 
 @pytest.mark.parametrize(
@@ -522,6 +545,32 @@ def changed(pytorch_models, change):
 def test_state_dicts_that_do_not_fit(change, message, pytorch_models, capsys):
     refused(capsys, message, "import", changed(pytorch_models, change), "--to", "run")
     assert not Path("run").exists()
+
+
+def test_which_norm_has_statistics(pytorch_models):
+    """Those of today's PyTorch count their batches; those that do not are old instance norms'."""
+
+    def track(tensors, counter):
+        for name in [n for n in tensors if n.endswith(".weight") and tensors[n].ndim == 1]:
+            norm = name.removesuffix(".weight")
+            tensors[f"{norm}.running_mean"] = 0 * tensors[name]
+            tensors[f"{norm}.running_var"] = 0 * tensors[name] + 1
+            if counter:
+                tensors[f"{norm}.num_batches_tracked"] = np.int64(3)
+
+    old = changed(pytorch_models, lambda tensors: track(tensors, counter=False))
+    assert describe(old).networks["G"].settings["norm"] == "instance-affine"
+    new = changed(pytorch_models, lambda tensors: track(tensors, counter=True))
+    found = describe(new).networks["G"].settings
+    assert (found["norm"], found["use_bias"]) == ("batch", True)
+
+
+def test_weights_that_are_no_numbers(pytorch_models):
+    def spoil(tensors):
+        tensors["model.1.weight"] = tensors["model.1.weight"] * np.float32(np.nan)
+
+    with pytest.raises(InputError, match="G has weights in c7_in that are no numbers"):
+        describe(changed(pytorch_models, spoil))
 
 
 def test_things_that_are_no_checkpoints(pytorch_models, folder, capsys):
