@@ -12,6 +12,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from tfcyclegan import InputError, load_data, resnet_generator
@@ -327,7 +328,7 @@ def test_how_often_and_by_what(make_model, data):
 TINY = [
     "--image-size", 16, "--batch-size", 2, "--filters", 2, "--blocks", 1, "--epochs", 2,
     "--discriminator-filters", 2, "--discriminator-layers", 1, "--steps-per-epoch", 2,
-    "--precision", "float32", "--pool-size", 3, "--no-export", "--no-tensorboard",
+    "--precision", "float32", "--pool-size", 3, "--no-export",
 ]  # fmt: skip
 
 
@@ -389,6 +390,13 @@ def test_training_with_evaluation(trained, run_once):
         result["evaluation"]["scores"]["AtoB"]["kid"]["translated"], rel=1e-5
     )
     assert f"in epoch {best['epoch']} (last: " in run_once[1]
+    logged = {
+        value.tag
+        for path in (trained / "tensorboard").rglob("events*")
+        for event in tf.compat.v1.train.summary_iterator(str(path))
+        for value in event.summary.value
+    }
+    assert {"epoch_AtoB_kid", "epoch_BtoA_kid", "epoch_AtoB_cycle_psnr"} <= logged
     page = Page((trained / "report.html").read_text())
     words = " ".join(page.words)
     for expected in ("KID", "doing nothing", "real pictures", "epoch 2", "worst", "look.keras"):

@@ -221,6 +221,17 @@ class Config:
             return 4
         return 2 ** (self.depth or default_depth(self.image_size or 256))
 
+    @property
+    def pictures(self) -> dict[str, Any]:
+        """How pictures are read, in training and in measuring: arguments of their loaders."""
+        return {
+            name: getattr(self, name)
+            for name in (
+                "image_size", "preprocess", "channels_A", "channels_B", "divisor",
+                "skip_bad_images", "data_dir",
+            )
+        }  # fmt: skip
+
     def resolved(self) -> Config:
         """The same with every None that has a recipe filled in, and precision chosen.
 
@@ -334,14 +345,15 @@ class Config:
             "cache_dir", "data_dir",
         }  # fmt: skip
         lines = []
-        mine, theirs = self._flat(), other._flat()
+        mine, theirs = self.flat(), other.flat()
         for name, value in mine.items():
             more = longer and name == "epochs" and theirs[name] >= value
             if value != theirs[name] and name not in free and not more:
                 lines.append(f"{_option(name)} was {value}, now {theirs[name]}")
         return lines
 
-    def _flat(self) -> dict[str, Any]:
+    def flat(self) -> dict[str, Any]:
+        """All settings by their names, those of `measuring` among the others."""
         values = dataclasses.asdict(self)
         return values.pop("measuring") | values
 

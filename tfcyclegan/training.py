@@ -208,20 +208,14 @@ def load_config_data(config: Config) -> Data:
     """Loads the data of a resolved configuration."""
     return load_data(
         config.data,
-        image_size=config.image_size,
         batch_size=config.batch_size,
-        preprocess=config.preprocess,
         load_size=config.load_size,
         flip=config.flip,
-        channels_A=config.channels_A,
-        channels_B=config.channels_B,
-        divisor=config.divisor,
         steps_per_epoch=config.steps_per_epoch,
         seed=config.seed,
-        skip_bad_images=config.skip_bad_images,
         cache_memory=config.cache_memory * 2**20,
         cache_dir=config.cache_dir,
-        data_dir=config.data_dir,
+        **config.pictures,
     )
 
 

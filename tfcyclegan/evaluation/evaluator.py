@@ -20,7 +20,7 @@ from ..errors import InputError
 from ..networks import Direction, with_precision
 from .distributions import diversity, fid, kid
 from .label_maps import Palette, label_scores
-from .metrics import METRICS, choose_metrics
+from .metrics import METRICS, choose_metrics, metric_name
 from .pairs import coat_scores, similarity
 from .pretrained import Pretrained
 
@@ -83,7 +83,7 @@ class Evaluation:
             if "translated" in values
         }
         for name in METRICS:
-            values = [value for key, value in named.items() if key[5:] == name]
+            values = [value for score, value in named.items() if metric_name(score) == name]
             if values:
                 named[name] = sum(values) / len(values)
         return named
@@ -116,11 +116,10 @@ class Evaluation:
             ("called the target", self.classifier),
         ):
             if network:
-                scaled = " by their root mean square" if network["scaling"] == "rms" else ""
-                classes = network.get("classes")
+                scaled, classes = network["scaling"] == "rms", network.get("classes")
                 facts.append(
                     f"{what}: {network['name']} at {network['size']} px, pixels {network['pixels']}"
-                    + (f", features{scaled}" if scaled else "")
+                    + (", features by their root mean square" if scaled else "")
                     + (f", classes {classes['A']} for A, {classes['B']} for B" if classes else "")
                 )
         if self.palette:
@@ -248,18 +247,16 @@ class Evaluator:
                 for name in names
                 if name in columns["translated"]
             }
-        test, counts = self.test_set, {}
-        for split in ("A", "B", "train_A", "train_B"):
-            if len(getattr(test, split)):
-                counts[split if split.startswith("train") else f"test_{split}"] = len(
-                    getattr(test, split)
-                )
+        test = self.test_set
+        splits = {
+            "test_A": test.A, "test_B": test.B, "train_A": test.train_A, "train_B": test.train_B
+        }  # fmt: skip
         classifier = None
         if self._classifier and "hit_rate" in self.metrics:
             classifier = {**self._classifier.describe(), "classes": self._classes}
         return Evaluation(
             data=test.name,
-            pictures=counts,
+            pictures={split: len(pictures) for split, pictures in splits.items() if pictures},
             scores=scores,
             extractor=self._extractor.describe() if self._wants("extractor") else None,
             classifier=classifier,
@@ -436,7 +433,8 @@ class Evaluator:
         scale = 1.0
         if self._extractor.scaling == "rms":
             scale = 1.0 / max(float(np.sqrt(np.mean(np.square(wanted)))), 1e-12)
-        drawn = self._extractor(pictures) * scale
+        seen = self._look(source) if column == "untouched" else self._extractor(pictures)
+        drawn = seen * scale
         wanted = wanted * scale
         scores: dict[str, float] = {}
         counts = len(drawn), len(wanted)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import csv
-import dataclasses
 import io
 from pathlib import Path
 from typing import Any
@@ -67,7 +66,7 @@ def write_report(
         name=(directory or path.parent).resolve().name,
         title=model or "The last model (model.keras)",
         config=config,
-        settings=_settings(config) if config else {},
+        settings={n: v for n, v in config.flat().items() if v is not None} if config else {},
         last=_tables(evaluation) if evaluation else None,
         best={**best, "tables": _tables(Evaluation.from_dict(best["evaluation"]))}
         if best
@@ -114,12 +113,6 @@ def _svg(figure: Any) -> str:
     with matplotlib.rc_context({"svg.fonttype": "none"}):
         figure.savefig(file, format="svg", metadata={"Date": None})
     return file.getvalue()[file.getvalue().index("<svg") :]
-
-
-def _settings(config: Config) -> dict[str, Any]:
-    values = dataclasses.asdict(config)
-    values = values.pop("measuring") | values
-    return {name: value for name, value in values.items() if value is not None}
 
 
 def _tables(evaluation: Evaluation) -> dict[str, Any]:

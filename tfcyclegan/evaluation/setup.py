@@ -47,16 +47,10 @@ def load_config_test_set(config: Config, floor: bool = False) -> TestSet:
     """The test pictures of a resolved configuration; with a floor, real ones to compare with."""
     return load_test_set(
         config.data,
-        image_size=config.image_size,
-        preprocess=config.preprocess,
-        channels_A=config.channels_A,
-        channels_B=config.channels_B,
-        divisor=config.divisor,
         paired=config.measuring.paired,
         floor=floor,
         count=config.measuring.test_count,
-        skip_bad_images=config.skip_bad_images,
-        data_dir=config.data_dir,
+        **config.pictures,
     )
 
 
