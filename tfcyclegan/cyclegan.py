@@ -16,6 +16,13 @@ from typing import TYPE_CHECKING, Any
 import keras
 import tensorflow as tf
 
+from .distribution import (
+    Workers,
+    overflown_together,
+    replica_count,
+    shared_out,
+    strategy_of,
+)
 from .image_pool import ImagePool
 from .losses import OBJECTIVES, gradient_penalty, l1
 from .networks import Direction, patch_discriminator, resnet_generator, with_precision
@@ -26,6 +33,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from .data import Data
+    from .data.pairing import Position
     from .export.proof import Report
 
 
@@ -79,6 +87,9 @@ class CycleGAN(keras.Model):
         **kwargs: Any,
     ):
         super().__init__(name=name, **kwargs)
+        # What has variables belongs to the strategy in whose scope it is made. This object does
+        # not: Keras would build it from a batch of data, which fails with several workers.
+        self._distribute_strategy = None
         sides = (image_size, image_size) if isinstance(image_size, int) else image_size
         if sides is None and (pool_size or None in (G, F, D_A, D_B)):
             raise ValueError(
@@ -93,6 +104,15 @@ class CycleGAN(keras.Model):
         self.image_size = image_size
         self.pool_size = pool_size
         self.seed = seed
+        self.strategy = strategy_of(self.G)
+        around = tf.distribute.get_strategy() if tf.distribute.has_strategy() else self.strategy
+        for net in self._networks:
+            if not strategy_of(net) is self.strategy is around:
+                raise ValueError(
+                    f"{net.name} was made in the scope of another strategy: make all four networks "
+                    "and the CycleGAN in one `with strategy.scope():`"
+                )
+            net._distribute_strategy = None  # so that one worker alone may call predict()
 
         channels_A, channels_B = self.G.input_shape[-1], self.F.input_shape[-1]
         for reader, found, wanted in (
@@ -106,15 +126,13 @@ class CycleGAN(keras.Model):
                     f"{reader} pictures of {found} channels where the domain has {wanted} "
                     f"(G reads {channels_A}, F reads {channels_B})"
                 )
-        self.pool_A = ImagePool(
-            (*(sides or (0, 0)), channels_A), pool_size, 2 * seed, name="pool_A"
-        )
-        self.pool_B = ImagePool(
-            (*(sides or (0, 0)), channels_B), pool_size, 2 * seed + 1, name="pool_B"
-        )
-        # Saved with the model: what it draws and how fast it learns depend on them.
-        self.step = self._counter("step")
-        self.total_steps = self._counter("total_steps")
+        shape_A, shape_B = ((*(sides or (0, 0)), some) for some in (channels_A, channels_B))
+        with self.strategy.scope():
+            self.pool_A = ImagePool(shape_A, pool_size, 2 * seed, name="pool_A")
+            self.pool_B = ImagePool(shape_B, pool_size, 2 * seed + 1, name="pool_B")
+            # Saved with the model: what it draws and how fast it learns depend on them.
+            self.step = self._counter("step")
+            self.total_steps = self._counter("total_steps")
         self.built = True
 
     def _counter(self, name: str) -> keras.Variable:
@@ -176,8 +194,9 @@ class CycleGAN(keras.Model):
         Raises:
             ValueError: an unknown objective, a negative weight, an identity loss between domains
                 of other channels, a discriminator that gives probabilities with an objective
-                other than lsgan, or `recompute` with layers that give other results the second
-                time (dropout, batch norm).
+                other than lsgan, `recompute` with layers that give other results the second
+                time (dropout, batch norm), or, with several replicas, `steps_per_execution` above
+                1 or an optimizer from outside of their strategy's scope.
         """
         if objective not in OBJECTIVES:
             raise ValueError(
@@ -205,6 +224,17 @@ class CycleGAN(keras.Model):
                     f"objective={objective!r} needs logits, but {D.name} ends in a sigmoid: "
                     "take lsgan, or a discriminator with sigmoid=False"
                 )
+        for optimizer in (generator_optimizer, discriminator_optimizer):
+            inner = getattr(optimizer, "inner_optimizer", optimizer)
+            if inner and inner._distribution_strategy is not self.strategy:
+                raise ValueError(
+                    f"{inner.name} was made in the scope of another strategy than the networks: "
+                    "make it in theirs"
+                )
+        if steps_per_execution > 1 and self.strategy.num_replicas_in_sync > 1:
+            raise ValueError(
+                f"steps_per_execution={steps_per_execution}: with several replicas it must be 1"
+            )
         for net in self._networks if recompute else ():
             for layer in net.layers:
                 if isinstance(layer, (keras.layers.BatchNormalization, keras.layers.Dropout)):
@@ -232,7 +262,8 @@ class CycleGAN(keras.Model):
             "steps_per_execution": steps_per_execution,
             "jit_compile": jit_compile,
         }
-        self.total_steps.assign(total_steps or 0)
+        with self.strategy.scope():
+            self.total_steps.assign(total_steps or 0)
         self.objective = OBJECTIVES[objective]
         self.lambda_cycle_A, self.lambda_cycle_B = lambda_cycle_A, lambda_cycle_B
         self.lambda_identity, self.lambda_gan = lambda_identity, lambda_gan
@@ -241,19 +272,20 @@ class CycleGAN(keras.Model):
             rate = LinearDecay(learning_rate, self.total_steps, constant_fraction)
             return Adam(rate, beta_1=beta_1, epsilon=1e-8)
 
-        self.generator_optimizer = self._own(
-            generator_optimizer or adam(), self._generator_variables
-        )
-        self.discriminator_optimizer = self._own(
-            discriminator_optimizer or adam(), self._discriminator_variables
-        )
         terms = ["loss"]
         terms += ["G_loss", "F_loss", "D_A_loss", "D_B_loss"] if lambda_gan else []
         terms += ["cycle_A"] if lambda_cycle_A else []
         terms += ["cycle_B"] if lambda_cycle_B else []
         terms += ["identity_A"] if lambda_identity * lambda_cycle_A else []
         terms += ["identity_B"] if lambda_identity * lambda_cycle_B else []
-        self._trackers = {term: keras.metrics.Mean(term) for term in terms}
+        with self.strategy.scope():
+            self.generator_optimizer = self._own(
+                generator_optimizer or adam(), self._generator_variables
+            )
+            self.discriminator_optimizer = self._own(
+                discriminator_optimizer or adam(), self._discriminator_variables
+            )
+            self._trackers = {term: keras.metrics.Mean(term) for term in terms}
         self._calls = tuple(
             net if run_eagerly else _traced(net, recompute) for net in self._networks
         )
@@ -294,7 +326,9 @@ class CycleGAN(keras.Model):
         """One step of both players: generators against frozen discriminators, then these.
 
         Args:
-            data: `(real_A, real_B)`, float32 `[N, H, W, C]` in [-1, 1].
+            data: `(real_A, real_B)`, float32 `[N, H, W, C]` in [-1, 1]; with several replicas
+                this one's share of a batch. Gradients are those of the whole batch: each replica
+                takes its part of the loss, and the optimizers add up.
 
         Returns:
             The means so far this epoch of `loss` (the generators' total) and its terms as they
@@ -310,7 +344,7 @@ class CycleGAN(keras.Model):
         terms_A, fake_B = gradients.add(self._translation_terms, "A", real_A)
         terms_B, fake_A = gradients.add(self._translation_terms, "B", real_B)
         identity_terms, _ = gradients.add(self._identity_terms, real_A, real_B)
-        self.generator_optimizer.apply(gradients.total, self._generator_variables)
+        _apply(self.generator_optimizer, gradients.total, self._generator_variables)
         terms = {**terms_A, **terms_B, **identity_terms}
         self._track({"loss": tf.add_n(list(terms.values())), **terms})
 
@@ -320,30 +354,36 @@ class CycleGAN(keras.Model):
             with _watching(self._discriminator_variables) as tape:
                 loss_A = self._discriminator_loss("A", real_A, shown_A, fake_A)
                 loss_B = self._discriminator_loss("B", real_B, shown_B, fake_B)
-                scaled = self.discriminator_optimizer.scale_loss(loss_A + loss_B)
+                share = (loss_A + loss_B) / replica_count()
+                scaled = self.discriminator_optimizer.scale_loss(share)
             gradients = tape.gradient(scaled, [v.value for v in self._discriminator_variables])
-            self.discriminator_optimizer.apply(gradients, self._discriminator_variables)
+            _apply(self.discriminator_optimizer, gradients, self._discriminator_variables)
             self._track({"D_A_loss": loss_A, "D_B_loss": loss_B})
 
         self.step.assign_add(1)
-        return {**self._results(), "learning_rate": rate}
+        return self._results(learning_rate=rate)
 
     @tf.autograph.experimental.do_not_convert
     def test_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """The same losses without learning from them, on fresh fakes: the pools stay untouched."""
+        """The same losses without learning from them, on fresh fakes: the pools stay untouched.
+
+        Means are over pictures, whatever batch and whichever replica they are in.
+        """
         real_A, real_B = data
+        pictures = tf.shape(real_A)[0]
         terms_A, fake_B = self._translation_terms("A", real_A, training=False)
         terms_B, fake_A = self._translation_terms("B", real_B, training=False)
         identity_terms, _ = self._identity_terms(real_A, real_B, training=False)
         terms = {**terms_A, **terms_B, **identity_terms}
-        self._track({"loss": tf.add_n(list(terms.values())), **terms})
+        self._track({"loss": tf.add_n(list(terms.values())), **terms}, pictures)
         if self.lambda_gan:
             judge = self.objective.discriminator
             self._track(
                 {
                     "D_A_loss": judge(self.D_A(real_A), self.D_A(fake_A)),
                     "D_B_loss": judge(self.D_B(real_B), self.D_B(fake_B)),
-                }
+                },
+                pictures,
             )
         return self._results()
 
@@ -509,24 +549,53 @@ class CycleGAN(keras.Model):
                 )
         if isinstance(x, tf.data.Dataset):
             kwargs.setdefault("shuffle", False)  # a dataset has its order; Keras warns otherwise
-        return super().fit(
-            x,
-            epochs=epochs,
-            initial_epoch=initial_epoch,
-            steps_per_epoch=steps_per_epoch,
-            **kwargs,
-        )
+        workers = Workers(self.strategy)
+        callbacks = kwargs.pop("callbacks", None) or []
+        _check_callbacks(callbacks, workers)
+        validation = kwargs.pop("validation_data", None)
+        if workers.replicas > 1:
+            if shares := getattr(x, "shares", None):
+                # One iterator for all epochs, then: it goes on for ever.
+                steps_per_epoch = steps_per_epoch or shares.steps
+                callbacks = [_FollowPosition(shares.position), *_listed(callbacks)]
+            if shares := getattr(validation, "shares", None):
+                kwargs["validation_steps"] = kwargs.get("validation_steps") or shares.steps
+        with self.strategy.scope(), workers.watched():
+            return super().fit(
+                shared_out(x, self.strategy),
+                epochs=epochs,
+                initial_epoch=initial_epoch,
+                steps_per_epoch=steps_per_epoch,
+                validation_data=shared_out(validation, self.strategy),
+                callbacks=callbacks,
+                **kwargs,
+            )
+
+    def evaluate(self, x: Any = None, **kwargs: Any) -> Any:
+        """`keras.Model.evaluate` on a dataset of `(A, B)` batches, on all replicas."""
+        workers = Workers(self.strategy)
+        if workers.replicas > 1 and (shares := getattr(x, "shares", None)):
+            kwargs["steps"] = kwargs.get("steps") or shares.steps
+        with self.strategy.scope(), workers.watched():
+            return super().evaluate(shared_out(x, self.strategy), **kwargs)
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
         return list(getattr(self, "_trackers", {}).values())
 
-    def _track(self, values: dict[str, tf.Tensor]) -> None:
+    def _track(self, values: dict[str, tf.Tensor], weight: tf.Tensor | int = 1) -> None:
         for name, value in values.items():
-            self._trackers[name].update_state(value)
+            # A replica that got no picture of a short batch has a mean of nothing.
+            value = tf.where(weight > 0, value, 0.0)
+            self._trackers[name].update_state(value, weight)
 
-    def _results(self) -> dict[str, tf.Tensor]:
-        return {name: tracker.result() for name, tracker in self._trackers.items()}
+    def _results(self, **others: tf.Tensor) -> dict[str, tf.Tensor]:
+        results = {name: tracker.result() for name, tracker in self._trackers.items()}
+        results.update(others)
+        if isinstance(self.strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            # Keras averages over workers along an axis, so there has to be one.
+            return {name: tf.reshape(result, [1]) for name, result in results.items()}
+        return results
 
     def state(self) -> dict[str, keras.Variable]:
         """Every variable that training goes on from, by a name of its own.
@@ -606,6 +675,17 @@ def _traced(network: keras.Model, recompute: bool) -> Callable[..., tf.Tensor]:
     return tf.function(call, autograph=False)
 
 
+def _apply(
+    optimizer: keras.optimizers.Optimizer,
+    gradients: list[tf.Tensor | None],
+    variables: list[keras.Variable],
+) -> None:
+    """A step of an optimizer; with float16 it is left out where any replica's gradients overflow."""
+    if replica_count() > 1 and isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        gradients = overflown_together(gradients)
+    optimizer.apply(gradients, variables)
+
+
 class _GradientSum:
     """The gradients of a sum of losses, taken of one after the other.
 
@@ -636,7 +716,8 @@ class _GradientSum:
             terms, pictures = losses(*arguments, training=True)
             if not terms:
                 return terms, pictures
-            scaled = self._optimizer.scale_loss(tf.add_n(list(terms.values())))
+            share = tf.add_n(list(terms.values())) / replica_count()
+            scaled = self._optimizer.scale_loss(share)
         more = tape.gradient(scaled, [variable.value for variable in self._variables])
         self.total = [
             b if a is None else a if b is None else a + b
@@ -663,6 +744,42 @@ def _float32_judge(D: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
         return twin.stateless_call(trainable, fixed, images, training=True)[0]
 
     return judge
+
+
+class _FollowPosition(keras.callbacks.Callback):
+    """Moves a dataset's position on by the batches that all replicas took in an epoch."""
+
+    def __init__(self, position: Position):
+        super().__init__()
+        self._position = position
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self._taken = 0
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        self._taken += 1
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        self._position.step.assign_add(self._taken)
+
+
+def _listed(callbacks: Any) -> list:
+    """The callbacks in whatever form `fit` takes them."""
+    if isinstance(callbacks, keras.callbacks.Callback):
+        return [callbacks]
+    return list(getattr(callbacks, "callbacks", callbacks))
+
+
+def _check_callbacks(callbacks: Any, workers: Workers) -> None:
+    """Refuses what several workers would write over each other, and not know the pools of."""
+    if workers.count == 1:
+        return
+    for callback in _listed(callbacks):
+        if isinstance(callback, (keras.callbacks.ModelCheckpoint, keras.callbacks.BackupAndRestore)):
+            raise ValueError(
+                f"{type(callback).__name__} does not work with several workers: all of them would "
+                "write the same files. Take tfcyclegan.ResumableState"
+            )
 
 
 def _cardinality(x: Any) -> int | None:

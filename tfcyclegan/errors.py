@@ -18,6 +18,14 @@ class NonFiniteLoss(ArithmeticError):
     """
 
 
+class PeerLost(RuntimeError):
+    """Another worker of the same run is gone, and training cannot go on without it.
+
+    Its message says which one. Started again, all workers go on from the last checkpoint; the
+    command line exits with 75, which means to try again.
+    """
+
+
 def first_line(problem: object) -> str:
     """What an error of some library says, in one line of bounded length."""
     lines = str(problem).strip().splitlines()

@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from .distribution import part_here, replica_id
+
 
 @keras.saving.register_keras_serializable("tfcyclegan")
 class ImagePool(keras.layers.Layer):
@@ -20,6 +22,7 @@ class ImagePool(keras.layers.Layer):
 
     Pictures live in a variable, so they are saved with the model, and each draw depends on
     (`seed`, step, place in the batch) alone: a loaded model draws what the saved one would have.
+    Where several replicas train together each has a pool of its own, with draws of its own.
 
     Args:
         image_shape: `(height, width, channels)` of the pictures, all known.
@@ -39,11 +42,22 @@ class ImagePool(keras.layers.Layer):
         self.size = size
         self.seed = seed
         if size:
-            self.images = self.add_weight(
-                name="images", shape=(size, *self.image_shape), initializer="zeros"
-            )
-            self.count = self.add_weight(name="count", shape=(), dtype="int64", initializer="zeros")
+            self.images = self._variable("images", (size, *self.image_shape), self.variable_dtype)
+            self.count = self._variable("count", (), "int64")
         self.built = True
+
+    def _variable(self, name: str, shape: tuple[int, ...], dtype: str) -> keras.Variable:
+        # One for each replica. TensorFlow's default would be copies that are thought to be equal.
+        with keras.name_scope(self.name, caller=self):
+            return keras.Variable(
+                "zeros",
+                shape,
+                dtype,
+                trainable=False,
+                aggregation="only_first_replica",
+                synchronization="on_read",
+                name=name,
+            )
 
     def query(self, images: tf.Tensor, step: Any) -> tf.Tensor:
         """Stores some of the pictures and returns as many, new ones or old ones.
@@ -58,10 +72,11 @@ class ImagePool(keras.layers.Layer):
         if not self.size:
             return images
         step = tf.cast(keras.ops.convert_to_tensor(step), tf.int64)
+        first = replica_id() * tf.shape(images)[0]
         if images.shape[0] is not None:
-            shown = [self._pass(image, i, step) for i, image in enumerate(tf.unstack(images))]
-            return tf.stack(shown)
-        places = tf.range(tf.shape(images)[0])
+            given = enumerate(tf.unstack(images))
+            return tf.stack([self._pass(image, first + place, step) for place, image in given])
+        places = first + tf.range(tf.shape(images)[0])
         return tf.map_fn(
             lambda item: self._pass(item[0], item[1], step),
             (images, places),
@@ -69,21 +84,22 @@ class ImagePool(keras.layers.Layer):
             fn_output_signature=tf.float32,
         )
 
-    def _pass(self, image: tf.Tensor, place: int | tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+    def _pass(self, image: tf.Tensor, place: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         """One picture in, one out."""
+        images, counter = part_here(self.images), part_here(self.count)
         seed = tf.stack([self.seed * 65_536 + tf.cast(place, tf.int64), step])
         swap, which = tf.unstack(tf.random.stateless_uniform([2], seed))
-        count = tf.cast(self.count.value, tf.int64)
+        count = tf.identity(counter)
         full = count >= self.size
         slot = tf.where(full, tf.cast(which * self.size, tf.int64), count)
         store = tf.logical_or(tf.logical_not(full), swap < 0.5)
-        stored = tf.gather(self.images.value, slot)
+        stored = tf.gather(images, slot)
         with tf.control_dependencies([stored]):
             # Rewriting a slot with what it holds keeps both cases one in-place update.
-            self.images.value.scatter_update(
+            images.scatter_update(
                 tf.IndexedSlices(tf.where(store, image, stored)[None], slot[None])
             )
-            self.count.assign(tf.minimum(count + 1, self.size))
+            counter.assign(tf.minimum(count + 1, self.size))
         return tf.where(tf.logical_and(full, store), stored, image)
 
     def get_config(self) -> dict:

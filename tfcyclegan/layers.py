@@ -8,6 +8,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from .distribution import replica_id
+
 
 @keras.saving.register_keras_serializable("tfcyclegan")
 class ReflectionPadding2D(keras.layers.Layer):
@@ -190,12 +192,37 @@ class Cropping2D(keras.layers.Cropping2D):
 
 
 @keras.saving.register_keras_serializable("tfcyclegan")
+class BatchNormalization(keras.layers.BatchNormalization):
+    """Keras's batch norm, with moving averages that stay the same on all replicas.
+
+    Keras's own drift apart there: each replica keeps those of the pictures it sees. Statistics in
+    training are those of a replica's pictures, as in Keras.
+    """
+
+    def add_weight(self, *args: Any, **kwargs: Any) -> keras.Variable:
+        if not kwargs.get("trainable", True):
+            kwargs["aggregation"] = "mean"
+        return super().add_weight(*args, **kwargs)
+
+
+@keras.saving.register_keras_serializable("tfcyclegan")
 class Dropout(keras.layers.Dropout):
     """Keras's dropout, with the state of its random generator saved among the weights.
 
     Keras leaves that state out of its files, so a loaded model would draw other masks than the
-    one that was saved, and resuming would not be exact.
+    one that was saved, and resuming would not be exact. Replicas that train together draw a mask
+    each, from a state that stays the same for all.
     """
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        if not training or self.rate == 0:
+            return inputs
+        state = tf.cast(self.seed_generator.next(), tf.int64)
+        state += tf.stack([65_536 * tf.cast(replica_id(), tf.int64), 0])
+        seed = tf.cast(state % (tf.int32.max - 1), tf.int32)  # what XLA takes, as in Keras
+        return tf.nn.experimental.stateless_dropout(
+            inputs, rate=self.rate, noise_shape=self.noise_shape, seed=seed
+        )
 
     def save_own_variables(self, store: Any) -> None:
         super().save_own_variables(store)

@@ -20,6 +20,7 @@ import keras
 from keras import layers
 
 from .layers import (
+    BatchNormalization,
     Cropping2D,
     Dropout,
     InstanceNormalization,
@@ -100,7 +101,7 @@ class _Maker:
         if self.norm_kind == "none":
             return lambda x: x
         if self.norm_kind == "batch":
-            return layers.BatchNormalization(
+            return BatchNormalization(
                 momentum=0.9,
                 epsilon=self.epsilon,
                 gamma_initializer=keras.initializers.RandomNormal(1.0, 0.02),

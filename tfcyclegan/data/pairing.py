@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import tensorflow as tf
 
 from .preprocessing import Preprocessing, to_float
@@ -23,6 +26,26 @@ class Position:
         self.steps_per_epoch = steps_per_epoch
         with tf.device("CPU"):
             self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
+
+
+@dataclass(frozen=True)
+class Shares:
+    """How the replicas of several devices share the batches of a dataset.
+
+    Attributes:
+        of: makes one worker's share, batch by batch: the pictures of its first replica, of its
+            second, and so on. It goes on for ever, an epoch after the other.
+        batch_size: int, pictures that all of them share.
+        steps: int, batches an epoch.
+        position: where an iteration starts, for whoever iterates to move on; None where it starts
+            at the first picture. (Replicas are fed ahead of time, so the dataset itself cannot
+            know what was taken.)
+    """
+
+    of: Callable[[tf.distribute.InputContext], tf.data.Dataset]
+    batch_size: int
+    steps: int
+    position: Position | None = None
 
 
 def training_pairs(
@@ -53,7 +76,7 @@ def training_pairs(
 
     Returns:
         A dataset of `(A, B)`, float32 `[batch_size, H, W, C]` in [-1, 1], of cardinality
-        `position.steps_per_epoch`.
+        `position.steps_per_epoch`, with `Shares` of it as `shares`.
     """
     samples_per_epoch = position.steps_per_epoch * batch_size
 
@@ -68,12 +91,10 @@ def training_pairs(
         draws = tf.stack([2 * seed + domain, sample])
         return to_float(preprocessing.random(store.lookup(index), draws))
 
-    def pair(count: tf.Tensor, sample: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    def pair(sample: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return (
             picture(0, store_A, preprocessing_A, sample),
             picture(1, store_B, preprocessing_B, sample),
-            sample,
-            count,
         )
 
     def from_position(_: tf.Tensor) -> tf.data.Dataset:
@@ -82,28 +103,51 @@ def training_pairs(
         return tf.data.Dataset.range(start * batch_size, end * batch_size).enumerate()
 
     def move_on(
-        A: tf.Tensor, B: tf.Tensor, samples: tf.Tensor, counts: tf.Tensor
+        pictures: tuple[tf.Tensor, tf.Tensor], samples: tf.Tensor, counts: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         after = samples[-1] + 1
         last_of_epoch = after % samples_per_epoch == 0
         last_of_iteration = counts[-1] + 1 == samples_per_epoch
         if tf.logical_or(last_of_epoch, last_of_iteration):
             position.step.assign(after // batch_size)
-        return A, B
+        return pictures
 
     pairs = (
         tf.data.Dataset.range(1)
         .flat_map(from_position)  # so that the position is read when iteration starts
-        .map(pair, num_parallel_calls=tf.data.AUTOTUNE)
+        .map(lambda count, sample: (pair(sample), sample, count), tf.data.AUTOTUNE)
         .batch(batch_size, drop_remainder=True)
         .prefetch(tf.data.AUTOTUNE)
         .map(move_on)  # behind the prefetching: it happens when the batch is taken
     )
     options = tf.data.Options()
     options.experimental_optimization.inject_prefetch = False  # nor may TensorFlow run ahead of it
-    return pairs.apply(
+    pairs = pairs.apply(
         tf.data.experimental.assert_cardinality(position.steps_per_epoch)
     ).with_options(options)
+
+    def share(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        per_worker = batch_size // context.num_input_pipelines
+        first = context.input_pipeline_id * per_worker
+        samples = tf.range(first, first + per_worker, dtype=tf.int64)
+
+        def from_position(_: tf.Tensor) -> tf.data.Dataset:
+            steps = tf.data.Dataset.range(position.step.read_value(), tf.int64.max)
+            return steps.flat_map(
+                lambda step: tf.data.Dataset.from_tensor_slices(step * batch_size + samples)
+            )
+
+        return (
+            tf.data.Dataset.range(1)
+            .flat_map(from_position)
+            .map(pair, tf.data.AUTOTUNE)
+            .apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
+            .batch(batch_size // context.num_replicas_in_sync, drop_remainder=True)
+            .prefetch(tf.data.AUTOTUNE)
+        )
+
+    pairs.shares = Shares(share, batch_size, position.steps_per_epoch, position)
+    return pairs
 
 
 def validation_pairs(
@@ -112,7 +156,7 @@ def validation_pairs(
     """Batches of A and B in file order, as many as the longer domain fills, the last one short.
 
     Returns:
-        A dataset of `(A, B)`, float32 `[N, H, W, C]` in [-1, 1].
+        A dataset of `(A, B)`, float32 `[N, H, W, C]` in [-1, 1], with `Shares` of it as `shares`.
     """
 
     def pair(place: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -122,12 +166,40 @@ def validation_pairs(
         )
 
     longer = max(len(store_A), len(store_B))
-    return (
+    pairs = (
         tf.data.Dataset.range(longer)
         .map(pair, num_parallel_calls=tf.data.AUTOTUNE)
         .batch(batch_size)
         .prefetch(tf.data.AUTOTUNE)
     )
+
+    steps = -(-longer // batch_size)
+
+    def share(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        per_replica = batch_size // context.num_replicas_in_sync
+        per_worker = batch_size // context.num_input_pipelines
+        local = per_worker // per_replica
+
+        def pictures(element: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            step, replica = element // local, element % local
+            first = step * batch_size + context.input_pipeline_id * per_worker
+            first = tf.minimum(first + replica * per_replica, longer)
+            # Of the last, short batch there may be none for a replica.
+            places = tf.range(first, tf.minimum(first + per_replica, longer))
+            kinds = (tf.float32, tf.float32)
+            return tf.map_fn(pair, places, fn_output_signature=kinds)
+
+        shapes = [(None, *spec.shape[1:]) for spec in pairs.element_spec]
+        return (
+            tf.data.Dataset.range(steps * local)
+            .repeat()
+            .map(pictures, num_parallel_calls=tf.data.AUTOTUNE)
+            .map(lambda A, B: (tf.ensure_shape(A, shapes[0]), tf.ensure_shape(B, shapes[1])))
+            .prefetch(tf.data.AUTOTUNE)
+        )
+
+    pairs.shares = Shares(share, batch_size, steps)
+    return pairs
 
 
 def batches(store: PictureStore, batch_size: int) -> tf.data.Dataset:

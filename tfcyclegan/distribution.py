@@ -1,0 +1,403 @@
+"""Several devices and several machines: the replicas that train one model together.
+
+A replica is one device's copy of the networks, and a worker one process with one or more of them.
+Everything here is about agreeing: on who takes part, on gradients that are finite, on when to
+stop, and on who was lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import re
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import keras
+import tensorflow as tf
+
+from .errors import InputError, PeerLost, first_line
+
+logger = logging.getLogger(__name__)
+
+#: How a run is spread: see `make_strategy`.
+StrategyName = Literal["auto", "none", "mirrored", "multiworker"]
+
+#: Seconds that workers wait for each other at the start, and in a collective operation. The
+#: latter must outlast what the chief alone does at the end of an epoch, such as measuring. (That
+#: a peer is gone is seen by its missing heartbeat long before.)
+START_TIMEOUT = 300.0
+COLLECTIVE_TIMEOUT = 1800.0
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The processes of a multi-worker run, as `TF_CONFIG` names them.
+
+    Attributes:
+        addresses: `host:port` of each, the chief's first.
+        index: this process's place among them; 0 is the chief, who writes what is written once.
+        chiefs: 1 where `TF_CONFIG` has a job named chief, 0 where that is worker 0.
+    """
+
+    addresses: tuple[str, ...]
+    index: int
+    chiefs: int = 0
+
+    @classmethod
+    def of(cls, jobs: dict[str, Sequence[str]], kind: str, number: int) -> Cluster:
+        """From the jobs of a cluster, and the task that this process has in it."""
+        chiefs, workers = jobs.get("chief", ()), jobs.get("worker", ())
+        index = number + len(chiefs) if kind == "worker" else number
+        return cls((*chiefs, *workers), index, len(chiefs))
+
+    @classmethod
+    def from_environment(cls) -> Cluster | None:
+        """Reads `TF_CONFIG`; None where it is not set.
+
+        Raises:
+            InputError: it is no cluster of workers with this process in it.
+        """
+        text = os.environ.get("TF_CONFIG", "").strip()
+        if not text:
+            return None
+
+        def refuse(why: str) -> InputError:
+            return InputError(
+                f"TF_CONFIG: {why}: it should look like "
+                '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}'
+            )
+
+        try:
+            values = json.loads(text)
+            jobs, task = values["cluster"], values["task"]
+            kind, number = task["type"], task["index"]
+            cluster = cls.of(jobs, kind, number)
+            addresses = cluster.addresses
+        except ValueError as problem:
+            raise refuse(f"not JSON ({problem})") from problem
+        except (KeyError, TypeError, AttributeError) as problem:
+            raise refuse(f"cluster or task is missing or malformed ({problem})") from problem
+        if odd := sorted(set(jobs) - {"chief", "worker"}):
+            raise refuse(f"jobs of the kind {odd[0]!r} have no part here, only chief and worker")
+        for address in addresses:
+            if not isinstance(address, str) or not re.fullmatch(r".+:[0-9]{1,5}", address):
+                raise refuse(f"{address!r} is no host:port")
+        if twice := sorted({a for a in addresses if addresses.count(a) > 1}):
+            raise refuse(f"{twice[0]} is there twice")
+        if kind not in jobs or number not in range(len(jobs[kind])):
+            raise refuse(f"the task {kind!r} {number!r} is none of the cluster's")
+        return cluster
+
+    def check_port(self) -> None:
+        """Refuses an address of this process that somebody else listens on.
+
+        Raises:
+            InputError: naming it.
+        """
+        port = int(self.addresses[self.index].rpartition(":")[2])
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("", port))
+            except (OSError, OverflowError) as problem:
+                raise InputError(
+                    f"TF_CONFIG: port {port} of this worker ({self.addresses[self.index]}) cannot "
+                    f"be listened on ({first_line(problem)}): end what uses it, or name another"
+                ) from problem
+
+    def silent(self) -> list[str]:
+        """The other workers that no connection can be made to, as `worker 1 (host:port)`."""
+        names = []
+        for place, address in enumerate(self.addresses):
+            host, _, port = address.rpartition(":")
+            try:
+                socket.create_connection((host.strip("[]"), int(port)), timeout=1.0).close()
+            except OSError:
+                if place != self.index:
+                    names.append(self.name(place))
+        return names
+
+    def name(self, place: int) -> str:
+        """What to call a worker in a message."""
+        return f"worker {place} ({self.addresses[place]})"
+
+
+def make_strategy(
+    name: StrategyName = "auto",
+    start_timeout: float = START_TIMEOUT,
+    collective_timeout: float = COLLECTIVE_TIMEOUT,
+) -> tf.distribute.Strategy:
+    """The strategy of a run.
+
+    Args:
+        name: "none" for one device; "mirrored" for all GPUs of this machine (all its logical
+            CPUs where there is none); "multiworker" for the processes in `TF_CONFIG`, each with
+            all GPUs that it sees; "auto" (default) for what there is: several workers, several
+            GPUs, or neither.
+        start_timeout: seconds to wait for the other workers. Default 300.
+        collective_timeout: seconds that a worker may keep the others waiting. Default 1,800.
+
+    Returns:
+        A `tf.distribute.Strategy`; TensorFlow's default one, which does nothing, for one device.
+
+    Raises:
+        InputError: a `TF_CONFIG` that is malformed or names a port in use, workers that do not
+            come, or nothing to mirror on.
+
+    Example:
+        ```python
+        strategy = make_strategy("mirrored")
+        with strategy.scope():
+            model = tfcyclegan.CycleGAN(image_size=256)
+            model.compile()
+        model.fit(data.train, epochs=200)
+        ```
+    """
+    if name not in get_args(StrategyName):
+        raise InputError(f"--strategy {name}: take one of {', '.join(get_args(StrategyName))}")
+    cluster = Cluster.from_environment() if name in ("auto", "multiworker") else None
+    if name == "multiworker" and cluster is None:
+        raise InputError(
+            "--strategy multiworker: TF_CONFIG is not set, which names the workers: set it for "
+            "each, or try `python -m tfcyclegan launch --workers 2 -- train.py …` on this machine"
+        )
+    if cluster and (name == "multiworker" or len(cluster.addresses) > 1):
+        return _multi_worker(cluster, start_timeout, collective_timeout)
+    GPUs = tf.config.list_logical_devices("GPU")
+    if name == "mirrored" or (name == "auto" and len(GPUs) > 1):
+        devices = [device.name for device in GPUs or tf.config.list_logical_devices("CPU")]
+        if len(devices) < 2:
+            raise InputError(
+                f"--strategy mirrored: there is nothing but {devices[0]}: leave it out, or make "
+                "several devices visible"
+            )
+        return tf.distribute.MirroredStrategy(devices)
+    return tf.distribute.get_strategy()
+
+
+def _multi_worker(cluster: Cluster, start_timeout: float, timeout: float) -> tf.distribute.Strategy:
+    """Waits for all workers, saying for whom.
+
+    TensorFlow waits in C++, where neither Ctrl-C nor a time-out reaches it, so it does so in a
+    thread of its own. And it takes SIGTERM for itself: whoever had it gets it back.
+    """
+    cluster.check_port()
+    main = threading.current_thread() is threading.main_thread()
+    terminate = signal.getsignal(signal.SIGTERM)
+    made: list[tf.distribute.Strategy] = []
+    failed: list[BaseException] = []
+
+    def make() -> None:
+        try:
+            options = tf.distribute.experimental.CommunicationOptions(timeout_seconds=timeout)
+            made.append(tf.distribute.MultiWorkerMirroredStrategy(communication_options=options))
+        except BaseException as problem:
+            failed.append(problem)
+
+    thread = threading.Thread(target=make, daemon=True)
+    thread.start()
+    start = said = time.monotonic()
+    while thread.is_alive():
+        thread.join(0.2)
+        if main and terminate is not None:
+            signal.signal(signal.SIGTERM, terminate)
+        now = time.monotonic()
+        if now - start > start_timeout:
+            missing = ", ".join(cluster.silent()) or "the other workers"
+            raise InputError(
+                f"{missing} did not come within {start_timeout:g} s: start every worker that "
+                "TF_CONFIG names, and see that they reach each other"
+            )
+        if now - said > 10:
+            said = now
+            logger.info("waiting for %s", ", ".join(cluster.silent()) or "the other workers")
+    if failed:
+        raise InputError(
+            f"TF_CONFIG: the workers cannot be joined ({first_line(failed[0])})"
+        ) from failed[0]
+    return made[0]
+
+
+class Workers:
+    """The processes that train one model together, as this one sees them.
+
+    What it does together every worker has to do, in the same order. For one process alone it
+    costs nothing.
+
+    Args:
+        strategy: theirs.
+
+    Attributes:
+        count: int, how many they are.
+        index: int, this one's place.
+        replicas: int, replicas of them all.
+        local: int, replicas of this one.
+    """
+
+    def __init__(self, strategy: tf.distribute.Strategy):
+        self._strategy = strategy
+        self.replicas = strategy.num_replicas_in_sync
+        self.count, self.index, self.local = 1, 0, self.replicas
+        if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            resolver = strategy.cluster_resolver
+            jobs = resolver.cluster_spec().as_dict()
+            self.cluster = Cluster.of(jobs, resolver.task_type, resolver.task_id)
+            self.count, self.index = len(self.cluster.addresses), self.cluster.index
+            self.local = self.replicas // self.count
+
+    @property
+    def chief(self) -> bool:
+        """Whether this is the one who writes what is written once."""
+        return self.index == 0
+
+    def add_up(self, values: Sequence[int]) -> list[int]:
+        """Sums of what each worker gives, the same for all of them."""
+        if self.count == 1:
+            return list(values)
+
+        @tf.function(autograph=False)
+        def everywhere(given: tf.Tensor) -> tf.Tensor:
+            def on_replica() -> tf.Tensor:
+                replica = tf.distribute.get_replica_context()
+                first = replica.replica_id_in_sync_group % self.local == 0
+                mine = tf.where(first, given, tf.zeros_like(given))
+                return replica.all_reduce(tf.distribute.ReduceOp.SUM, [mine])[0]
+
+            return self._strategy.run(on_replica)
+
+        total = everywhere(tf.constant(list(values), tf.int64))
+        return self._strategy.experimental_local_results(total)[0].numpy().tolist()
+
+    def from_chief(self, text: str) -> str:
+        """What the chief gives, for all of them."""
+        if self.count == 1:
+            return text
+        data = text.encode() if self.chief else b""
+        (length,) = self.add_up([len(data)])
+        return bytes(self.add_up([*data] if self.chief else [0] * length)).decode()
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Turns TensorFlow's errors about a lost worker into `PeerLost`, which says whom."""
+        try:
+            yield
+        except tf.errors.OpError as problem:
+            if self.count == 1 or not (lost := self._lost(str(problem))):
+                raise
+            raise PeerLost(lost) from problem
+
+    def _lost(self, text: str) -> str | None:
+        """Who an error of TensorFlow's is about, or None where it is about something else."""
+        if not re.search(r"[Cc]ollective|heartbeat|Coordination|RecvBuf", text):
+            return None
+        if re.search(r"timed? ?out waiting", text):
+            return f"a worker kept the others waiting for too long ({first_line(text)})"
+        tasks = re.findall(r"/job:(chief|worker)/(?:replica:\d+/)?task:(\d+)", text)
+        named = {int(task) + self.cluster.chiefs * (job == "worker") for job, task in tasks}
+        if others := sorted(named - {self.index}):
+            return f"{self.cluster.name(others[0])} was lost"
+        if silent := self.cluster.silent():
+            return f"{silent[0]} was lost"
+        # Who does not hear from the chief, who listens to all heartbeats, is told no name.
+        return f"{self.cluster.name(0)} was lost" if self.index else "a worker was lost"
+
+
+def strategy_of(network: keras.Model) -> tf.distribute.Strategy:
+    """The strategy whose scope a network was made in; TensorFlow's default one without any."""
+    for variable in network.variables:
+        if isinstance(variable.value, tf.distribute.DistributedValues):
+            return variable.value.distribute_strategy
+    with tf.Graph().as_default():  # out of whatever scope this is called in
+        return tf.distribute.get_strategy()
+
+
+def parts(variable: keras.Variable) -> Sequence[tf.Variable]:
+    """A variable's copies, one for each replica of this process."""
+    value = variable.value
+    if isinstance(value, tf.distribute.DistributedValues):
+        return value.distribute_strategy.experimental_local_results(value)
+    return (value,)
+
+
+def part_here(variable: keras.Variable) -> tf.Variable:
+    """The copy of the replica that this is computed on."""
+    copies = parts(variable)
+    if len(copies) == 1:
+        return copies[0]
+    return copies[int(tf.get_static_value(replica_id())) % len(copies)]
+
+
+def replica_id() -> tf.Tensor:
+    """The number, int32, of the replica that this is computed on; 0 where there is but one."""
+    context = tf.distribute.get_replica_context()
+    return context.replica_id_in_sync_group if context else tf.constant(0)
+
+
+def replica_count() -> int:
+    """How many replicas a step that is being traced is for."""
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def overflown_together(gradients: Sequence[Any]) -> list[Any]:
+    """Makes gradients that are not finite on one replica NaN on all of them.
+
+    Keras's `LossScaleOptimizer` looks at the first replica alone: an overflow elsewhere would get
+    into every replica's weights.
+    """
+    there = [gradient for gradient in gradients if gradient is not None]
+    finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in there])
+    bad = tf.cast(tf.logical_not(finite), tf.float32)
+    replica = tf.distribute.get_replica_context()
+    (bad,) = replica.all_reduce(tf.distribute.ReduceOp.SUM, [bad])
+    poison = tf.where(bad > 0, float("nan"), 0.0)
+    return [
+        None if gradient is None else gradient + tf.cast(poison, gradient.dtype)
+        for gradient in gradients
+    ]
+
+
+def shared_out(data: Any, strategy: tf.distribute.Strategy) -> Any:
+    """A dataset of whole batches as one that gives each replica its share of them.
+
+    For those of `load_data` each worker prepares its own pictures alone; others are sharded by
+    TensorFlow, which prepares every batch on every worker.
+
+    Args:
+        data: anything `fit` takes. What is no `tf.data.Dataset` is given back.
+        strategy: whose replicas share.
+
+    Raises:
+        ValueError: a batch that they cannot share evenly.
+    """
+    replicas = strategy.num_replicas_in_sync
+    if replicas == 1 or not isinstance(data, tf.data.Dataset):
+        return data
+    if shares := getattr(data, "shares", None):
+        check_batch(shares.batch_size, replicas)
+        return strategy.distribute_datasets_from_function(shares.of)
+    check_batch(tf.nest.flatten(data.element_spec)[0].shape[0], replicas)
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return strategy.experimental_distribute_dataset(data.with_options(options))
+
+
+def check_batch(batch_size: int | None, replicas: int) -> None:
+    """Refuses a batch that replicas cannot share evenly.
+
+    Raises:
+        ValueError: naming sizes that would do.
+    """
+    if batch_size and batch_size % replicas:
+        near = max(1, round(batch_size / replicas)) * replicas
+        raise ValueError(
+            f"a batch of {batch_size} pictures cannot be shared evenly by {replicas} replicas: "
+            f"take a batch size of {near}"
+        )
