@@ -15,10 +15,13 @@ import numpy as np
 
 from .checkpoints import Checkpoints
 from .data.preprocessing import to_uint8
+from .distribution import Workers, parts
 from .errors import NonFiniteLoss
 from .files import written_whole
 
 if TYPE_CHECKING:
+    import tensorflow as tf
+
     from .data import Data
 
 
@@ -44,6 +47,8 @@ class ResumableState(keras.callbacks.Callback):
     again. On a CPU, with TensorFlow's op determinism switched on, the result is then the same
     bit for bit. (Keras's own `BackupAndRestore` knows nothing of the data's place: it is exact at
     the end of an epoch only, and in a new process only with data that begins where it stopped.)
+
+    Several workers need it, each, with one folder that all of them share.
 
     Give it to `fit` behind the callbacks that write files at the end of an epoch, so that a
     checkpoint there means they are done, and before those that stop the training, such as
@@ -76,7 +81,7 @@ class ResumableState(keras.callbacks.Callback):
         self.every = every
         self.restored: Path | None = None
         self._midway = False
-        self._means: dict[str, np.ndarray] = {}
+        self._means: list[tuple[tf.Variable, np.ndarray]] = []
         self._saved_step = -1
 
     def on_train_begin(self, logs: Mapping | None = None) -> None:
@@ -103,15 +108,15 @@ class ResumableState(keras.callbacks.Callback):
             self._midway = step % steps > 0
             if self._midway:
                 # Keras sets the epoch's means to zero when it begins.
-                self._means = {v.path: v.numpy() for v in self.model.metrics_variables}
+                copies = [copy for v in self.model.metrics_variables for copy in parts(v)]
+                self._means = [(copy, copy.numpy()) for copy in copies]
 
     def on_epoch_begin(self, epoch: int, logs: Mapping | None = None) -> None:
         self.model._initial_epoch = None
         self.data.seek(int(self.model.step.numpy()))
-        for variable in self.model.metrics_variables:
-            if variable.path in self._means:
-                variable.assign(self._means[variable.path])
-        self._means = {}
+        for copy, value in self._means:
+            copy.assign(value)
+        self._means = []
 
     def on_train_batch_end(self, batch: int, logs: Mapping | None = None) -> None:
         step = int(self.model.step.numpy())
@@ -157,8 +162,8 @@ class ResumableState(keras.callbacks.Callback):
 class StopOnSignal(keras.callbacks.Callback):
     """On SIGTERM or Ctrl-C: finishes the step, saves, and leaves `fit` by `Interrupted`.
 
-    A second signal stops at once. Works in the main thread alone, as Python's signals do. Give it
-    to `fit` as the last callback.
+    Of several workers it is enough that one gets it. A second signal stops at once. Works in the
+    main thread alone, as Python's signals do. Give it to `fit` as the last callback.
 
     Args:
         state: the `ResumableState` to save with.
@@ -167,6 +172,7 @@ class StopOnSignal(keras.callbacks.Callback):
     def __init__(self, state: ResumableState):
         super().__init__()
         self._state = state
+        self._signals = (signal.SIGTERM, signal.SIGINT)
         self._caught: int | None = None
         self._before: dict[int, Any] = {}
 
@@ -181,7 +187,8 @@ class StopOnSignal(keras.callbacks.Callback):
         self._before = {}
 
     def on_train_begin(self, logs: Mapping | None = None) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        self._workers = Workers(self.model.strategy)
+        for number in self._signals:
             self._before[number] = signal.signal(number, self._catch)
 
     def on_train_batch_end(self, batch: int, logs: Mapping | None = None) -> None:
@@ -193,8 +200,11 @@ class StopOnSignal(keras.callbacks.Callback):
         self._leave()
 
     def _leave(self) -> None:
-        if self._caught is not None:
-            raise Interrupted(self._caught, self._state.save())
+        # Of several workers whichever is asked to stop stops all of them.
+        asked = self._workers.add_up([self._caught == number for number in self._signals])
+        for number, times in zip(self._signals, asked, strict=True):
+            if times:
+                raise Interrupted(number, self._state.save())
 
     def on_train_end(self, logs: Mapping | None = None) -> None:
         self.restore_handlers()

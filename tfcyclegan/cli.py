@@ -1,19 +1,21 @@
 """The command line, `tfcyclegan train …` and so on: which command, and how it ends.
 
 Exit codes: 0 done; 1 training came apart, an export missed its bar, or a picture could not be
-translated; 2 something the user can mend; 130 and 143 stopped by Ctrl-C and SIGTERM.
+translated; 2 something the user can mend; 75 another worker was lost, start all of them again;
+130 and 143 stopped by Ctrl-C and SIGTERM.
 """
 
 from __future__ import annotations
 
 import errno
 import logging
+import os
 import shlex
 import sys
 from collections.abc import Sequence
 
 from .environment import backend_problem
-from .errors import InputError, NonFiniteLoss
+from .errors import InputError, NonFiniteLoss, PeerLost
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(problem, 2)
     except NonFiniteLoss as problem:
         return _complain(problem, 1)
+    except PeerLost as problem:
+        return _complain(problem, os.EX_TEMPFAIL)
     except Interrupted as stop:
         run_dir = shlex.quote(str(stop.checkpoint.parent.parent))
         print(f"stopped; {stop.checkpoint} is saved. Go on with:")
@@ -71,6 +75,7 @@ def _run(arguments: list[str]) -> int:
     from .commands.evaluate import evaluate
     from .commands.export import export
     from .commands.importing import import_model
+    from .commands.launch import launch
     from .commands.reproduce import reproduce
     from .commands.translate import translate
 
@@ -82,6 +87,7 @@ def _run(arguments: list[str]) -> int:
             "translate": translate,
             "reproduce": reproduce,
             "import": import_model,
+            "launch": launch,
         },
         prog="tfcyclegan",
         description="CycleGAN for Keras: translate pictures between two domains, unpaired.",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .data.preprocessing import Preprocess
+from .distribution import COLLECTIVE_TIMEOUT, StrategyName
 from .errors import InputError
 from .files import written_whole
 from .networks import Alignment, Norm, default_blocks, default_depth
@@ -185,6 +186,11 @@ class Config:
     """Of first weights, order, augmentation and draws."""
     precision: Precision = "auto"
     """auto takes float16 on GPUs with tensor cores, bfloat16 on CPUs that have it, else float32."""
+    strategy: StrategyName = "auto"
+    """Devices to train on: one (none), all GPUs of this machine (mirrored), or those of all
+    workers in TF_CONFIG (multiworker). auto takes what is there. batch_size is that of all."""
+    collective_timeout: float = COLLECTIVE_TIMEOUT
+    """Seconds that a worker may keep the others waiting, the chief measuring for instance."""
     recompute: bool = False
     """Hold fewer activations and compute them twice: for pictures that do not fit into memory."""
     xla: Literal["auto", "on", "off"] = "auto"
@@ -262,7 +268,7 @@ class Config:
             "sample_every": 0, "sample_count": 1, "validation_every": 0, "cache_memory": 0,
             "evaluate_every": 0,
             "lambda_cycle_A": 0, "lambda_cycle_B": 0, "lambda_identity": 0, "lambda_gan": 0,
-            "learning_rate": 0, "seed": 0, "epsilon": 0,
+            "learning_rate": 0, "seed": 0, "epsilon": 0, "collective_timeout": 1,
         }  # fmt: skip
         for name, least in at_least.items():
             value = getattr(self, name)
@@ -306,10 +312,25 @@ class Config:
                 "holds pictures of one: pass --pool-size 0 or a --preprocess that crops"
             )
 
+    def to_json(self) -> str:
+        """As JSON, for `from_json`."""
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Config:
+        """From what `to_json` gave.
+
+        Raises:
+            ValueError, TypeError, AttributeError: not a configuration.
+        """
+        values = json.loads(text)
+        measuring = Measuring(**values.pop("measuring", {}))
+        return cls(**values, measuring=measuring)
+
     def save(self, path: str | Path) -> None:
         """Writes it as JSON."""
         with written_whole(path) as part:
-            part.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
+            part.write_text(self.to_json())
 
     @classmethod
     def load(cls, path: str | Path) -> Config:
@@ -319,9 +340,7 @@ class Config:
             InputError: not there, or not a configuration.
         """
         try:
-            values = json.loads(Path(path).read_text())
-            measuring = Measuring(**values.pop("measuring", {}))
-            return cls(**values, measuring=measuring)
+            return cls.from_json(Path(path).read_text())
         except FileNotFoundError as problem:
             raise InputError(f"{path}: there is no such file") from problem
         except (OSError, ValueError, TypeError, AttributeError) as problem:
@@ -342,7 +361,7 @@ class Config:
         free = {
             "run_dir", "checkpoint_steps", "keep_checkpoints", "sample_every", "sample_count",
             "validation_every", "evaluate_every", "tensorboard", "export", "cache_memory",
-            "cache_dir", "data_dir",
+            "cache_dir", "data_dir", "strategy", "collective_timeout",
         }  # fmt: skip
         lines = []
         mine, theirs = self.flat(), other.flat()

@@ -560,7 +560,7 @@ class CycleGAN(keras.Model):
                 callbacks = [_FollowPosition(shares.position), *_listed(callbacks)]
             if shares := getattr(validation, "shares", None):
                 kwargs["validation_steps"] = kwargs.get("validation_steps") or shares.steps
-        with self.strategy.scope(), workers.watched():
+        with workers.watched():
             return super().fit(
                 shared_out(x, self.strategy),
                 epochs=epochs,
@@ -576,8 +576,16 @@ class CycleGAN(keras.Model):
         workers = Workers(self.strategy)
         if workers.replicas > 1 and (shares := getattr(x, "shares", None)):
             kwargs["steps"] = kwargs.get("steps") or shares.steps
-        with self.strategy.scope(), workers.watched():
+        with workers.watched():
             return super().evaluate(shared_out(x, self.strategy), **kwargs)
+
+    @property
+    def distribute_strategy(self) -> tf.distribute.Strategy:
+        """The strategy that steps run under, whatever scope `fit` is called in.
+
+        Outside of any, best of all: callbacks of one worker alone must not make variables there.
+        """
+        return self.strategy
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -600,8 +608,9 @@ class CycleGAN(keras.Model):
     def state(self) -> dict[str, keras.Variable]:
         """Every variable that training goes on from, by a name of its own.
 
-        Beyond what `.keras` files hold these are the running means of the epoch, so that it can
-        be taken up midway.
+        Those with `synchronization="on_read"` are each replica's own: pools and means. Beyond
+        what `.keras` files hold these are the running means of the epoch, so that it can be taken
+        up midway.
         """
         parts = {
             name: getattr(self, name).variables
@@ -680,7 +689,7 @@ def _apply(
     gradients: list[tf.Tensor | None],
     variables: list[keras.Variable],
 ) -> None:
-    """A step of an optimizer; with float16 it is left out where any replica's gradients overflow."""
+    """A step of an optimizer, left out where a float16 gradient of any replica overflows."""
     if replica_count() > 1 and isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         gradients = overflown_together(gradients)
     optimizer.apply(gradients, variables)
@@ -774,8 +783,9 @@ def _check_callbacks(callbacks: Any, workers: Workers) -> None:
     """Refuses what several workers would write over each other, and not know the pools of."""
     if workers.count == 1:
         return
+    unfit = (keras.callbacks.ModelCheckpoint, keras.callbacks.BackupAndRestore)
     for callback in _listed(callbacks):
-        if isinstance(callback, (keras.callbacks.ModelCheckpoint, keras.callbacks.BackupAndRestore)):
+        if isinstance(callback, unfit):
             raise ValueError(
                 f"{type(callback).__name__} does not work with several workers: all of them would "
                 "write the same files. Take tfcyclegan.ResumableState"

@@ -8,6 +8,7 @@ stop, and on who was lost.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import logging
 import os
@@ -16,7 +17,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -71,8 +72,8 @@ class Cluster:
 
         def refuse(why: str) -> InputError:
             return InputError(
-                f"TF_CONFIG: {why}: it should look like "
-                '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}'
+                f'TF_CONFIG: {why}: it should look like {{"cluster": {{"worker": '
+                '["host:port", ...]}, "task": {"type": "worker", "index": 0}}'
             )
 
         try:
@@ -115,15 +116,21 @@ class Cluster:
 
     def silent(self) -> list[str]:
         """The other workers that no connection can be made to, as `worker 1 (host:port)`."""
-        names = []
-        for place, address in enumerate(self.addresses):
-            host, _, port = address.rpartition(":")
-            try:
-                socket.create_connection((host.strip("[]"), int(port)), timeout=1.0).close()
-            except OSError:
-                if place != self.index:
-                    names.append(self.name(place))
-        return names
+        others = set(range(len(self.addresses))) - {self.index}
+        return [self.name(place) for place in sorted(others) if not self._listens(place)]
+
+    def outlast_chief(self) -> None:
+        """Waits until the chief has ended: to it, who leaves earlier looks like one who crashed."""
+        while self.index and self._listens(0):
+            time.sleep(1.0)
+
+    def _listens(self, place: int) -> bool:
+        host, _, port = self.addresses[place].rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=1.0).close()
+        except OSError:
+            return False
+        return True
 
     def name(self, place: int) -> str:
         """What to call a worker in a message."""
@@ -240,6 +247,7 @@ class Workers:
         index: int, this one's place.
         replicas: int, replicas of them all.
         local: int, replicas of this one.
+        first: int, the number of its first replica.
     """
 
     def __init__(self, strategy: tf.distribute.Strategy):
@@ -252,6 +260,7 @@ class Workers:
             self.cluster = Cluster.of(jobs, resolver.task_type, resolver.task_id)
             self.count, self.index = len(self.cluster.addresses), self.cluster.index
             self.local = self.replicas // self.count
+        self.first = self.index * self.local
 
     @property
     def chief(self) -> bool:
@@ -262,18 +271,7 @@ class Workers:
         """Sums of what each worker gives, the same for all of them."""
         if self.count == 1:
             return list(values)
-
-        @tf.function(autograph=False)
-        def everywhere(given: tf.Tensor) -> tf.Tensor:
-            def on_replica() -> tf.Tensor:
-                replica = tf.distribute.get_replica_context()
-                first = replica.replica_id_in_sync_group % self.local == 0
-                mine = tf.where(first, given, tf.zeros_like(given))
-                return replica.all_reduce(tf.distribute.ReduceOp.SUM, [mine])[0]
-
-            return self._strategy.run(on_replica)
-
-        total = everywhere(tf.constant(list(values), tf.int64))
+        total = _summed(self._strategy)(tf.constant(list(values), tf.int64))
         return self._strategy.experimental_local_results(total)[0].numpy().tolist()
 
     def from_chief(self, text: str) -> str:
@@ -283,6 +281,35 @@ class Workers:
         data = text.encode() if self.chief else b""
         (length,) = self.add_up([len(data)])
         return bytes(self.add_up([*data] if self.chief else [0] * length)).decode()
+
+    def on_chief(self, act: Callable[[], None]) -> None:
+        """Lets the chief do something. What it cannot do ends all workers, with its words.
+
+        Raises:
+            InputError: the chief's.
+        """
+        problem = None
+        if self.chief:
+            try:
+                act()
+            except InputError as refused:
+                problem = refused
+        if words := self.from_chief(str(problem or "")):
+            raise problem or InputError(words)
+
+    def all_do(self, act: Callable[[], None]) -> None:
+        """Lets every worker do something. What one cannot do ends all of them.
+
+        Raises:
+            PeerLost: another worker could not; it raises its own error.
+        """
+        problem = None
+        try:
+            act()
+        except Exception as error:
+            problem = error
+        if self.add_up([problem is not None]) != [0]:
+            raise problem or PeerLost("another worker had to stop: see what it says")
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
@@ -308,6 +335,24 @@ class Workers:
             return f"{silent[0]} was lost"
         # Who does not hear from the chief, who listens to all heartbeats, is told no name.
         return f"{self.cluster.name(0)} was lost" if self.index else "a worker was lost"
+
+
+@functools.lru_cache(maxsize=1)
+def _summed(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], Any]:
+    """Adds up what all workers give, traced once for whatever they give."""
+
+    def on_replica(given: tf.Tensor) -> tf.Tensor:
+        replica = tf.distribute.get_replica_context()
+        local = len(strategy.extended.worker_devices)
+        first = replica.replica_id_in_sync_group % local == 0
+        mine = tf.where(first, given, tf.zeros_like(given))
+        return replica.all_reduce(tf.distribute.ReduceOp.SUM, [mine])[0]
+
+    return tf.function(
+        lambda given: strategy.run(on_replica, (given,)),
+        input_signature=[tf.TensorSpec([None], tf.int64)],
+        autograph=False,
+    )
 
 
 def strategy_of(network: keras.Model) -> tf.distribute.Strategy:

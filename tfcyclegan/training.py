@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +26,8 @@ from .checkpoints import Checkpoints
 from .config import Config
 from .cyclegan import CycleGAN
 from .data import Data, load_data
-from .errors import InputError
+from .distribution import Workers, check_batch, make_strategy
+from .errors import InputError, PeerLost
 from .evaluation import Evaluation
 from .evaluation.during_training import EvaluateEvery
 from .evaluation.evaluator import finite
@@ -219,7 +222,7 @@ def load_config_data(config: Config) -> Data:
     )
 
 
-def train(config: Config, resume: bool = False) -> Run:
+def train(config: Config, resume: bool = False) -> Run | None:
     """Trains as a configuration says and fills the run folder.
 
     The folder gets `config.json`, `checkpoints/`, `history.csv`, `curves.png`, `samples/`,
@@ -231,52 +234,117 @@ def train(config: Config, resume: bool = False) -> Run:
         resume: go on from the newest checkpoint in `run_dir`, or start afresh where there is none.
 
     Returns:
-        `Run`.
+        `Run`. Of several workers the chief gets it, who writes all but the others' parts of the
+        checkpoints; those get None.
 
     Raises:
         InputError: bad data or settings, a run folder that is taken, a resume with other
             settings, or a full disk.
         NonFiniteLoss: training came apart.
         Interrupted: SIGTERM or Ctrl-C; the state was saved.
+        PeerLost: another worker is gone.
     """
     config = config.resolved()
+    strategy = make_strategy(config.strategy, collective_timeout=config.collective_timeout)
+    workers = Workers(strategy)
+    try:
+        check_batch(config.batch_size, workers.replicas)
+    except ValueError as problem:
+        raise InputError(f"--batch-size: {problem}") from problem
+    try:
+        with workers.watched():
+            config = _agreed(config, workers)
+            return _train(config, resume, strategy, workers)
+    except PeerLost as lost:
+        again = f"--resume --run-dir {shlex.quote(config.run_dir)}"
+        newest = next(iter(Checkpoints(Path(config.run_dir) / "checkpoints").paths()), None)
+        raise PeerLost(
+            f"{lost}: training cannot go on without it. Start all workers again with {again} to "
+            f"go on from {newest or 'the start: there is no checkpoint yet'}"
+        ) from lost
+
+
+def _agreed(config: Config, workers: Workers) -> Config:
+    """The settings with the chief's run folder.
+
+    Raises:
+        InputError: this worker has other settings than the chief.
+    """
+    chiefs = Config.from_json(workers.from_chief(config.to_json()))
+    if differences := chiefs.differences(config, longer=False):
+        raise InputError(
+            f"worker {workers.index} was started with other settings than the chief: "
+            f"{'; '.join(differences)}. Start all workers with the same"
+        )
+    return dataclasses.replace(config, run_dir=chiefs.run_dir)
+
+
+def _train(
+    config: Config, resume: bool, strategy: tf.distribute.Strategy, workers: Workers
+) -> Run | None:
     directory = Path(config.run_dir)
-    _check_directory(directory, config, resume)
+    workers.on_chief(lambda: _check_directory(directory, config, resume))
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
 
     # All of them may refuse the settings, so they come before anything is written.
     data = load_config_data(config)
     measured = data.test_A is not None and data.test_B is not None
-    evaluator = make_evaluator(config) if measured else None
+    evaluator = make_evaluator(config) if measured and workers.chief else None
     evaluate = None
     if config.evaluate_every:
-        if evaluator is None:
+        if not measured:
             raise InputError(f"--evaluate-every: {data.name} has no test pictures: leave it out")
-        evaluate = EvaluateEvery(evaluator, directory, config.evaluate_every, config.best_by)
+        if workers.chief:
+            evaluate = EvaluateEvery(evaluator, directory, config.evaluate_every, config.best_by)
     # Behind everything else that makes layers, such as an extractor: they draw seeds, too.
     keras.utils.set_random_seed(config.seed)
-    model = build_model(config)
-    if config.initial_weights and not (resume and Checkpoints(directory / "checkpoints").paths()):
-        set_initial_weights(model, config.initial_weights)
-    total_steps = config.epochs * data.steps_per_epoch
-    compile_model(model, config, total_steps)
-    _check_directory(directory, config, resume)  # somebody may have been faster
-    config.save(directory / "config.json")
+    with strategy.scope():
+        model = build_model(config)
+        if config.initial_weights and not (
+            resume and Checkpoints(directory / "checkpoints").paths()
+        ):
+            set_initial_weights(model, config.initial_weights)
+        total_steps = config.epochs * data.steps_per_epoch
+        compile_model(model, config, total_steps)
 
-    log_dir = directory / "tensorboard" if config.tensorboard else None
+    def begin() -> None:
+        _check_directory(directory, config, resume)  # somebody may have been faster
+        config.save(directory / "config.json")
+
+    workers.on_chief(begin)
+    if workers.replicas > 1 and workers.chief:
+        logger.info(
+            "%d replicas in %d processes, %d pictures of each domain a step for each",
+            workers.replicas, workers.count, config.batch_size // workers.replicas,
+        )  # fmt: skip
     state = ResumableState(
         directory / "checkpoints", data, config.checkpoint_steps, config.keep_checkpoints
     )
     if resume and not state.checkpoints.paths():
         logger.info("%s has no checkpoint to resume from: starting afresh", directory)
+    stop = StopOnSignal(state)
+    validating = {
+        "validation_data": data.validation if config.validation_every else None,
+        "validation_freq": config.validation_every or 1,
+    }
+    if not workers.chief:
+        try:
+            model.fit(
+                data.train, epochs=config.epochs, callbacks=[state, stop], verbose=0, **validating
+            )
+        finally:
+            stop.restore_handlers()
+        return None
+
+    log_dir = directory / "tensorboard" if config.tensorboard else None
     grids = SampleGrids(
         directory / "samples",
         *_few_pictures(data, config.sample_count),
         every=config.sample_every,
         log_dir=log_dir,
     )
-    stop, progress, history = StopOnSignal(state), ProgressLine(total_steps), HistoryFile(directory)
+    progress, history = ProgressLine(total_steps), HistoryFile(directory)
     callbacks = [_Announcement(state, total_steps), progress]
     if evaluate:
         callbacks.append(evaluate)  # before those that write down what it finds
@@ -287,10 +355,9 @@ def train(config: Config, resume: bool = False) -> Run:
         model.fit(
             data.train,
             epochs=config.epochs,
-            validation_data=data.validation if config.validation_every else None,
-            validation_freq=config.validation_every or 1,
             callbacks=[*callbacks, state, stop],
             verbose=0,
+            **validating,
         )
     finally:
         stop.restore_handlers()

@@ -13,6 +13,7 @@ import tyro
 from rich.console import Console
 
 from ..config import ARCHITECTURE, Config
+from ..distribution import Cluster
 from ..errors import InputError
 from ..evaluation import METRICS
 from ..evaluation.metrics import metric_name
@@ -102,6 +103,9 @@ def _train(config: Config, resume: bool) -> int:
     precision, reason = resolve_precision(config.precision)
     console.print(f"precision {precision}: {reason}", highlight=False)
     run = run_training(config, resume)
+    if run is None:  # the rest is the chief's
+        Cluster.from_environment().outlast_chief()
+        return 0
     _report(run, console)
     if config.export:
         config = Config.load(run.directory / "config.json")  # as it was resolved
