@@ -196,7 +196,7 @@ class CycleGAN(keras.Model):
                 of other channels, a discriminator that gives probabilities with an objective
                 other than lsgan, `recompute` with layers that give other results the second
                 time (dropout, batch norm), or, with several replicas, `steps_per_execution` above
-                1 or an optimizer from outside of their strategy's scope.
+                1, `jit_compile=True` or an optimizer from outside of their strategy's scope.
         """
         if objective not in OBJECTIVES:
             raise ValueError(
@@ -231,10 +231,14 @@ class CycleGAN(keras.Model):
                     f"{inner.name} was made in the scope of another strategy than the networks: "
                     "make it in theirs"
                 )
-        if steps_per_execution > 1 and self.strategy.num_replicas_in_sync > 1:
-            raise ValueError(
-                f"steps_per_execution={steps_per_execution}: with several replicas it must be 1"
-            )
+        if self.strategy.num_replicas_in_sync > 1:
+            if steps_per_execution > 1:
+                raise ValueError(
+                    f"steps_per_execution={steps_per_execution}: with several replicas it must be 1"
+                )
+            if jit_compile is True:
+                raise ValueError("jit_compile=True: XLA and several replicas do not go together")
+            jit_compile = False  # Keras, too, takes "auto" for that under a strategy
         for net in self._networks if recompute else ():
             for layer in net.layers:
                 if isinstance(layer, (keras.layers.BatchNormalization, keras.layers.Dropout)):
@@ -286,8 +290,11 @@ class CycleGAN(keras.Model):
                 discriminator_optimizer or adam(), self._discriminator_variables
             )
             self._trackers = {term: keras.metrics.Mean(term) for term in terms}
+        several = self.strategy.num_replicas_in_sync > 1
         self._calls = tuple(
-            net if run_eagerly else _traced(net, recompute) for net in self._networks
+            # Replicas cannot agree, as batch norm's averages have to, within a function of its own.
+            net if run_eagerly or (several and _has_averages(net)) else _traced(net, recompute)
+            for net in self._networks
         )
         if self.objective.gradient_penalty:
             self._judges = {"A": _float32_judge(self.D_A), "B": _float32_judge(self.D_B)}
@@ -668,6 +675,10 @@ def _watching(variables: list[keras.Variable]) -> Iterator[tf.GradientTape]:
         for variable in variables:
             tape.watch(variable.value)
         yield tape
+
+
+def _has_averages(network: keras.Model) -> bool:
+    return any(isinstance(layer, keras.layers.BatchNormalization) for layer in network.layers)
 
 
 def _traced(network: keras.Model, recompute: bool) -> Callable[..., tf.Tensor]:

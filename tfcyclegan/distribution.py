@@ -80,6 +80,8 @@ class Cluster:
             values = json.loads(text)
             jobs, task = values["cluster"], values["task"]
             kind, number = task["type"], task["index"]
+            if not isinstance(number, int):
+                raise TypeError(f"the task's index {number!r} is no number")
             cluster = cls.of(jobs, kind, number)
             addresses = cluster.addresses
         except ValueError as problem:

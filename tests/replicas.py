@@ -1,0 +1,137 @@
+"""Trains a tiny model on one device, on two mirrored CPUs or as a worker, and saves the outcome.
+
+    python tests/replicas.py none|mirrored|multiworker OUT.npz '{"pool_size": 3}'
+
+A process of its own, because a process decides once how many devices it has. What it saves: every
+network's variables, each replica's own state, and the history as JSON.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import tfcyclegan
+from tfcyclegan import cyclegan
+from tfcyclegan.distribution import Workers, make_strategy, parts, replica_id
+
+
+def networks(precision, norm="instance", dropout=0.0):
+    settings = {"filters": 4, "norm": norm, "dtype": precision}
+    return {
+        **{
+            name: tfcyclegan.resnet_generator(16, blocks=1, dropout=dropout, name=name, **settings)
+            for name in ("G", "F")
+        },
+        **{
+            name: tfcyclegan.patch_discriminator(16, layers=1, name=name, **settings)
+            for name in ("D_A", "D_B")
+        },
+    }
+
+
+class StopAt(keras.callbacks.Callback):
+    """As if the process had been killed behind a step."""
+
+    def __init__(self, step):
+        super().__init__()
+        self._step = step
+
+    def on_train_batch_end(self, batch, logs=None):
+        if int(self.model.step.numpy()) == self._step:
+            raise KeyboardInterrupt
+
+
+def overflow_on_the_second_replica(model, step):
+    """An infinite gradient in one step of both optimizers, on replica 1 alone."""
+    apply = cyclegan._apply
+
+    def injected(optimizer, gradients, variables):
+        there = tf.logical_and(replica_id() == 1, model.step.value == step)
+        gradients = [
+            g if g is None else g + tf.where(there, tf.constant(np.inf, g.dtype), 0)
+            for g in gradients
+        ]
+        apply(optimizer, gradients, variables)
+
+    cyclegan._apply = injected
+
+
+def run(strategy_name, folder, options):
+    """Trains; gives the model and the history."""
+    strategy = make_strategy(strategy_name)
+    data = tfcyclegan.load_data(
+        folder, image_size=16, batch_size=options.get("batch_size", 4), preprocess="none"
+    )
+    train, validation = data.train, data.validation
+    if options.get("plain_datasets"):  # as somebody's own would be
+        train, validation = train.map(lambda A, B: (A, B)), None
+
+    def start():
+        keras.utils.set_random_seed(0)
+        with strategy.scope():
+            model = tfcyclegan.CycleGAN(
+                **networks(
+                    options.get("precision", "float32"),
+                    options.get("norm", "instance"),
+                    options.get("dropout", 0.0),
+                ),
+                image_size=16,
+                pool_size=options.get("pool_size", 0),
+            )
+            model.compile(**{"learning_rate": 2e-5, **options.get("compile", {})})
+        return model
+
+    model = start()
+    if "overflow" in options:
+        overflow_on_the_second_replica(model, options["overflow"])
+    settings = {"epochs": options.get("epochs", 3), "verbose": 0, "validation_data": validation}
+
+    def state():
+        return tfcyclegan.ResumableState(options["checkpoints"], data, every=1)
+
+    if "stop" in options:
+        try:
+            model.fit(train, callbacks=[state(), StopAt(options["stop"])], **settings)
+        except KeyboardInterrupt:
+            model = start()
+    callbacks = [state()] if "checkpoints" in options else []
+    history = model.fit(train, callbacks=callbacks, **settings).history
+    if validation is not None:
+        alone = model.evaluate(validation, verbose=0, return_dict=True)
+        for name, value in alone.items():
+            assert abs(value - history[f"val_{name}"][-1]) < 1e-6, name
+    return model, data, history
+
+
+def outcome(model, data, history):
+    """All that can be compared, by name."""
+    workers = Workers(model.strategy)
+    arrays = {"position": np.array(data.position), "step": np.array(int(model.step.numpy()))}
+    for net in (model.G, model.F, model.D_A, model.D_B):
+        for variable in net.variables:
+            arrays[f"{net.name}/{variable.path}"] = np.stack([c.numpy() for c in parts(variable)])
+    for name, variable in model.state().items():
+        if variable.synchronization == "on_read":
+            for place, copy in enumerate(parts(variable)):
+                arrays[f"replica_{workers.first + place}/{name}"] = copy.numpy()
+    for name in ("generator_optimizer", "discriminator_optimizer"):
+        optimizer = getattr(model, name)
+        arrays[f"{name}/iterations"] = np.array(int(optimizer.iterations.numpy()))
+        if hasattr(optimizer, "dynamic_scale"):
+            scale = optimizer.dynamic_scale
+            arrays[f"{name}/scale"] = np.stack([c.numpy() for c in parts(scale)])
+    arrays["history"] = np.array(json.dumps({k: list(map(float, v)) for k, v in history.items()}))
+    return arrays
+
+
+if __name__ == "__main__":
+    strategy_name, out, options = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+    if strategy_name == "mirrored":
+        (cpu,) = tf.config.list_physical_devices("CPU")
+        two = [tf.config.LogicalDeviceConfiguration() for _ in range(2)]
+        tf.config.set_logical_device_configuration(cpu, two)
+    np.savez(out, **outcome(*run(strategy_name, Path(options["folder"]), options)))

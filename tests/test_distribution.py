@@ -1,0 +1,365 @@
+"""Replicas that train together: two mirrored CPUs against one, and what is refused early.
+
+Several real processes are in test_workers.py.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tfcyclegan import InputError
+from tfcyclegan.cli import main
+from tfcyclegan.commands.launch import launch
+from tfcyclegan.distribution import Cluster, Workers, check_batch, make_strategy
+
+SCRIPT = Path(__file__).with_name("replicas.py")
+
+
+def draw_noise(folder):
+    """24 and 20 pictures to train on, 7 and 5 to test on: the last batch of those is short."""
+    for split, count in (("trainA", 24), ("trainB", 20), ("testA", 7), ("testB", 5)):
+        (folder / split).mkdir(parents=True)
+        for index in range(count):
+            pixels = np.random.default_rng([count, index]).integers(0, 256, (16, 16, 3), np.uint8)
+            Image.fromarray(pixels).save(folder / split / f"{index:02}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def noise(tmp_path_factory):
+    return draw_noise(tmp_path_factory.mktemp("noise") / "data")
+
+
+def started(strategy, out, folder, options, environment=None):
+    """A process of replicas.py."""
+    return subprocess.Popen(
+        [sys.executable, SCRIPT, strategy, out, json.dumps({"folder": str(folder), **options})],
+        env={**os.environ, **(environment or {}), "TF_CPP_MIN_LOG_LEVEL": "2"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def ended(process, out):
+    """What it came to."""
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    with np.load(out) as file:
+        return {name: file[name] for name in file.files}
+
+
+KNOWN = {}
+
+
+@pytest.fixture
+def trained(noise, tmp_path):
+    """Trains on "none" or "mirrored", and gives the outcome; the same one is not trained twice."""
+
+    def train(strategy, **options):
+        key = json.dumps([strategy, options], sort_keys=True)
+        if key not in KNOWN or "checkpoints" in options:
+            out = tmp_path / f"{strategy}-{len(list(tmp_path.iterdir()))}.npz"
+            KNOWN[key] = ended(started(strategy, out, noise, options), out)
+        return KNOWN[key]
+
+    return train
+
+
+def history(outcome):
+    return json.loads(str(outcome["history"]))
+
+
+def assert_close(one, other, tolerance=1e-5):
+    """Networks and losses; biases in front of an instance norm aside, whose gradient is noise."""
+    aside = ("c7_in/bias", "d1/bias", "d2/bias", "r1a/bias", "r1b/bias", "u1/bias", "u2/bias")
+    compared = 0
+    for name, value in one.items():
+        discriminator_middle = name.startswith("D_") and name.endswith("c2/bias")
+        if name[:1] in "GFD" and not name.endswith(aside) and not discriminator_middle:
+            for copy in other[name]:
+                np.testing.assert_allclose(copy, value[0], atol=tolerance, rtol=0, err_msg=name)
+            compared += 1
+    assert compared >= 20
+    losses, others = history(one), history(other)
+    assert losses.keys() == others.keys()
+    for name, values in losses.items():
+        np.testing.assert_allclose(others[name], values, rtol=2e-5, err_msg=name)
+
+
+def moved(outcome, others):
+    """How far the weights of two outcomes lie apart, at most."""
+    return max(
+        np.abs(outcome[name][0] - others[name][0]).max() for name in outcome if "ker" in name
+    )
+
+
+def test_mirrored_is_one_device_with_the_whole_batch(trained):
+    """Weights, losses, validation with a short last batch, and the data's place."""
+    alone = trained("none")
+    mirrored = trained("mirrored", pool_size=0)
+    assert_close(alone, mirrored)
+    assert "val_cycle_A" in history(mirrored)
+    assert alone["position"] == mirrored["position"] == mirrored["step"] == 18
+    for name, value in mirrored.items():
+        if name[:1] in "GFD":
+            np.testing.assert_array_equal(value[0], value[1], err_msg=name)
+    # Enough has changed for this to mean something.
+    losses = history(alone)["cycle_A"]
+    assert abs(losses[-1] - losses[0]) > 1e-3
+
+
+def test_somebodys_own_dataset(trained):
+    """It is sharded by TensorFlow, to the same effect."""
+    options = {"plain_datasets": True, "epochs": 1}
+    assert_close(trained("none", **options), trained("mirrored", **options))
+
+
+def test_each_replica_has_its_pool(trained):
+    """Both are full, of different pictures, and the discriminators learn from both."""
+    outcome = trained("mirrored", pool_size=3)
+    pools = [outcome[f"replica_{replica}/pool_A/000/images"] for replica in (0, 1)]
+    for pool in pools:
+        assert np.all(np.abs(pool).max(axis=(1, 2, 3)) > 0)
+    assert not np.array_equal(*pools)
+    steps = trained("mirrored", pool_size=0)
+    assert moved(outcome, steps) > 1e-6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"pool_size": 3, "dropout": 0.5, "norm": "batch"},
+        {"pool_size": 3, "precision": "mixed_float16"},
+    ],
+)
+def test_mirrored_resumes_as_if_never_stopped(options, trained, tmp_path):
+    """Midway through an epoch; batch norm's averages are the same on all replicas."""
+    straight = trained("mirrored", **options)
+    resumed = trained("mirrored", **options, stop=9, checkpoints=str(tmp_path / "checkpoints"))
+    assert straight.keys() == resumed.keys()
+    for name, value in straight.items():
+        if name != "history":
+            np.testing.assert_array_equal(value, resumed[name], err_msg=name)
+        if name[:1] in "GFD" and "moving" in name:
+            np.testing.assert_array_equal(value[0], value[1], err_msg=name)
+    before, after = history(straight), history(resumed)
+    for name, values in after.items():
+        assert values == before[name][-len(values) :], name
+
+
+def test_an_overflow_on_the_second_replica_alone(trained):
+    """The step is left out everywhere, and the loss scale halved."""
+    undisturbed = trained("mirrored", precision="mixed_float16", pool_size=3)
+    outcome = trained("mirrored", precision="mixed_float16", pool_size=3, overflow=9)
+    for name in ("generator_optimizer", "discriminator_optimizer"):
+        assert outcome[f"{name}/iterations"] == undisturbed[f"{name}/iterations"] - 1
+        scales = undisturbed[f"{name}/scale"]
+        assert outcome[f"{name}/scale"].tolist() == (scales / 2).tolist()
+        assert scales[0] == scales[1]
+    assert outcome["step"] == 18
+    for name, value in outcome.items():
+        if name[:1] in "GFD":
+            assert np.isfinite(value).all(), name
+            np.testing.assert_array_equal(value[0], value[1], err_msg=name)
+
+
+@pytest.mark.slow
+def test_goes_on_with_other_numbers_of_replicas(trained, tmp_path):
+    """From one device to two and back: the weights are handed over, pools as far as they go."""
+    checkpoints = {"checkpoints": str(tmp_path / "checkpoints"), "pool_size": 3}
+    one = trained("none", **checkpoints, epochs=1)
+    two = trained("mirrored", **checkpoints, epochs=2)
+    again = trained("none", **checkpoints, epochs=3)
+    assert (one["step"], two["step"], again["step"]) == (6, 12, 18)
+    assert len(history(two)["loss"]) == len(history(again)["loss"]) == 1
+    straight = trained("none", pool_size=3)
+    assert moved(again, straight) < 2e-4  # not the same pools, but the same run
+
+
+# ------------------------------------------------------------------------- what is refused
+
+
+def test_batch_that_cannot_be_shared(make_model):
+    check_batch(8, 4)
+    check_batch(None, 4)
+    with pytest.raises(ValueError, match="3 pictures cannot be shared evenly by 2 replicas: take "):
+        check_batch(3, 2)
+
+
+def test_mirrored_needs_several_devices(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "--strategy", "mirrored"]) == 2
+    error = capsys.readouterr().err
+    assert "nothing but" in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_refuses_at_compile_time(run_python):
+    """With two replicas: XLA, several steps a call, an optimizer or networks from outside."""
+    said = run_python(
+        """
+import keras, tensorflow as tf, tfcyclegan
+(cpu,) = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from tfcyclegan.distribution import make_strategy
+strategy = make_strategy("mirrored")
+def small():
+    return {n: tfcyclegan.resnet_generator(16, filters=2, blocks=0, name=n) if n in "GF" else
+            tfcyclegan.patch_discriminator(16, filters=2, layers=1, name=n)
+            for n in ("G", "F", "D_A", "D_B")}
+outside = small()
+with strategy.scope():
+    inside = small()
+    model = tfcyclegan.CycleGAN(**inside, image_size=16, pool_size=0)
+def refused(act):
+    try:
+        act()
+    except ValueError as problem:
+        print(problem)
+    else:
+        print("NOT REFUSED")
+refused(lambda: model.compile(steps_per_execution=2))
+refused(lambda: model.compile(jit_compile=True))
+refused(lambda: model.compile(keras.optimizers.Adam()))
+refused(lambda: tfcyclegan.CycleGAN(**{**inside, "F": outside["F"]}, image_size=16, pool_size=0))
+def in_scope():
+    with strategy.scope():
+        tfcyclegan.CycleGAN(**outside, image_size=16, pool_size=0)
+refused(in_scope)
+model.compile()
+data = tfcyclegan.load_data("shapes", image_size=16, batch_size=3, steps_per_epoch=2)
+refused(lambda: model.fit(data.train, verbose=0))
+refused(lambda: model.fit(data.train.map(lambda A, B: (A, B)), verbose=0))
+"""
+    ).splitlines()
+    wanted = (
+        "steps_per_execution=2: with several replicas it must be 1",
+        "XLA and several replicas",
+        "adam was made in the scope of another strategy",
+        "F was made in the scope of another strategy",
+        "G was made in the scope of another strategy",
+        "3 pictures cannot be shared evenly by 2 replicas",
+        "3 pictures cannot be shared evenly by 2 replicas",
+    )
+    assert len(said) == len(wanted)
+    for line, words in zip(said, wanted, strict=True):
+        assert words in line, line
+
+
+def test_two_replicas_share_the_callbacks_of_one(make_model):
+    """For one worker nothing of Keras's is refused, and agreeing costs nothing."""
+    model = make_model()
+    workers = Workers(model.strategy)
+    assert (workers.count, workers.replicas, workers.first, workers.chief) == (1, 1, 0, True)
+    assert workers.add_up([3, 4]) == [3, 4]
+    assert workers.from_chief("über") == "über"
+    with pytest.raises(InputError, match="full"):
+        workers.on_chief(lambda: (_ for _ in ()).throw(InputError("full")))
+    assert make_strategy("none") is model.strategy
+
+
+GOOD = {"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 1}}
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("{", "not JSON"),
+        ("[]", "cluster or task is missing or malformed"),
+        ({"cluster": {"worker": ["a:1"]}}, "cluster or task is missing"),
+        ({**GOOD, "cluster": {"worker": "a:1"}}, "is no host:port"),
+        ({**GOOD, "cluster": {"worker": ["a:1", "b"]}}, "'b' is no host:port"),
+        ({**GOOD, "cluster": {"worker": ["a:1", "a:1"]}}, "a:1 is there twice"),
+        ({**GOOD, "cluster": {"worker": ["a:1", "b:2"], "ps": ["c:3"]}}, "jobs of the kind 'ps'"),
+        ({**GOOD, "task": {"type": "worker", "index": 2}}, "the task 'worker' 2 is none of"),
+        ({**GOOD, "task": {"type": "worker", "index": "1"}}, "the task's index '1' is no number"),
+        ({**GOOD, "task": {"type": "chief", "index": 0}}, "the task 'chief' 0 is none of"),
+    ],
+)
+def test_malformed_TF_CONFIG(value, message, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TF_CONFIG", value if isinstance(value, str) else json.dumps(value))
+    assert main(["train"]) == 2
+    error = capsys.readouterr().err
+    assert "TF_CONFIG" in error
+    assert message in error
+    assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_TF_CONFIG_is_read(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    assert Cluster.from_environment() is None
+    monkeypatch.setenv("TF_CONFIG", json.dumps(GOOD))
+    assert Cluster.from_environment() == Cluster(("a:1", "b:2"), 1)
+    with_chief = {"cluster": {"chief": ["c:0"], "worker": ["a:1", "b:2"]}}
+    task = {"task": {"type": "worker", "index": 1}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps({**with_chief, **task}))
+    cluster = Cluster.from_environment()
+    assert cluster.addresses == ("c:0", "a:1", "b:2")
+    assert (cluster.index, cluster.name(2)) == (2, "worker 2 (b:2)")
+
+
+def test_port_in_use(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        cluster = {"worker": [f"127.0.0.1:{port}", "127.0.0.1:1"]}
+        task = {"type": "worker", "index": 0}
+        monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": task}))
+        assert main(["train"]) == 2
+        assert f"port {port} of this worker" in capsys.readouterr().err
+        assert Cluster.from_environment().silent() == ["worker 1 (127.0.0.1:1)"]
+
+
+def test_multiworker_without_TF_CONFIG(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    assert main(["train", "--strategy", "multiworker"]) == 2
+    assert "TF_CONFIG is not set" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "settings", "message"),
+    [
+        ((), {}, "nothing to launch"),
+        (("train.py",), {"workers": 0}, "--workers 0: must be at least 1"),
+        (("train.py",), {"restart": -1}, "--restart -1: must be at least 0"),
+        (("train.py",), {"restart": 1}, "add --resume --run-dir FOLDER"),
+        (("./not-there",), {}, "./not-there: cannot be started"),
+    ],
+)
+def test_launch_refuses(command, settings, message):
+    with pytest.raises(InputError, match=message):
+        launch(command, **settings)
+
+
+def test_launch_runs_a_program_in_every_worker(tmp_path, capfd):
+    """Each with its TF_CONFIG; lines with its number; the first failure's code is the outcome."""
+    script = tmp_path / "hello.py"
+    script.write_text(
+        "import json, os, sys, time\n"
+        "task = json.loads(os.environ['TF_CONFIG'])\n"
+        "index = task['task']['index']\n"
+        "print('of', len(task['cluster']['worker']), sys.argv[1:])\n"
+        "print('oops', file=sys.stderr)\n"
+        "sys.exit(7 if index == 2 and 'fail' in sys.argv else 0)\n"
+    )
+    assert main(["launch", "--workers", "3", "--", str(script), "--data", "x"]) == 0
+    said = capfd.readouterr()
+    assert sorted(said.out.splitlines()) == [f"[{n}] of 3 ['--data', 'x']" for n in range(3)]
+    assert sorted(said.err.splitlines()) == [f"[{n}] oops" for n in range(3)]
+    assert main(["launch", "--workers", "3", "--restart", "1", "--", str(script), "fail"]) == 7
+    said = capfd.readouterr()
+    assert said.err.count("launch: worker 2 ended with 7") == 2
+    assert said.err.count("bringing all 3 workers back (1 of 1)") == 1
