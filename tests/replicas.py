@@ -112,8 +112,12 @@ def outcome(model, data, history):
     workers = Workers(model.strategy)
     arrays = {"position": np.array(data.position), "step": np.array(int(model.step.numpy()))}
     for net in (model.G, model.F, model.D_A, model.D_B):
-        for variable in net.variables:
-            arrays[f"{net.name}/{variable.path}"] = np.stack([c.numpy() for c in parts(variable)])
+        for place, variable in enumerate(net.variables):
+            # Generators of random numbers are counted over all that a process makes.
+            path = variable.name if "seed" in variable.path else variable.path
+            arrays[f"{net.name}/{place}/{path}"] = np.stack(
+                [copy.numpy() for copy in parts(variable)]
+            )
     for name, variable in model.state().items():
         if variable.synchronization == "on_read":
             for place, copy in enumerate(parts(variable)):

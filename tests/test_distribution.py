@@ -9,16 +9,19 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
 
-from tfcyclegan import InputError
+from tfcyclegan import InputError, cyclegan
 from tfcyclegan.cli import main
 from tfcyclegan.commands.launch import launch
 from tfcyclegan.distribution import Cluster, Workers, check_batch, make_strategy
 
+TWO = SimpleNamespace(count=2)
 SCRIPT = Path(__file__).with_name("replicas.py")
 
 
@@ -256,8 +259,20 @@ refused(lambda: model.fit(data.train.map(lambda A, B: (A, B)), verbose=0))
         assert words in line, line
 
 
-def test_two_replicas_share_the_callbacks_of_one(make_model):
-    """For one worker nothing of Keras's is refused, and agreeing costs nothing."""
+def test_callbacks_that_know_nothing_of_other_workers(tmp_path):
+    stock = [
+        keras.callbacks.ModelCheckpoint(tmp_path / "{epoch}.keras"),
+        keras.callbacks.BackupAndRestore(tmp_path / "backup"),
+    ]
+    for callback in stock:
+        cyclegan._check_callbacks([callback], SimpleNamespace(count=1))
+        with pytest.raises(ValueError, match=f"{type(callback).__name__} does not work with sev"):
+            cyclegan._check_callbacks([keras.callbacks.CSVLogger("x"), callback], TWO)
+        with pytest.raises(ValueError, match="Take tfcyclegan.ResumableState"):
+            cyclegan._check_callbacks(callback, TWO)
+
+
+def test_alone_agreeing_costs_nothing(make_model):
     model = make_model()
     workers = Workers(model.strategy)
     assert (workers.count, workers.replicas, workers.first, workers.chief) == (1, 1, 0, True)
@@ -266,6 +281,29 @@ def test_two_replicas_share_the_callbacks_of_one(make_model):
     with pytest.raises(InputError, match="full"):
         workers.on_chief(lambda: (_ for _ in ()).throw(InputError("full")))
     assert make_strategy("none") is model.strategy
+
+
+def test_workers_that_do_not_come(run_python):
+    """One line that says who is missing, when the time is over; and Ctrl-C works meanwhile."""
+    said = run_python(
+        """
+import json, os, socket
+ports = []
+for _ in range(2):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        ports.append(free.getsockname()[1])
+addresses = [f"127.0.0.1:{port}" for port in ports]
+os.environ["TF_CONFIG"] = json.dumps(
+    {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": 0}})
+from tfcyclegan.distribution import make_strategy
+try:
+    make_strategy("multiworker", start_timeout=2)
+except ValueError as problem:
+    print(str(problem).replace(addresses[1], "THERE"), flush=True)
+os._exit(0)
+"""
+    )
+    assert said.startswith("worker 1 (THERE) did not come within 2 s: start every worker")
 
 
 GOOD = {"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 1}}
