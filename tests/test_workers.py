@@ -18,11 +18,13 @@ from tfcyclegan.checkpoints import Checkpoints
 from tfcyclegan.commands.launch import _free_ports
 
 ROOT = Path(__file__).parents[1]
-SETTINGS = """
---data shapes --image-size 16 --batch-size 4 --filters 4 --blocks 1 --discriminator-filters 4
---discriminator-layers 1 --pool-size 5 --dropout 0.3 --epochs 6 --steps-per-epoch 20
---checkpoint-steps 7 --precision float32 --deterministic --no-tensorboard --no-export --resume
-""".split()
+SETTINGS = [
+    *("--data", "shapes", "--image-size", "16", "--batch-size", "4", "--precision", "float32"),
+    *("--filters", "4", "--blocks", "1", "--discriminator-filters", "4"),
+    *("--discriminator-layers", "1", "--pool-size", "5", "--dropout", "0.3"),
+    *("--epochs", "6", "--steps-per-epoch", "20", "--checkpoint-steps", "7"),
+    *("--deterministic", "--no-tensorboard", "--no-export", "--resume"),
+]
 STEPS = 120
 
 pytestmark = pytest.mark.slow
