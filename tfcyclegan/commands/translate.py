@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -89,7 +90,8 @@ def translate(
         raise InputError(f"--timeout {timeout:g}: must be more than 0")
     if threads is not None and threads < 1:
         raise InputError(f"--threads {threads}: at least 1 thread computes")
-    console = Console()
+    # This stream, whatever the engine does to sys.stdout meanwhile.
+    console = Console(file=sys.stdout)
     start = time.perf_counter()
     if engine == "ray":
         if workers is not None and workers < 1:
@@ -281,5 +283,5 @@ def _progress(console: Console, total: int) -> Iterator[_Bar | _Lines]:
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     more = (TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
-    with Progress(*columns, *more, console=console) as progress:
+    with Progress(*columns, *more, console=console, redirect_stdout=False) as progress:
         yield _Bar(progress, total)

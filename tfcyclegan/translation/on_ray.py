@@ -275,17 +275,22 @@ def cluster(address: str | None = None) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def _hushed() -> Iterator[None]:
-    """Keeps what is written to standard error back, and shows it if all comes apart.
+    """Keeps back what is printed, and shows the end of it if all comes apart.
 
-    Ray's C++ parts and its workers' supervisor tell there of each start, and of each lost worker
-    at length. (It is in Ray's logs as well.)
+    Ray's C++ parts tell standard error of each start, and its supervisor of workers tells
+    `sys.stdout` of each one lost, at length. (Both is in Ray's logs as well.) Who has something
+    to say writes to the stream that was `sys.stdout` before.
     """
     sys.stderr.flush()
     before = os.dup(2)
     with tempfile.TemporaryFile() as kept:
         os.dup2(kept.fileno(), 2)
         try:
-            yield
+            with (
+                open(os.dup(kept.fileno()), "w", errors="backslashreplace") as printed,
+                contextlib.redirect_stdout(printed),
+            ):
+                yield
         except Exception as problem:
             if not isinstance(problem, InputError):
                 kept.seek(0)
