@@ -332,7 +332,7 @@ class Listing:
     """The pictures of a run: what is read, and the name it gets.
 
     Millions of them are to fit into memory, so that names are kept once, and folders once for
-    all that is in them: about 200 bytes a picture.
+    all that is in them: about 300 bytes a picture.
     """
 
     def __init__(self, inputs: Sequence[str | os.PathLike], place: Folder | Store, glob: str = ""):
@@ -433,7 +433,7 @@ class Folder:
 
     def is_same(self, name: str, source: str, resolved: Any) -> bool:
         """Whether writing the name would overwrite the source (its path, resolved)."""
-        return not is_url(source) and resolved(str(self.path / name)) == source
+        return not is_url(source) and resolved(os.path.join(self.path, name)) == source
 
     def make(self) -> None:
         """Makes the folder where it is missing."""
