@@ -16,6 +16,7 @@ import logging
 import os
 import pickle
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -237,7 +238,7 @@ def cluster(address: str | None = None) -> Iterator[Any]:
         The module `ray`, connected.
 
     Raises:
-        InputError: Ray is not installed, or does not answer.
+        InputError: Ray is not installed, or does not answer or let us in.
     """
     # Ray sends statistics of use to its makers unless it is told before it starts.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -252,6 +253,7 @@ def cluster(address: str | None = None) -> Iterator[Any]:
         yield ray
         return
     address = address or os.environ.get("RAY_ADDRESS") or "local"
+    _check_address(address)
     # `local`: not one that somebody else started on this machine.
     own = {"include_dashboard": False, "object_store_memory": _NAMES} if address == "local" else {}
     main = threading.current_thread() is threading.main_thread()
@@ -262,7 +264,8 @@ def cluster(address: str | None = None) -> Iterator[Any]:
                 ray.init(address=address, log_to_driver=False, **own)
             except (ConnectionError, RuntimeError, ValueError, OSError) as problem:
                 raise InputError(
-                    f"--address {address}: no Ray cluster answers there ({first_line(problem)})"
+                    f"--address {address}: no Ray cluster lets us in ({first_line(problem)}): "
+                    "set RAY_AUTH_MODE=token where it asks for one"
                 ) from problem
             if main:  # Ray has set its own
                 signal.signal(signal.SIGTERM, _terminate)
@@ -271,6 +274,23 @@ def cluster(address: str | None = None) -> Iterator[Any]:
             ray.shutdown()
             if main:
                 signal.signal(signal.SIGTERM, handler or signal.SIG_DFL)
+
+
+def _check_address(address: str) -> None:
+    """Refuses what Ray would try for a quarter of an hour, without a word."""
+    if address in ("local", "auto"):
+        return
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or "//" in host:
+        raise InputError(
+            f"--address {address}: not a Ray cluster's: give HOST:PORT of its head, or auto"
+        )
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, OverflowError) as problem:
+        raise InputError(
+            f"--address {address}: no Ray cluster answers there ({first_line(problem)})"
+        ) from problem
 
 
 @contextlib.contextmanager
@@ -408,9 +428,7 @@ def translate_on_ray(
         fn_constructor_args=(work, attempts),
         batch_size=1,
         # Work begins with the first that is ready, whenever the others come.
-        compute=ray.data.ActorPoolStrategy(
-            min_size=1, max_size=team.workers, initial_size=team.workers
-        ),
+        compute=ray.data.ActorPoolStrategy(size=team.workers),
         num_cpus=team.cpus,
         num_gpus=team.gpus or None,
     )
