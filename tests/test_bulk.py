@@ -232,7 +232,9 @@ def head(tmp_path_factory):
     try:
         yield f"127.0.0.1:{port}"
     finally:
-        process.terminate()
+        # Asked to stop, it would wait for half a minute.
+        for one in (*psutil.Process(process.pid).children(recursive=True), process):
+            one.kill()
         process.wait(timeout=60)
 
 
@@ -252,7 +254,7 @@ def test_a_cluster_that_is_there(head, home, local):
         assert "no Ray cluster" in err  # it is still starting
         assert time.monotonic() < deadline
     arguments = ("in/0", "in/3", "--model", FORMS["LiteRT"], "--to", "there")
-    out, err = finish(on_ray(*arguments, "--address", head, RAY_AUTH_MODE="disabled"), code=1)
+    _, err = finish(on_ray(*arguments, "--address", head, RAY_AUTH_MODE="disabled"), code=1)
     assert err == ""
     expected = {
         name.split("/")[1]: content
@@ -291,15 +293,16 @@ def test_a_picture_that_takes_its_worker_down(home):
     assert len(pictures("out")) == 20
 
 
-def test_from_bucket_to_bucket(home, local, s3):
+def test_from_bucket_to_bucket(home, s3):
+    """And with a number of threads that is the same on every machine."""
     sources = [
         path for path in sorted(home.glob("in/*/*")) if "9." in path.name or "b" in path.name
     ]
     for path in sources:
         key = path.relative_to(home).as_posix()
         s3.put_object(Bucket="pictures", Key=key, Body=path.read_bytes())
-    process = on_ray("s3://pictures/in", "--model", home / FORMS["SavedModel"], "--to",
-                     "s3://pictures/out")  # fmt: skip
+    with_model = ("--model", home / FORMS["SavedModel"], "--threads", 1)
+    process = on_ray("s3://pictures/in", *with_model, "--to", "s3://pictures/out")
     out, _ = finish(process, code=1)
     assert f"translated {len(sources) - 1} pictures" in out
     found = {}
@@ -310,7 +313,8 @@ def test_from_bucket_to_bucket(home, local, s3):
     assert first["input"] == "s3://pictures/in/3/bad.png"
     assert last["summary"]["failed"] == 1
     assert len(found) == len(sources) - 1 >= 100
-    assert found.items() <= local("SavedModel").items()
+    finish(start(["translate", home / "in", *with_model, "--to", "out", "--glob", "*9.*"]))
+    assert found == pictures("out")
 
 
 def test_memory_does_not_grow_with_the_pictures(home):
@@ -337,7 +341,6 @@ def test_memory_does_not_grow_with_the_pictures(home):
         time.sleep(0.2)
     finish(process)
     assert len(pictures("out")) == count
-    print("bytes, early and late:", *(f(rss for _, rss in seen) for f in (min, max)))
     early = max(rss for done, rss in seen if done <= 100)
     late = max(rss for _, rss in seen)
-    assert late - early < 3e8 < side * side * 3 * count / 5
+    assert late - early < 5e8 < side * side * 3 * count / 3

@@ -129,6 +129,8 @@ class Translator:
         self._fatal: str | None = None
         self.direction: Direction | None = None
         work_for(work.owner)
+        # Workers may share a GPU, of which TensorFlow would take all.
+        os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
         with contextlib.suppress(OSError):  # a machine without that folder: paths are absolute
             os.chdir(work.folder)
         try:
