@@ -3,10 +3,12 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -227,6 +229,8 @@ def head(tmp_path_factory):
     command += ["--num-cpus=2", "--include-dashboard=false", "--block"]
     command += ["--object-store-memory=100000000"]
     settings = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "disabled"}
+    # Not where others look for clusters, and a short name: sockets lie in it.
+    settings["RAY_TMPDIR"] = tempfile.mkdtemp()
     folder = tmp_path_factory.mktemp("head")
     process = subprocess.Popen(command, env=settings, cwd=folder, stdout=subprocess.DEVNULL)
     try:
@@ -236,6 +240,7 @@ def head(tmp_path_factory):
         for one in (*psutil.Process(process.pid).children(recursive=True), process):
             one.kill()
         process.wait(timeout=60)
+        shutil.rmtree(settings["RAY_TMPDIR"], ignore_errors=True)
 
 
 def test_a_cluster_that_is_there(head, home, local):
@@ -253,7 +258,7 @@ def test_a_cluster_that_is_there(head, home, local):
             break
         assert "no Ray cluster" in err  # it is still starting
         assert time.monotonic() < deadline
-    arguments = ("in/0", "in/3", "--model", FORMS["LiteRT"], "--to", "there")
+    arguments = ("in/0", "in/3", "--model", FORMS["LiteRT"], "--to", "there", "--side-by-side")
     _, err = finish(on_ray(*arguments, "--address", head, RAY_AUTH_MODE="disabled"), code=1)
     assert err == ""
     expected = {
@@ -261,7 +266,12 @@ def test_a_cluster_that_is_there(head, home, local):
         for name, content in local("LiteRT").items()
         if name[0] in "03"
     }  # fmt: skip
-    assert pictures("there") == expected
+    found = pictures("there")
+    page = found.pop("index.html").decode()
+    assert page.count("<figure") == len(expected)
+    beside = {name for name in found if name.startswith("side-by-side/")}
+    assert beside == {f"side-by-side/{name}.jpg" for name in expected}
+    assert {name: found[name] for name in found.keys() - beside} == expected
 
 
 DEADLY = """

@@ -1,10 +1,13 @@
 """Where pictures lie: lists, object stores, and what must not be believed of them."""
 
+import functools
 import json
 import os
 import subprocess
 import sys
+import threading
 import tracemalloc
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import fsspec
@@ -201,6 +204,22 @@ def test_stores_whose_uploads_do_not_appear_whole(model):
     here = f"local://{Path.cwd()}"
     assert translate(f"{here}/in", "--model", model, "--to", f"{here}/other/place") == 0
     assert in_folder("other/place") == in_folder("out")
+
+
+def test_a_web_server(model, capsys):
+    """Single pictures; a page's links are no folder."""
+    save("in/a.png")
+    handler = functools.partial(SimpleHTTPRequestHandler, directory="in")
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        Path("list.txt").write_text(f"{url}/a.png?x=1\n{url}/none.png\n")
+        assert translate("list.txt", "--model", model, "--to", "out") == 1
+        assert f"left out: {url}/none.png: cannot be read" in capsys.readouterr().out
+        assert translate(f"{url}/a.png", "--model", model, "--to", "one") == 0
+        server.shutdown()
+    assert translate("in", "--model", model, "--to", "local") == 0
+    assert in_folder("out") == in_folder("one") == in_folder("local")
 
 
 def test_an_s3_server(s3, model, capsys):
