@@ -100,6 +100,33 @@ def pytorch_models(unpacked):
 
 
 @pytest.fixture
+def s3(monkeypatch):
+    """A client of an S3 server on this machine with an empty bucket `pictures`.
+
+    fsspec finds the server by the environment, and so do the processes that a test starts.
+    """
+    import boto3
+    import s3fs
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "of-the-tests")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of-the-tests")
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        s3fs.S3FileSystem.clear_instance_cache()
+        client = boto3.client("s3")
+        client.create_bucket(Bucket="pictures")
+        yield client
+    finally:
+        server.stop()
+        s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture
 def real_data():
     """The folder of real data sets named by TFCYCLEGAN_DATA; skips where there is none."""
     folder = os.environ.get("TFCYCLEGAN_DATA")

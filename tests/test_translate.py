@@ -283,11 +283,11 @@ def test_nothing_is_overwritten(forms, capsys):
 def test_which_files_are_taken(forms, capsys):
     for name in ("a.png", "sub/b.jpg", "sub/.hidden.png", "out/old.png"):
         save(f"in/{name}", noise(16, 16))
-    Path("in/readme.txt").write_text("no picture")
+    Path("in/readme.md").write_text("no picture")
     names = [job.name for job in find_pictures(["in"], "in/out")]
     assert names == ["a.png", "sub/b.jpg"]
     assert [job.name for job in find_pictures(["in"], "x", "*.jpg")] == ["sub/b.jpg"]
-    assert [job.name for job in find_pictures(["in/readme.txt"], "x")] == ["readme.txt"]
+    assert [job.name for job in find_pictures(["in/readme.md"], "x")] == ["readme.md"]
     refused(capsys, "nowhere: there is no such", "nowhere", "--model", forms / "run", "--to", "x")
     refused(capsys, "no pictures in in", "in", "--glob", "*.tif", "--model", forms, "--to", "x")
 

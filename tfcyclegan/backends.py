@@ -70,6 +70,7 @@ def open_backend(
     model: str | os.PathLike | keras.Model,
     direction: Direction | None = None,
     timeout: float = 60.0,
+    threads: int | None = None,
 ) -> Backend:
     """Finds out what a model is and opens it.
 
@@ -79,6 +80,8 @@ def open_backend(
             `CycleGAN` or generator in memory.
         direction: "AtoB" or "BtoA". Default: AtoB where the model has both, else the one it has.
         timeout: float, seconds that a server may take for one answer.
+        threads: int, threads to compute with, where it is not a server that computes. Default: as
+            many as there are cores. (With another number TensorFlow's sums are rounded otherwise.)
 
     Raises:
         InputError: nothing there, or not a generator.
@@ -89,7 +92,9 @@ def open_backend(
         zebra = to_zebra(np.asarray(Image.open("horse.jpg")))
         ```
     """
-    backend = _open(model, direction or "AtoB", timeout)
+    if threads is not None:
+        _compute_with(threads)
+    backend = _open(model, direction or "AtoB", timeout, threads)
     if direction and backend.direction not in (direction, None):
         raise InputError(
             f"{backend.name} goes {backend.direction}: leave --direction {direction} out, or give "
@@ -98,7 +103,26 @@ def open_backend(
     return backend
 
 
-def _open(model: str | os.PathLike | keras.Model, direction: Direction, timeout: float) -> Backend:
+def _compute_with(threads: int) -> None:
+    """Tells TensorFlow before it starts."""
+    if threads < 1:
+        raise InputError(f"--threads {threads}: at least 1 thread computes")
+    if tf.config.threading.get_intra_op_parallelism_threads() == threads:
+        return
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+    except RuntimeError as problem:
+        raise InputError(
+            f"--threads {threads}: TensorFlow computes in this process already"
+        ) from problem
+
+
+def _open(
+    model: str | os.PathLike | keras.Model,
+    direction: Direction,
+    timeout: float,
+    threads: int | None,
+) -> Backend:
     if isinstance(model, keras.Model):
         return _keras_backend(model, direction, model.name)
     text = os.fspath(model)
@@ -113,7 +137,7 @@ def _open(model: str | os.PathLike | keras.Model, direction: Direction, timeout:
             "SavedModel, a .tflite file or a server's http:// or grpc:// address"
         )
     if path.suffix == ".tflite" and path.is_file():
-        return LiteRTBackend(path)
+        return LiteRTBackend(path, threads)
     if path.suffix == ".keras" or (path / "config.json").exists():
         return _keras_backend(load_model(path), direction, text)
     for candidate in (path, *versions(path)[-1:], *versions(path / "serving" / direction)[-1:]):

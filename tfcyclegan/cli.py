@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 
 from .environment import backend_problem
-from .errors import InputError, NonFiniteLoss, PeerLost
+from .errors import InputError, NonFiniteLoss, PeerLost, Terminated
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,8 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"stopped; {stop.checkpoint} is saved. Go on with:")
         print(f"  python -m tfcyclegan train --resume --run-dir {run_dir}")
         return 128 + stop.signal
-    except KeyboardInterrupt:
-        return _complain("interrupted: what is written is whole, the rest is not there", 130)
+    except KeyboardInterrupt as stop:
+        code = 143 if isinstance(stop, Terminated) else 130
+        return _complain("interrupted: what is written is whole, the rest is not there", code)
     except OSError as problem:
         if problem.errno in (errno.ENOSPC, errno.EDQUOT):
             return _complain(f"{problem.filename or 'the disk'} is full: make room", 2)

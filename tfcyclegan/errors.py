@@ -26,6 +26,10 @@ class PeerLost(RuntimeError):
     """
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM asked to stop: the way out is that of Ctrl-C, with the exit code 143."""
+
+
 def first_line(problem: object) -> str:
     """What an error of some library says, in one line of bounded length."""
     lines = str(problem).strip().splitlines()

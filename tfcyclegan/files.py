@@ -5,11 +5,67 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import platform
+import re
+import secrets
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from threading import get_ident
 
 from .errors import InputError
+
+_PART = re.compile(r"\..*\.part-([0-9a-f]{8})-([0-9]+)-[0-9a-f]{8}(\.[^.]*)?", re.DOTALL)
+_owner: str | None = None
+
+
+def owner() -> str:
+    """The process that half-written files belong to, as it stands in their names."""
+    return _owner or f"{zlib.crc32(platform.node().encode()):08x}-{os.getpid()}"
+
+
+def work_for(name: str) -> None:
+    """Has the half-written files of this process belong to the one it works for.
+
+    Whoever finds one later can tell by that whether the work still goes on.
+
+    Args:
+        name: that process's `owner()`.
+    """
+    global _owner
+    _owner = name
+
+
+def part_name(name: str) -> str:
+    """A hidden name of its own to write a file under until it is whole."""
+    stem, suffix = os.path.splitext(name)
+    # The ending stays the last one: some writers choose the format by it.
+    return f".{stem[:100]}.part-{owner()}-{secrets.token_hex(4)}{suffix}"
+
+
+def is_left_behind(name: str, ended: str | None = None) -> bool:
+    """Whether a file's name is that of a half-written one that nobody will finish.
+
+    Its process is gone, as far as this machine can tell: another machine's files are left alone.
+
+    Args:
+        name: without its folder.
+        ended: an `owner()` whose work is over, though its process may still be there.
+    """
+    found = _PART.fullmatch(name)
+    if not found:
+        return False
+    machine, process = found[1], int(found[2])
+    if f"{machine}-{process}" == ended:
+        return True
+    if machine != owner().split("-")[0] or _owner is not None:
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False
 
 
 @contextlib.contextmanager
@@ -31,8 +87,7 @@ def written_whole(path: str | os.PathLike) -> Iterator[Path]:
         ```
     """
     path = Path(path)
-    # The ending stays the last one: some writers choose the format by it.
-    part = path.with_name(f".{path.stem[:100]}.part-{os.getpid()}-{get_ident()}{path.suffix}")
+    part = path.with_name(part_name(path.name))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part

@@ -6,9 +6,8 @@ import dataclasses
 import math
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +15,10 @@ from PIL import Image
 
 from ..backends import Backend, BadPicture, KerasBackend, padded
 from ..data import in_order
-from ..data.pictures import SUFFIXES, Opened, open_picture
+from ..data.pictures import Opened, open_picture
 from ..errors import InputError
-from ..files import written_whole
 from .gallery import FOLDER, write_comparison
+from .locations import Folder, Listing, Store, is_url, open_place, read
 from .streaming import stream
 from .tiling import translate_tiles
 
@@ -38,18 +37,20 @@ class Job:
     """One picture on its way.
 
     Attributes:
-        source: the file.
-        target: where its translation goes.
+        source: the file, or its URL.
+        target: where its translation goes, a file or a URL.
         name: its path below the folder it was found in.
+        content: the file's bytes, once they are read.
         opened: the decoded picture, once it is.
         drawn: the translation, uint8 `[H, W, C]`, once it is there.
         skipped: it was there already.
         problem: why it could not be translated, or None.
     """
 
-    source: Path
-    target: Path
+    source: Path | str
+    target: Path | str
     name: str
+    content: bytes | None = None
     opened: Opened | None = None
     drawn: np.ndarray | None = None
     skipped: bool = False
@@ -62,66 +63,26 @@ def find_pictures(
     """Finds what to translate and where each translation goes.
 
     Args:
-        inputs: files and folders; folders are searched with all that is in them.
-        to: folder of the translations, which keep their names and their places below their folder.
-            What lies in it is not searched.
+        inputs: files and folders; folders are searched with all that is in them. Also URLs that
+            fsspec opens, such as `s3://bucket/folder`, and lists of pictures: `.txt` files of
+            one path or URL a line, `.csv` files with a column `input` (and one `target`), and
+            `.jsonl` files of objects with these names. Paths in a list are relative to it.
+        to: folder or URL of the translations, which keep their names and their places below
+            their folder. What lies in it is not searched.
         glob: a pattern for names or paths in folders, such as `*.png` or `2024/*.jpg`, where `*`
             is any text, slashes included. Default: all pictures.
 
     Raises:
-        InputError: an input that is not there, no pictures, or two that would get one name.
+        InputError: an input that is not there, no pictures, or two that would get one name; a
+            name in a list that leads out of `to`.
     """
-    to = Path(to)
-    if not inputs:
-        raise InputError("nothing to translate: give pictures, or folders of them")
-    jobs: dict[Path, Job] = {}
-    for given in map(Path, inputs):
-        if given.is_dir():
-            inside = to.resolve() != given.resolve()
-            found = [
-                (path, path.relative_to(given))
-                for path in _files(given)
-                if (
-                    fnmatch(path.relative_to(given).as_posix(), glob) or fnmatch(path.name, glob)
-                    if glob
-                    else path.suffix.lower() in SUFFIXES
-                )
-                and not (inside and to.resolve() in path.resolve().parents)
-            ]
-        elif given.is_file():
-            found = [(given, Path(given.name))]
-        else:
-            raise InputError(f"{given}: there is no such file or folder")
-        for source, name in found:
-            target = to / name
-            if target.resolve() == source.resolve():
-                raise InputError(f"--to {to}: {source} would be overwritten: give another --to")
-            if target in jobs and jobs[target].source.resolve() != source.resolve():
-                raise InputError(
-                    f"{jobs[target].source} and {source} would both become {target}: translate "
-                    "them to folders of their own"
-                )
-            jobs[target] = Job(source, target, name.as_posix())
-    if not jobs:
-        looked = glob or " ".join(SUFFIXES)
-        raise InputError(f"no pictures in {', '.join(map(str, inputs))} (looked for {looked})")
-    return list(jobs.values())
+    place = open_place(to)
+    return [job_of(found.source, found.name, place) for found in Listing(inputs, place, glob)]
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """All files below a folder in the order of their names, links followed, hidden ones not."""
-
-    def unreadable(problem: OSError) -> None:
-        raise InputError(f"{problem.filename}: cannot be read ({problem.strerror})") from problem
-
-    seen = set()
-    for top, folders, files in os.walk(folder, onerror=unreadable, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        if (real := os.path.realpath(top)) in seen:
-            folders.clear()  # a link that leads back
-            continue
-        seen.add(real)
-        yield from (Path(top, name) for name in sorted(files) if not name.startswith("."))
+def job_of(source: str, name: str, place: Folder | Store) -> Job:
+    """The job for a picture that was found."""
+    return Job(source if is_url(source) else Path(source), place.target(name), name)
 
 
 def parse_size(text: str) -> tuple[int | None, int]:
@@ -157,7 +118,7 @@ def translate_files(
     Args:
         jobs: from `find_pictures`.
         backend: from `open_backend`.
-        to: the folder, made when missing.
+        to: the folder, made when missing, or a URL that fsspec opens.
         image_size: size to work at, `"SHORTER SIDE"` or `"HEIGHTxWIDTH"` in px; results are
             scaled back. Default: the pictures' own, or the only one the model takes.
         independent_tiles: go over pictures that the back end does not take whole in tiles, each
@@ -171,60 +132,130 @@ def translate_files(
             cannot be made, a size the model does not take; later: a server that is gone, a full
             disk, or with `strict` the first bad picture.
     """
-    to = Path(to)
-    there = [job.target for job in jobs if job.target.exists()]
-    if side_by_side:
-        there += [path for path in [to / "index.html"] if path.exists()]
-        if any(Path(job.name).parts[0] == FOLDER for job in jobs):
-            raise InputError(
-                f"{to / FOLDER} is for comparison pictures: rename the folder {FOLDER}"
-            )
+    place = open_place(to)
+    check_names([job.name for job in jobs], place, side_by_side)
+    there = [job.target for job in jobs if place.exists(job.name)]
+    if side_by_side and place.exists("index.html"):
+        there.append(place.target("index.html"))
     if there and not skip_existing:
-        others = f" and {len(there) - 1} more" if len(there) > 1 else ""
+        raise already_there(there[0], len(there))
+    size = size_to_work_at(image_size, backend)
+    place.make()
+    taken = set(there)
+    jobs = (
+        dataclasses.replace(job, skipped=True) if job.target in taken else job for job in jobs
+    )  # fmt: skip
+    yield from translate_each(
+        jobs,
+        backend,
+        place,
+        size=size,
+        independent_tiles=independent_tiles,
+        strict=strict,
+        side_by_side=side_by_side,
+    )
+
+
+def check_names(names: Iterable[str], place: Folder | Store, side_by_side: bool) -> None:
+    """Refuses names that comparison pictures take, and places that cannot have these.
+
+    Raises:
+        InputError: so it is.
+    """
+    if not side_by_side:
+        return
+    if isinstance(place, Store):
+        raise InputError(f"--to {place}: --side-by-side writes to folders alone: leave it out")
+    if any(name.split("/")[0] == FOLDER for name in names):
         raise InputError(
-            f"{there[0]}{others} there already: pass --skip-existing to go on, or another --to"
+            f"{place.target(FOLDER)} is for comparison pictures: rename the folder {FOLDER}"
         )
+
+
+def already_there(target: object, count: int) -> InputError:
+    """What to tell somebody whose translations would overwrite something."""
+    others = f" and {count - 1} more" if count > 1 else ""
+    return InputError(
+        f"{target}{others} there already: pass --skip-existing to go on, or another --to"
+    )
+
+
+def size_to_work_at(image_size: str | None, backend: Backend) -> tuple[int | None, int] | None:
+    """What `parse_size` gives, where that is a size the back end takes.
+
+    Raises:
+        InputError: it takes another one alone.
+    """
     size = parse_size(image_size) if image_size else None
     if size and backend.size and size != backend.size:
         raise InputError(
             f"--image-size {image_size}: {backend.name} takes "
             f"{backend.size[0]}x{backend.size[1]} alone: leave it out"
         )
+    return size
+
+
+def fetched(job: Job) -> Job:
+    """With its file's bytes, or why they cannot be read."""
+    if job.content is not None or job.problem or job.skipped:
+        return job
     try:
-        to.mkdir(parents=True, exist_ok=True)
+        return dataclasses.replace(job, content=read(job.source))
     except OSError as problem:
-        raise InputError(
-            f"--to {to}: cannot be made ({problem.strerror}): choose another"
-        ) from problem
+        words = f"{job.source}: cannot be read ({problem.strerror})"
+        return dataclasses.replace(job, problem=words)
+
+
+def translate_each(
+    jobs: Iterable[Job],
+    backend: Backend,
+    place: Folder | Store,
+    *,
+    size: tuple[int | None, int] | None,
+    independent_tiles: bool,
+    strict: bool,
+    side_by_side: bool,
+) -> Iterator[Job]:
+    """Takes pictures from their files to their translations' files, whichever engine asks.
+
+    One picture goes through the generator at a time: in a batch with others the kernels' sums
+    are rounded otherwise, and its pixels would depend on its neighbours.
+
+    Args:
+        jobs: read a few ahead.
+        backend: from `open_backend`.
+        place: from `open_place`.
+        size: from `size_to_work_at`.
+        independent_tiles: see `translate_files`.
+        strict: raise the problem of the first picture that has one.
+        side_by_side: the place is a folder, in which comparison pictures are wanted too.
+    """
 
     def load(job: Job) -> Job:
-        if skip_existing and job.target.is_file():
-            return dataclasses.replace(job, skipped=True)
+        job = fetched(job)
+        if job.content is None:
+            return job
         try:
-            opened = open_picture(job.source.read_bytes(), str(job.source))
-            return dataclasses.replace(job, opened=opened)
-        except OSError as problem:
-            return dataclasses.replace(
-                job, problem=f"{job.source}: cannot be read ({problem.strerror})"
-            )
+            opened = open_picture(job.content, str(job.source))
+            return dataclasses.replace(job, content=None, opened=opened)
         except InputError as problem:
             words = str(problem).removesuffix(": remove it, or pass --skip-bad-images")
-            return dataclasses.replace(job, problem=words)
+            return dataclasses.replace(job, content=None, problem=words)
 
     def draw(job: Job) -> Job:
         if job.opened is None:
             return job
         try:
-            drawn = _draw(job.opened.image, backend, size, independent_tiles, to)
+            drawn = _draw(job.opened.image, backend, size, independent_tiles, place.scratch)
             return dataclasses.replace(job, drawn=drawn)
         except BadPicture as problem:
-            return dataclasses.replace(job, problem=f"{job.source}: {problem}")
+            return dataclasses.replace(job, opened=None, problem=f"{job.source}: {problem}")
 
     def save(job: Job) -> Job:
         if job.drawn is None:
             return job
         try:
-            _save(job, to, side_by_side)
+            _save(job, place, side_by_side)
         except InputError:
             raise
         except Exception as problem:  # what Pillow and file systems have against this one
@@ -240,7 +271,7 @@ def translate_files(
         yield job
 
 
-def _save(job: Job, to: Path, side_by_side: bool) -> None:
+def _save(job: Job, place: Folder | Store, side_by_side: bool) -> None:
     result = Image.fromarray(job.drawn[..., 0] if job.drawn.shape[-1] == 1 else job.drawn)
     form, keep = job.opened.format, job.opened.keep
     if result.mode != "RGB":
@@ -249,11 +280,14 @@ def _save(job: Job, to: Path, side_by_side: bool) -> None:
         result = result.convert("RGB")
         result.putalpha(job.opened.alpha)
     if side_by_side:
-        write_comparison(job.opened.image, result, to, job.name)
-    with written_whole(job.target) as part:
+        write_comparison(job.opened.image, result, place.path, job.name)
+    with place.written_whole(job.name) as part:
         try:
             result.save(part, form, **_SAVE.get(form, {}), **keep)
         except ValueError:  # EXIF that is too long for the format, for one
+            if not isinstance(part, Path):
+                part.seek(0)
+                part.truncate()
             result.save(part, form, **_SAVE.get(form, {}))
 
 
