@@ -178,9 +178,9 @@ def steps_from(ends: Sequence[float]) -> dict[str, Any]:
 def serve(tasks: Mapping[str, Any]) -> None:
     """The other end: does the task named on the command line, prints what it found as JSON."""
     task, settings = sys.argv[1], json.loads(sys.argv[2])
-    began = settings.pop("began")
+    began = settings.pop("began", None)
     found = tasks[task](**settings)
-    if "first" in found:
+    if "first" in found and began:
         found["first"] -= began
     print(json.dumps({**found, "peak_memory": resident_memory(most=True)}))
 

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
+import json
+import os
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,6 +34,46 @@ def _model(size: int, blocks: int, precision: str) -> Any:
     assert model.D_A.count_params() == 2_764_737
     assert blocks != 9 or model.G.count_params() == 11_378_179
     return model
+
+
+def replicas(way: str, size: int, blocks: int, batch: int, precision: str, steps: int) -> dict:
+    """Seconds a step on one device, on two mirrored CPUs, or on two workers ("workers")."""
+    import tensorflow as tf
+
+    from tfcyclegan.distribution import make_strategy
+
+    if way == "workers" and "TF_CONFIG" not in os.environ:
+        return _in_two_workers(locals())
+    if way == "mirrored":
+        (cpu,) = tf.config.list_physical_devices("CPU")
+        two = [tf.config.LogicalDeviceConfiguration() for _ in range(2)]
+        tf.config.set_logical_device_configuration(cpu, two)
+    strategy = make_strategy({"one": "none", "workers": "multiworker"}.get(way, way))
+    with strategy.scope():
+        model = _model(size, blocks, precision)
+    return steps_from(_steps(model, size, batch, steps + 1))
+
+
+def _in_two_workers(settings: dict) -> dict:
+    """Starts both, and gives what the first one found."""
+    with contextlib.ExitStack() as ports:
+        sockets = [ports.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(2)]
+        addresses = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
+    arguments = {name: settings[name] for name in inspect.signature(replicas).parameters}
+    workers = []
+    for index in range(2):
+        task = {"type": "worker", "index": index}
+        config = json.dumps({"cluster": {"worker": addresses}, "task": task})
+        workers.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "benchmarks.ours", "replicas", json.dumps(arguments)],
+                env={**os.environ, "TF_CONFIG": config},
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        )
+    found = [worker.communicate()[0] for worker in workers]
+    return json.loads(found[0].splitlines()[-1])
 
 
 def _steps(model: Any, size: int, batch: int, steps: int) -> list[float]:
@@ -164,4 +211,5 @@ def data(source: str, data_dir: str, epochs: int, steps: int) -> dict:
 
 
 if __name__ == "__main__":
-    serve({task.__name__: task for task in (train_step, scaling, matmul, export, inference, data)})
+    tasks = (train_step, scaling, replicas, matmul, export, inference, data)
+    serve({task.__name__: task for task in tasks})

@@ -57,6 +57,13 @@ def test_our_side_runs_in_a_process_of_its_own():
     assert found["peak_memory"] > 100
 
 
+def test_replicas_on_two_workers():
+    settings = {"way": "workers", "size": 32, "blocks": 1, "batch": 2, "precision": "float32"}
+    found = Entry("ours", "replicas", {**settings, "steps": 2}).run()
+    assert len(found["steps"]) == 2
+    assert min(found["steps"]) > 0
+
+
 def test_a_side_that_fails_says_why():
     with pytest.raises(SystemExit, match=r"(?s)benchmarks.ours train_step failed:.*blocks"):
         Entry("ours", "train_step", {"size": 32}).run()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import signal
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -162,8 +163,9 @@ class ResumableState(keras.callbacks.Callback):
 class StopOnSignal(keras.callbacks.Callback):
     """On SIGTERM or Ctrl-C: finishes the step, saves, and leaves `fit` by `Interrupted`.
 
-    Of several workers it is enough that one gets it. A second signal stops at once. Works in the
-    main thread alone, as Python's signals do. Give it to `fit` as the last callback.
+    Of several workers it is enough that one gets it. A second signal stops at once. Outside of
+    the main thread, where Python has no signals, it hears of none. Give it to `fit` as the last
+    callback.
 
     Args:
         state: the `ResumableState` to save with.
@@ -188,6 +190,8 @@ class StopOnSignal(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Mapping | None = None) -> None:
         self._workers = Workers(self.model.strategy)
+        if threading.current_thread() is not threading.main_thread():
+            return
         for number in self._signals:
             self._before[number] = signal.signal(number, self._catch)
 

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import logging
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -222,7 +223,9 @@ def load_config_data(config: Config) -> Data:
     )
 
 
-def train(config: Config, resume: bool = False) -> Run | None:
+def train(
+    config: Config, resume: bool = False, callbacks: Sequence[keras.callbacks.Callback] = ()
+) -> Run | None:
     """Trains as a configuration says and fills the run folder.
 
     The folder gets `config.json`, `checkpoints/`, `history.csv`, `curves.png`, `samples/`,
@@ -232,6 +235,7 @@ def train(config: Config, resume: bool = False) -> Run | None:
     Args:
         config: the settings; `run_dir` must be set.
         resume: go on from the newest checkpoint in `run_dir`, or start afresh where there is none.
+        callbacks: more callbacks for `fit`, on every worker.
 
     Returns:
         `Run`. Of several workers the chief gets it, who writes all but the others' parts of the
@@ -254,7 +258,7 @@ def train(config: Config, resume: bool = False) -> Run | None:
     try:
         with workers.watched():
             config = _agreed(config, workers)
-            return _train(config, resume, strategy, workers)
+            return _train(config, resume, list(callbacks), strategy, workers)
     except PeerLost as lost:
         again = f"--resume --run-dir {shlex.quote(config.run_dir)}"
         newest = next(iter(Checkpoints(Path(config.run_dir) / "checkpoints").paths()), None)
@@ -280,7 +284,11 @@ def _agreed(config: Config, workers: Workers) -> Config:
 
 
 def _train(
-    config: Config, resume: bool, strategy: tf.distribute.Strategy, workers: Workers
+    config: Config,
+    resume: bool,
+    callbacks: list[keras.callbacks.Callback],
+    strategy: tf.distribute.Strategy,
+    workers: Workers,
 ) -> Run | None:
     directory = Path(config.run_dir)
     workers.on_chief(lambda: _check_directory(directory, config, resume))
@@ -331,7 +339,11 @@ def _train(
     if not workers.chief:
         try:
             model.fit(
-                data.train, epochs=config.epochs, callbacks=[state, stop], verbose=0, **validating
+                data.train,
+                epochs=config.epochs,
+                callbacks=[*callbacks, state, stop],
+                verbose=0,
+                **validating,
             )
         finally:
             stop.restore_handlers()
@@ -345,7 +357,7 @@ def _train(
         log_dir=log_dir,
     )
     progress, history = ProgressLine(total_steps), HistoryFile(directory)
-    callbacks = [_Announcement(state, total_steps), progress]
+    callbacks = [_Announcement(state, total_steps), progress, *callbacks]
     if evaluate:
         callbacks.append(evaluate)  # before those that write down what it finds
     callbacks += [history, grids]
