@@ -5,6 +5,7 @@ Several real processes are in test_workers.py.
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -358,6 +359,30 @@ def test_port_in_use(monkeypatch, tmp_path, capsys):
         assert main(["train"]) == 2
         assert f"port {port} of this worker" in capsys.readouterr().err
         assert Cluster.from_environment().silent() == ["worker 1 (127.0.0.1:1)"]
+
+
+def test_TF_CONFIG_of_the_examples(monkeypatch, tmp_path):
+    """What the Kubernetes and Slurm examples of docs/scale.md put into it, run by a real shell."""
+    text = (Path(__file__).parents[1] / "docs/scale.md").read_text()
+    nodes = tmp_path / "scontrol"
+    nodes.write_text("#!/bin/sh\nprintf 'node7\nnode9\n'\n")
+    nodes.chmod(0o755)
+    environment = {
+        **os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "WORKERS": "2",
+        "JOB_COMPLETION_INDEX": "1", "SLURM_NODEID": "1", "SLURM_JOB_NODELIST": "node[7,9]",
+    }  # fmt: skip
+    found = []
+    for script in re.findall(r"addresses=.*?(?=exec python)", text, re.DOTALL):
+        done = subprocess.run(
+            ["bash", "-euc", script + '\nprintf "%s" "$TF_CONFIG"'],
+            env=environment, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        monkeypatch.setenv("TF_CONFIG", done.stdout)
+        found.append(Cluster.from_environment())
+    assert found == [
+        Cluster(("horse2zebra-0.horse2zebra:2222", "horse2zebra-1.horse2zebra:2222"), 1),
+        Cluster(("node7:2222", "node9:2222"), 1),
+    ]
 
 
 def test_multiworker_without_TF_CONFIG(monkeypatch, tmp_path, capsys):

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from test_distribution import assert_close, draw_noise, ended, history, started
 
@@ -212,6 +213,43 @@ def children(pid):
     """The processes that a process started and that are still there."""
     listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [int(child) for child in listed]
+
+
+def test_ray_replaces_a_killed_worker(straight, tmp_path):
+    """Ray Train starts two workers, one is killed, and the outcome is that of the straight run."""
+    run_dir = tmp_path / "run"
+    script = (
+        "import sys\n"
+        "from tfcyclegan.commands.train import understand\n"
+        "from tfcyclegan.ray_training import train_on_ray\n"
+        "config, _ = understand(sys.argv[1:])\n"
+        "print(train_on_ray(config, workers=2))\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, *SETTINGS, "--run-dir", run_dir],
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "RAY_ADDRESS": "local"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=tmp_path,
+    ) as driver:
+        killed = False
+        said = []
+        for line in driver.stdout:
+            said.append(line)
+            if not killed and newest_step(run_dir) >= 14:
+                workers = [
+                    process
+                    for process in psutil.Process(driver.pid).children(recursive=True)
+                    if "RayTrainWorker" in process.name() + "".join(process.cmdline())
+                ]
+                if len(workers) == 2:
+                    workers[1].kill()
+                    killed = True
+    assert driver.returncode == 0, "".join(said)
+    assert killed
+    assert any("resuming from" in line for line in said)
+    assert_same_outcome(run_dir, straight)
 
 
 def test_one_is_asked_to_stop(straight, tmp_path):
