@@ -8,6 +8,7 @@ stop, and on who was lost.
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import functools
 import json
 import logging
@@ -15,6 +16,7 @@ import os
 import re
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -99,22 +101,46 @@ class Cluster:
             raise refuse(f"the task {kind!r} {number!r} is none of the cluster's")
         return cluster
 
-    def check_port(self) -> None:
-        """Refuses an address of this process that somebody else listens on.
+    def meet(self, timeout: float) -> None:
+        """Waits until every worker is there, saying for whom.
+
+        TensorFlow waits as well, but where neither Ctrl-C nor a time-out reaches it.
+
+        Args:
+            timeout: seconds.
 
         Raises:
-            InputError: naming it.
+            InputError: somebody else listens on this worker's port, or workers do not come.
         """
         port = int(self.addresses[self.index].rpartition(":")[2])
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("", port))
-            except (OSError, OverflowError) as problem:
-                raise InputError(
-                    f"TF_CONFIG: port {port} of this worker ({self.addresses[self.index]}) cannot "
-                    f"be listened on ({first_line(problem)}): end what uses it, or name another"
-                ) from problem
+        both = socket.has_dualstack_ipv6()
+        try:
+            here = socket.create_server(
+                ("", port),
+                family=socket.AF_INET6 if both else socket.AF_INET,
+                dualstack_ipv6=both,
+            )
+        except (OSError, OverflowError) as problem:
+            raise InputError(
+                f"TF_CONFIG: port {port} of this worker ({self.addresses[self.index]}) cannot be "
+                f"listened on ({first_line(problem)}): end what uses it, or name another"
+            ) from problem
+        # Who has been seen once is there: it may have gone on to TensorFlow, on the same port.
+        missing = set(range(len(self.addresses))) - {self.index}
+        start = said = time.monotonic()
+        with here:
+            while missing := {place for place in missing if not self._listens(place)}:
+                names = ", ".join(map(self.name, sorted(missing)))
+                now = time.monotonic()
+                if now - start > timeout:
+                    raise InputError(
+                        f"{names} did not come within {timeout:g} s: start every worker that "
+                        "TF_CONFIG names, and see that they reach each other"
+                    )
+                if now - said > 10:
+                    said = now
+                    logger.info("waiting for %s", names)
+                time.sleep(0.2)
 
     def silent(self) -> list[str]:
         """The other workers that no connection can be made to, as `worker 1 (host:port)`."""
@@ -193,46 +219,24 @@ def make_strategy(
 
 
 def _multi_worker(cluster: Cluster, start_timeout: float, timeout: float) -> tf.distribute.Strategy:
-    """Waits for all workers, saying for whom.
-
-    TensorFlow waits in C++, where neither Ctrl-C nor a time-out reaches it, so it does so in a
-    thread of its own. And it takes SIGTERM for itself: whoever had it gets it back.
-    """
-    cluster.check_port()
-    main = threading.current_thread() is threading.main_thread()
+    cluster.meet(start_timeout)
     terminate = signal.getsignal(signal.SIGTERM)
-    made: list[tf.distribute.Strategy] = []
-    failed: list[BaseException] = []
-
-    def make() -> None:
-        try:
-            options = tf.distribute.experimental.CommunicationOptions(timeout_seconds=timeout)
-            made.append(tf.distribute.MultiWorkerMirroredStrategy(communication_options=options))
-        except BaseException as problem:
-            failed.append(problem)
-
-    thread = threading.Thread(target=make, daemon=True)
-    thread.start()
-    start = said = time.monotonic()
-    while thread.is_alive():
-        thread.join(0.2)
-        if main and terminate is not None:
-            signal.signal(signal.SIGTERM, terminate)
-        now = time.monotonic()
-        if now - start > start_timeout:
-            missing = ", ".join(cluster.silent()) or "the other workers"
-            raise InputError(
-                f"{missing} did not come within {start_timeout:g} s: start every worker that "
-                "TF_CONFIG names, and see that they reach each other"
-            )
-        if now - said > 10:
-            said = now
-            logger.info("waiting for %s", ", ".join(cluster.silent()) or "the other workers")
-    if failed:
-        raise InputError(
-            f"TF_CONFIG: the workers cannot be joined ({first_line(failed[0])})"
-        ) from failed[0]
-    return made[0]
+    options = tf.distribute.experimental.CommunicationOptions(timeout_seconds=timeout)
+    # Should one be lost right now, TensorFlow would wait for an hour, holding Python's lock.
+    faulthandler.dump_traceback_later(start_timeout, exit=True, file=sys.__stderr__)
+    try:
+        strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+    except (tf.errors.OpError, RuntimeError) as problem:
+        raise PeerLost(
+            f"the workers that TF_CONFIG names cannot be joined ({first_line(problem)}): start all "
+            "of them again"
+        ) from problem
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+    # TensorFlow takes SIGTERM for itself: whoever had it gets it back.
+    if threading.current_thread() is threading.main_thread() and terminate is not None:
+        signal.signal(signal.SIGTERM, terminate)
+    return strategy
 
 
 class Workers:
