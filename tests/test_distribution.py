@@ -6,9 +6,11 @@ Several real processes are in test_workers.py.
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,16 +21,17 @@ from PIL import Image
 
 from tfcyclegan import InputError, cyclegan
 from tfcyclegan.cli import main
+from tfcyclegan.commands import launch as launching
 from tfcyclegan.commands.launch import launch
 from tfcyclegan.distribution import Cluster, Workers, check_batch, make_strategy
 
-TWO = SimpleNamespace(count=2)
+TWO = SimpleNamespace(count=2, add_up=lambda values: [2 * value for value in values])
 SCRIPT = Path(__file__).with_name("replicas.py")
 
 
 def draw_noise(folder):
-    """24 and 20 pictures to train on, 7 and 5 to test on: the last batch of those is short."""
-    for split, count in (("trainA", 24), ("trainB", 20), ("testA", 7), ("testB", 5)):
+    """24 and 20 pictures to train on, 5 and 3 to test on: the last batch of four has one alone."""
+    for split, count in (("trainA", 24), ("trainB", 20), ("testA", 5), ("testB", 3)):
         (folder / split).mkdir(parents=True)
         for index in range(count):
             pixels = np.random.default_rng([count, index]).integers(0, 256, (16, 16, 3), np.uint8)
@@ -106,7 +109,7 @@ def moved(outcome, others):
 
 
 def test_mirrored_is_one_device_with_the_whole_batch(trained):
-    """Weights, losses, validation with a short last batch, and the data's place."""
+    """Weights, losses, validation where a replica gets nothing of the last batch, the position."""
     alone = trained("none")
     mirrored = trained("mirrored", pool_size=0)
     assert_close(alone, mirrored)
@@ -194,7 +197,6 @@ def test_goes_on_with_other_numbers_of_replicas(trained, tmp_path):
 
 def test_batch_that_cannot_be_shared(make_model):
     check_batch(8, 4)
-    check_batch(None, 4)
     with pytest.raises(ValueError, match="3 pictures cannot be shared evenly by 2 replicas: take "):
         check_batch(3, 2)
 
@@ -244,6 +246,9 @@ model.compile()
 data = tfcyclegan.load_data("shapes", image_size=16, batch_size=3, steps_per_epoch=2)
 refused(lambda: model.fit(data.train, verbose=0))
 refused(lambda: model.fit(data.train.map(lambda A, B: (A, B)), verbose=0))
+refused(lambda: model.fit(data.train.unbatch().batch(2), verbose=0))
+pictures = keras.random.uniform((4, 16, 16, 3))
+refused(lambda: model.fit(pictures, y=pictures, verbose=0))
 """
     ).splitlines()
     wanted = (
@@ -254,10 +259,41 @@ refused(lambda: model.fit(data.train.map(lambda A, B: (A, B)), verbose=0))
         "G was made in the scope of another strategy",
         "3 pictures cannot be shared evenly by 2 replicas",
         "3 pictures cannot be shared evenly by 2 replicas",
+        "give a tf.data.Dataset made with .batch(size, drop_remainder=True)",
+        "give a tf.data.Dataset made with .batch(size, drop_remainder=True)",
     )
     assert len(said) == len(wanted)
     for line, words in zip(said, wanted, strict=True):
         assert words in line, line
+
+
+def test_strategies_of_one_replica(run_python):
+    """Any scope will do, with everything in it, data included; nothing is divided or refused."""
+    said = run_python(
+        """
+import keras, tensorflow as tf, tfcyclegan
+for make in (
+    lambda: tf.distribute.OneDeviceStrategy("CPU"),
+    lambda: tf.distribute.MirroredStrategy(["CPU:0"]),
+    tf.distribute.MultiWorkerMirroredStrategy,
+):
+    strategy = make()
+    keras.utils.set_random_seed(0)
+    with strategy.scope():
+        data = tfcyclegan.load_data("shapes", image_size=16, batch_size=2, steps_per_epoch=2)
+        networks = {n: tfcyclegan.resnet_generator(16, filters=2, blocks=0, name=n) if n in "GF"
+                    else tfcyclegan.patch_discriminator(16, filters=2, layers=1, name=n)
+                    for n in ("G", "F", "D_A", "D_B")}
+        model = tfcyclegan.CycleGAN(**networks, image_size=16, pool_size=2)
+        model.compile()
+        history = model.fit(data.train, epochs=2, verbose=0).history
+        pictures = model.translate(next(iter(data.test_A)))
+    print(data.position, pictures.shape, f"{history['loss'][-1]:.4f}")
+"""
+    ).splitlines()
+    assert len(said) == 3
+    assert said[0].startswith("4 (2, 16, 16, 3)")
+    assert said[0] == said[1] == said[2]
 
 
 def test_callbacks_that_know_nothing_of_other_workers(tmp_path):
@@ -320,8 +356,15 @@ GOOD = {"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index
         ({**GOOD, "cluster": {"worker": ["a:1", "a:1"]}}, "a:1 is there twice"),
         ({**GOOD, "cluster": {"worker": ["a:1", "b:2"], "ps": ["c:3"]}}, "jobs of the kind 'ps'"),
         ({**GOOD, "task": {"type": "worker", "index": 2}}, "the task 'worker' 2 is none of"),
-        ({**GOOD, "task": {"type": "worker", "index": "1"}}, "the task's index '1' is no number"),
+        (
+            {**GOOD, "task": {"type": "worker", "index": "1"}},
+            "the task 'worker' '1' is no name and number",
+        ),
+        ({**GOOD, "task": {"type": ["worker"], "index": 1}}, "is no name and number"),
+        ({**GOOD, "task": {"type": "worker", "index": True}}, "is no name and number"),
         ({**GOOD, "task": {"type": "chief", "index": 0}}, "the task 'chief' 0 is none of"),
+        ({**GOOD, "cluster": {"worker": ["a:1", "b:0"]}}, "'b:0' is no host:port"),
+        ({**GOOD, "cluster": {"worker": ["a:99999", "b:2"]}}, "'a:99999' is no host:port"),
     ],
 )
 def test_malformed_TF_CONFIG(value, message, monkeypatch, tmp_path, capsys):
@@ -340,11 +383,11 @@ def test_TF_CONFIG_is_read(monkeypatch):
     assert Cluster.from_environment() is None
     monkeypatch.setenv("TF_CONFIG", json.dumps(GOOD))
     assert Cluster.from_environment() == Cluster(("a:1", "b:2"), 1)
-    with_chief = {"cluster": {"chief": ["c:0"], "worker": ["a:1", "b:2"]}}
+    with_chief = {"cluster": {"chief": ["c:9"], "worker": ["a:1", "b:2"]}}
     task = {"task": {"type": "worker", "index": 1}}
     monkeypatch.setenv("TF_CONFIG", json.dumps({**with_chief, **task}))
     cluster = Cluster.from_environment()
-    assert cluster.addresses == ("c:0", "a:1", "b:2")
+    assert cluster.addresses == ("c:9", "a:1", "b:2")
     assert (cluster.index, cluster.name(2)) == (2, "worker 2 (b:2)")
 
 
@@ -404,6 +447,92 @@ def test_multiworker_without_TF_CONFIG(monkeypatch, tmp_path, capsys):
 def test_launch_refuses(command, settings, message):
     with pytest.raises(InputError, match=message):
         launch(command, **settings)
+
+
+def running(script, *options):
+    """`launch` with a Python script of these lines as its program."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "tfcyclegan", "launch", *options, "--", str(script)],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def alive(pids):
+    return [pid for pid in pids if Path(f"/proc/{pid}").exists() and "Z" not in state_of(pid)]
+
+
+def state_of(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "Z"
+
+
+def pids_in(folder, count):
+    """Those that the programs wrote there, once all have."""
+    deadline = time.monotonic() + 60
+    while len(names := [path.name for path in folder.iterdir()]) < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return [int(name) for name in names]
+
+
+SLEEPER = """
+import json, os, pathlib, subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
+folder = pathlib.Path(__file__).parent / "pids"
+(folder / str(child.pid)).touch()
+(folder / str(os.getpid())).touch()
+if json.loads(os.environ["TF_CONFIG"])["task"]["index"] == 1 and "dies" in __file__:
+    while len(list(folder.iterdir())) < 4:
+        time.sleep(0.05)
+    os.kill(os.getpid(), 9)
+time.sleep(300)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_launch_is_asked_to_end(number, tmp_path):
+    """By a signal, a closed terminal's too: all end, nothing is left, nothing starts again."""
+    (tmp_path / "pids").mkdir()
+    script = tmp_path / "sleeper.py"
+    script.write_text(SLEEPER)
+    with running(script, "--restart", "3") as launcher:
+        pids = pids_in(tmp_path / "pids", 4)
+        launcher.send_signal(number)
+        _, err = launcher.communicate(timeout=60)
+    assert launcher.returncode == 128 + number
+    assert "bringing" not in err
+    assert alive(pids) == []
+
+
+def test_launch_notices_any_worker(tmp_path, monkeypatch):
+    """The second dies while the first hangs: it is said at once, and all end after the grace."""
+    monkeypatch.setattr(launching, "_GRACE", 1.0)
+    (tmp_path / "pids").mkdir()
+    script = tmp_path / "dies.py"
+    script.write_text(SLEEPER)
+    began = time.monotonic()
+    assert launch((str(script),)) == 137
+    assert time.monotonic() - began < 30
+    assert alive(pids_in(tmp_path / "pids", 4)) == []
+
+
+def test_launch_deals_out_gpus(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
+    with pytest.raises(InputError, match="3 GPUs cannot be dealt out evenly"):
+        launch(("true",), workers=2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
+    said = []
+    monkeypatch.setattr(
+        launching.subprocess, "Popen", lambda *_, env, **__: said.append(env) or 1 / 0
+    )
+    cluster = launching._Cluster(["true"], 2)
+    for index in range(2):
+        with pytest.raises(ZeroDivisionError):
+            cluster._start(index, ["a:1", "b:2"])
+    assert [env["CUDA_VISIBLE_DEVICES"] for env in said] == ["4,6", "5,7"]
 
 
 def test_launch_runs_a_program_in_every_worker(tmp_path, capfd):

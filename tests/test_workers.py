@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -319,3 +320,46 @@ def test_workers_of_other_settings_or_without_a_common_folder(tmp_path):
         assert worker.returncode == 2, errors
         assert "has to lie where all workers write to it" in error
     assert not Checkpoints(places[0] / "run/checkpoints").paths()
+
+
+def test_a_folder_that_one_worker_does_not_see(straight, tmp_path):
+    """Nothing is set aside or started afresh: both say so, and the checkpoints stay."""
+    places = [tmp_path / "here", tmp_path / "there"]
+    shutil.copytree(straight, places[0] / "run")
+    places[1].mkdir()
+    files = sorted(path.name for path in (places[0] / "run/checkpoints").iterdir())
+    workers = [
+        train(environment, "run", "--epochs", "7", cwd=place)
+        for environment, place in zip(cluster(), places, strict=True)
+    ]
+    errors = [worker.communicate(timeout=120)[1] for worker in workers]
+    for worker, error in zip(workers, errors, strict=True):
+        assert worker.returncode == 2, errors
+        assert "see that every worker reaches the run's folder" in error
+    assert sorted(path.name for path in (places[0] / "run/checkpoints").iterdir()) == files
+
+
+def test_who_is_waited_for_in_vain(tmp_path):
+    """A worker that lives and does nothing is not called lost: the time-out says what it is."""
+    script = tmp_path / "waits.py"
+    script.write_text(
+        "import os, time\n"
+        "from tfcyclegan.distribution import Workers, make_strategy\n"
+        "workers = Workers(make_strategy('multiworker', collective_timeout=4))\n"
+        "with workers.watched():\n"
+        "    assert workers.add_up([1, 2]) == [2, 4]\n"
+        "    if workers.chief:\n"
+        "        time.sleep(15)\n"
+        "    workers.add_up([1, 2])\n"
+    )
+    workers = [
+        subprocess.Popen(
+            [sys.executable, script],
+            env={**os.environ, **environment, "TF_CPP_MIN_LOG_LEVEL": "2"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for environment in cluster()
+    ]
+    errors = [worker.communicate(timeout=120)[1] for worker in workers]
+    assert "PeerLost: a worker kept the others waiting for longer than --coll" in errors[1], errors

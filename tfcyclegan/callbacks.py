@@ -75,6 +75,8 @@ class ResumableState(keras.callbacks.Callback):
         ```
     """
 
+    all_workers = True  #: what it does every worker has to do
+
     def __init__(self, directory: str | Path, data: Data, every: int | None = None, keep: int = 3):
         super().__init__()
         self.checkpoints = Checkpoints(directory, keep)
@@ -84,6 +86,7 @@ class ResumableState(keras.callbacks.Callback):
         self._midway = False
         self._means: list[tuple[tf.Variable, np.ndarray]] = []
         self._saved_step = -1
+        self._saved: Path | None = None
 
     def on_train_begin(self, logs: Mapping | None = None) -> None:
         steps, together = self.data.steps_per_epoch, self.model.steps_per_execution
@@ -98,7 +101,7 @@ class ResumableState(keras.callbacks.Callback):
                 "give load_data a steps_per_epoch that is a multiple of it"
             )
         planned = int(self.model.total_steps.numpy())
-        self.restored = self.checkpoints.restore(self.model, self._about)
+        self.restored = self._saved = self.checkpoints.restore(self.model, self._about)
         step = self._saved_step = int(self.model.step.numpy())
         if self.restored:
             # Given more epochs than before, the learning rate falls over all of them.
@@ -154,10 +157,12 @@ class ResumableState(keras.callbacks.Callback):
         }
 
     def save(self) -> Path:
-        """Writes a checkpoint now."""
-        path = self.checkpoints.save(self.model, self._about)
-        self._saved_step = int(self.model.step.numpy())
-        return path
+        """Writes a checkpoint now, unless this step has one already."""
+        step = int(self.model.step.numpy())
+        if step != self._saved_step or self._saved is None:
+            self._saved = self.checkpoints.save(self.model, self._about)
+            self._saved_step = step
+        return self._saved
 
 
 class StopOnSignal(keras.callbacks.Callback):
@@ -170,6 +175,8 @@ class StopOnSignal(keras.callbacks.Callback):
     Args:
         state: the `ResumableState` to save with.
     """
+
+    all_workers = True
 
     def __init__(self, state: ResumableState):
         super().__init__()

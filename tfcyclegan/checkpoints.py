@@ -136,7 +136,8 @@ class Checkpoints:
             Its path, or None where there is none.
 
         Raises:
-            InputError: a sound checkpoint is of another model, or `about` something else.
+            InputError: a sound checkpoint is of another model, or `about` something else, or one
+                cannot be read.
         """
         workers = Workers(model.strategy)
         names = json.loads(workers.from_chief(json.dumps([path.name for path in self.paths()])))
@@ -153,9 +154,17 @@ class Checkpoints:
                     if part_meta["id"] != meta["id"]:
                         raise ValueError(f"{part.name} is of another attempt")
                     values |= more
-            except Exception as damage:  # a damaged zip lets almost anything out
-                problem = damage
-            if workers.add_up([problem is not None]) != [0]:
+            except Exception as trouble:  # a damaged zip lets almost anything out
+                problem = trouble
+            out_of_reach, damaged = workers.add_up(
+                [_out_of_reach(problem, path), problem is not None]
+            )
+            if out_of_reach:
+                raise InputError(
+                    f"{path} cannot be read ({problem or 'so another worker says'}): see that "
+                    "every worker reaches the run's folder, and start again"
+                )
+            if damaged:
                 logger.warning(
                     "%s is damaged (%s): going back to the one before",
                     path, problem or "so another worker says",
@@ -179,6 +188,15 @@ class Checkpoints:
         if names:
             logger.warning("%s has no sound checkpoint left: starting afresh", self.directory)
         return None
+
+
+def _out_of_reach(problem: Exception | None, path: Path) -> bool:
+    """Whether a checkpoint may well be sound, and only cannot be read here and now."""
+    if isinstance(problem, FileNotFoundError):
+        return problem.filename == str(path)  # and not one of its parts
+    if isinstance(problem, OSError):
+        return problem.errno is not None
+    return isinstance(problem, MemoryError)
 
 
 def _step_of(path: Path) -> int:

@@ -20,6 +20,7 @@ from .distribution import (
     Workers,
     overflown_together,
     replica_count,
+    replica_id,
     shared_out,
     strategy_of,
 )
@@ -106,8 +107,12 @@ class CycleGAN(keras.Model):
         self.seed = seed
         self.strategy = strategy_of(self.G)
         around = tf.distribute.get_strategy() if tf.distribute.has_strategy() else self.strategy
+        if self.strategy.num_replicas_in_sync == 1 == around.num_replicas_in_sync:
+            self.strategy = around  # some make ordinary variables, which do not tell
         for net in self._networks:
-            if not strategy_of(net) is self.strategy is around:
+            if _several(strategy_of(net), self.strategy, around) and not (
+                strategy_of(net) is self.strategy is around
+            ):
                 raise ValueError(
                     f"{net.name} was made in the scope of another strategy: make all four networks "
                     "and the CycleGAN in one `with strategy.scope():`"
@@ -226,7 +231,8 @@ class CycleGAN(keras.Model):
                 )
         for optimizer in (generator_optimizer, discriminator_optimizer):
             inner = getattr(optimizer, "inner_optimizer", optimizer)
-            if inner and inner._distribution_strategy is not self.strategy:
+            theirs = getattr(inner, "_distribution_strategy", self.strategy)
+            if theirs is not self.strategy and _several(theirs, self.strategy):
                 raise ValueError(
                     f"{inner.name} was made in the scope of another strategy than the networks: "
                     "make it in theirs"
@@ -234,10 +240,14 @@ class CycleGAN(keras.Model):
         if self.strategy.num_replicas_in_sync > 1:
             if steps_per_execution > 1:
                 raise ValueError(
-                    f"steps_per_execution={steps_per_execution}: with several replicas it must be 1"
+                    f"steps_per_execution={steps_per_execution}: with several replicas it must be "
+                    "1 (compile anew; load a saved model with compile=False)"
                 )
             if jit_compile is True:
-                raise ValueError("jit_compile=True: XLA and several replicas do not go together")
+                raise ValueError(
+                    "jit_compile=True: XLA and several replicas do not go together (compile anew; "
+                    "load a saved model with compile=False)"
+                )
             jit_compile = False  # Keras, too, takes "auto" for that under a strategy
         for net in self._networks if recompute else ():
             for layer in net.layers:
@@ -376,8 +386,9 @@ class CycleGAN(keras.Model):
 
         Means are over pictures, whatever batch and whichever replica they are in.
         """
-        real_A, real_B = data
-        pictures = tf.shape(real_A)[0]
+        pictures = tf.shape(data[0])[0]
+        # Of a short batch a replica may get nothing, which convolutions do not take.
+        real_A, real_B = (_at_least_one(images) for images in data)
         terms_A, fake_B = self._translation_terms("A", real_A, training=False)
         terms_B, fake_A = self._translation_terms("B", real_B, training=False)
         identity_terms, _ = self._identity_terms(real_A, real_B, training=False)
@@ -434,7 +445,8 @@ class CycleGAN(keras.Model):
         D = self._calls[2 if domain == "A" else 3]
         loss = self.objective.discriminator(D(real, training=True), D(shown, training=True))
         if self.objective.gradient_penalty:
-            draw = tf.stack([tf.cast(2 * self.seed + (domain == "B"), tf.int64), self.step.value])
+            place = tf.cast(replica_id(), tf.int64) * 2**40 + self.step.value
+            draw = tf.stack([tf.cast(2 * self.seed + (domain == "B"), tf.int64), place])
             penalty = gradient_penalty(self._judges[domain], real, fake, draw)
             loss += 0.5 * self.objective.gradient_penalty * penalty
         return loss
@@ -569,7 +581,7 @@ class CycleGAN(keras.Model):
                 kwargs["validation_steps"] = kwargs.get("validation_steps") or shares.steps
         with workers.watched():
             return super().fit(
-                shared_out(x, self.strategy),
+                shared_out(x, self.strategy, training=True),
                 epochs=epochs,
                 initial_epoch=initial_epoch,
                 steps_per_epoch=steps_per_epoch,
@@ -578,13 +590,13 @@ class CycleGAN(keras.Model):
                 **kwargs,
             )
 
-    def evaluate(self, x: Any = None, **kwargs: Any) -> Any:
+    def evaluate(self, x: Any = None, y: Any = None, **kwargs: Any) -> Any:
         """`keras.Model.evaluate` on a dataset of `(A, B)` batches, on all replicas."""
         workers = Workers(self.strategy)
         if workers.replicas > 1 and (shares := getattr(x, "shares", None)):
             kwargs["steps"] = kwargs.get("steps") or shares.steps
         with workers.watched():
-            return super().evaluate(shared_out(x, self.strategy), **kwargs)
+            return super().evaluate(shared_out(x, self.strategy), y, **kwargs)
 
     @property
     def distribute_strategy(self) -> tf.distribute.Strategy:
@@ -600,14 +612,12 @@ class CycleGAN(keras.Model):
 
     def _track(self, values: dict[str, tf.Tensor], weight: tf.Tensor | int = 1) -> None:
         for name, value in values.items():
-            # A replica that got no picture of a short batch has a mean of nothing.
-            value = tf.where(weight > 0, value, 0.0)
             self._trackers[name].update_state(value, weight)
 
     def _results(self, **others: tf.Tensor) -> dict[str, tf.Tensor]:
         results = {name: tracker.result() for name, tracker in self._trackers.items()}
         results.update(others)
-        if isinstance(self.strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        if Workers(self.strategy).count > 1:
             # Keras averages over workers along an axis, so there has to be one.
             return {name: tf.reshape(result, [1]) for name, result in results.items()}
         return results
@@ -783,6 +793,10 @@ class _FollowPosition(keras.callbacks.Callback):
         self._position.step.assign_add(self._taken)
 
 
+def _several(*strategies: tf.distribute.Strategy) -> bool:
+    return any(strategy.num_replicas_in_sync > 1 for strategy in strategies)
+
+
 def _listed(callbacks: Any) -> list:
     """The callbacks in whatever form `fit` takes them."""
     if isinstance(callbacks, keras.callbacks.Callback):
@@ -794,6 +808,12 @@ def _check_callbacks(callbacks: Any, workers: Workers) -> None:
     """Refuses what several workers would write over each other, and not know the pools of."""
     if workers.count == 1:
         return
+    together = sum(getattr(callback, "all_workers", False) for callback in _listed(callbacks))
+    if workers.add_up([together]) != [together * workers.count]:
+        raise ValueError(
+            "ResumableState and StopOnSignal are for all workers or for none: give them to fit on "
+            "every worker"
+        )
     unfit = (keras.callbacks.ModelCheckpoint, keras.callbacks.BackupAndRestore)
     for callback in _listed(callbacks):
         if isinstance(callback, unfit):
@@ -801,6 +821,14 @@ def _check_callbacks(callbacks: Any, workers: Workers) -> None:
                 f"{type(callback).__name__} does not work with several workers: all of them would "
                 "write the same files. Take tfcyclegan.ResumableState"
             )
+
+
+def _at_least_one(images: tf.Tensor) -> tf.Tensor:
+    """The pictures, or one of zeros where there is none."""
+    if images.shape[0]:
+        return images
+    missing = tf.cast(tf.shape(images)[0] == 0, tf.int32)
+    return tf.pad(images, [[0, missing], [0, 0], [0, 0], [0, 0]])
 
 
 def _cardinality(x: Any) -> int | None:

@@ -82,8 +82,8 @@ class Cluster:
             values = json.loads(text)
             jobs, task = values["cluster"], values["task"]
             kind, number = task["type"], task["index"]
-            if not isinstance(number, int):
-                raise TypeError(f"the task's index {number!r} is no number")
+            if not isinstance(kind, str) or type(number) is not int:
+                raise TypeError(f"the task {kind!r} {number!r} is no name and number")
             cluster = cls.of(jobs, kind, number)
             addresses = cluster.addresses
         except ValueError as problem:
@@ -93,7 +93,8 @@ class Cluster:
         if odd := sorted(set(jobs) - {"chief", "worker"}):
             raise refuse(f"jobs of the kind {odd[0]!r} have no part here, only chief and worker")
         for address in addresses:
-            if not isinstance(address, str) or not re.fullmatch(r".+:[0-9]{1,5}", address):
+            port = re.fullmatch(r".+:([0-9]{1,5})", address) if isinstance(address, str) else None
+            if not port or not 0 < int(port[1]) < 2**16:
                 raise refuse(f"{address!r} is no host:port")
         if twice := sorted({a for a in addresses if addresses.count(a) > 1}):
             raise refuse(f"{twice[0]} is there twice")
@@ -218,6 +219,7 @@ def make_strategy(
     return tf.distribute.get_strategy()
 
 
+@functools.cache  # a process joins once
 def _multi_worker(cluster: Cluster, start_timeout: float, timeout: float) -> tf.distribute.Strategy:
     cluster.meet(start_timeout)
     terminate = signal.getsignal(signal.SIGTERM)
@@ -228,8 +230,7 @@ def _multi_worker(cluster: Cluster, start_timeout: float, timeout: float) -> tf.
         strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
     except (tf.errors.OpError, RuntimeError) as problem:
         raise PeerLost(
-            f"the workers that TF_CONFIG names cannot be joined ({first_line(problem)}): start all "
-            "of them again"
+            f"the workers that TF_CONFIG names cannot be joined ({first_line(problem)})"
         ) from problem
     finally:
         faulthandler.cancel_dump_traceback_later()
@@ -262,10 +263,10 @@ class Workers:
         self.count, self.index, self.local = 1, 0, self.replicas
         if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
             resolver = strategy.cluster_resolver
-            jobs = resolver.cluster_spec().as_dict()
-            self.cluster = Cluster.of(jobs, resolver.task_type, resolver.task_id)
-            self.count, self.index = len(self.cluster.addresses), self.cluster.index
-            self.local = self.replicas // self.count
+            if jobs := resolver.cluster_spec().as_dict():
+                self.cluster = Cluster.of(jobs, resolver.task_type, resolver.task_id)
+                self.count, self.index = len(self.cluster.addresses), self.cluster.index
+                self.local = self.replicas // self.count
         self.first = self.index * self.local
 
     @property
@@ -286,6 +287,8 @@ class Workers:
             return text
         data = text.encode() if self.chief else b""
         (length,) = self.add_up([len(data)])
+        if not length:
+            return ""
         return bytes(self.add_up([*data] if self.chief else [0] * length)).decode()
 
     def on_chief(self, act: Callable[[], None]) -> None:
@@ -315,7 +318,7 @@ class Workers:
         except Exception as error:
             problem = error
         if self.add_up([problem is not None]) != [0]:
-            raise problem or PeerLost("another worker had to stop: see what it says")
+            raise problem or PeerLost("another worker had to stop, and says why")
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
@@ -331,8 +334,8 @@ class Workers:
         """Who an error of TensorFlow's is about, or None where it is about something else."""
         if not re.search(r"[Cc]ollective|heartbeat|Coordination|RecvBuf", text):
             return None
-        if re.search(r"timed? ?out waiting", text):
-            return f"a worker kept the others waiting for too long ({first_line(text)})"
+        if re.search(r"timed out (waiting|during)", text):
+            return "a worker kept the others waiting for longer than --collective-timeout allows"
         tasks = re.findall(r"/job:(chief|worker)/(?:replica:\d+/)?task:(\d+)", text)
         named = {int(task) + self.cluster.chiefs * (job == "worker") for job, task in tasks}
         if others := sorted(named - {self.index}):
@@ -415,38 +418,49 @@ def overflown_together(gradients: Sequence[Any]) -> list[Any]:
     ]
 
 
-def shared_out(data: Any, strategy: tf.distribute.Strategy) -> Any:
+def shared_out(data: Any, strategy: tf.distribute.Strategy, training: bool = False) -> Any:
     """A dataset of whole batches as one that gives each replica its share of them.
 
     For those of `load_data` each worker prepares its own pictures alone; others are sharded by
     TensorFlow, which prepares every batch on every worker.
 
     Args:
-        data: anything `fit` takes. What is no `tf.data.Dataset` is given back.
+        data: anything `fit` takes. For one replica it is given back.
         strategy: whose replicas share.
+        training: whether shares have to be equal.
 
     Raises:
-        ValueError: a batch that they cannot share evenly.
+        ValueError: a batch that they cannot share evenly, or of a size that nobody knows.
     """
     replicas = strategy.num_replicas_in_sync
-    if replicas == 1 or not isinstance(data, tf.data.Dataset):
+    if replicas == 1 or data is None:
         return data
-    if shares := getattr(data, "shares", None):
+    if isinstance(data, tf.data.Dataset) and (shares := getattr(data, "shares", None)):
         check_batch(shares.batch_size, replicas)
         return strategy.distribute_datasets_from_function(shares.of)
-    check_batch(tf.nest.flatten(data.element_spec)[0].shape[0], replicas)
+    if training:
+        known = isinstance(data, tf.data.Dataset)
+        batch_size = tf.nest.flatten(data.element_spec)[0].shape[0] if known else None
+        if batch_size is None:
+            raise ValueError(
+                f"{replicas} replicas share every batch evenly, and the size of these is not "
+                "fixed: give a tf.data.Dataset made with .batch(size, drop_remainder=True)"
+            )
+        check_batch(batch_size, replicas)
+    if not isinstance(data, tf.data.Dataset):
+        return data
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     return strategy.experimental_distribute_dataset(data.with_options(options))
 
 
-def check_batch(batch_size: int | None, replicas: int) -> None:
+def check_batch(batch_size: int, replicas: int) -> None:
     """Refuses a batch that replicas cannot share evenly.
 
     Raises:
         ValueError: naming sizes that would do.
     """
-    if batch_size and batch_size % replicas:
+    if batch_size % replicas:
         near = max(1, round(batch_size / replicas)) * replicas
         raise ValueError(
             f"a batch of {batch_size} pictures cannot be shared evenly by {replicas} replicas: "

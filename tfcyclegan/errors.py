@@ -21,9 +21,21 @@ class NonFiniteLoss(ArithmeticError):
 class PeerLost(RuntimeError):
     """Another worker of the same run is gone, and training cannot go on without it.
 
-    Its message says which one. Started again, all workers go on from the last checkpoint; the
-    command line exits with 75, which means to try again.
+    The command line exits with 75, which means to try again.
+
+    Attributes:
+        what: who was lost, or what else went wrong between workers.
     """
+
+    def __init__(
+        self,
+        what: str,
+        remedy: str = (
+            "Start all workers again: with ResumableState they go on from the last checkpoint"
+        ),
+    ):
+        super().__init__(f"{what}: training cannot go on. {remedy}")
+        self.what = what
 
 
 class Terminated(KeyboardInterrupt):

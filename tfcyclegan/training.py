@@ -258,21 +258,23 @@ def train(
     try:
         with workers.watched():
             config = _agreed(config, workers)
+            resume = bool(workers.from_chief("resume" if resume else ""))
             return _train(config, resume, list(callbacks), strategy, workers)
     except PeerLost as lost:
         again = f"--resume --run-dir {shlex.quote(config.run_dir)}"
         newest = next(iter(Checkpoints(Path(config.run_dir) / "checkpoints").paths()), None)
         raise PeerLost(
-            f"{lost}: training cannot go on without it. Start all workers again with {again} to "
-            f"go on from {newest or 'the start: there is no checkpoint yet'}"
+            lost.what,
+            f"Start all workers again with {again} to go on from "
+            f"{newest or 'the start: there is no checkpoint yet'}",
         ) from lost
 
 
 def _agreed(config: Config, workers: Workers) -> Config:
-    """The settings with the chief's run folder.
+    """The chief's settings, but for where this worker finds and keeps its data.
 
     Raises:
-        InputError: this worker has other settings than the chief.
+        InputError: this worker was started with other settings than the chief.
     """
     chiefs = Config.from_json(workers.from_chief(config.to_json()))
     if differences := chiefs.differences(config, longer=False):
@@ -280,7 +282,22 @@ def _agreed(config: Config, workers: Workers) -> Config:
             f"worker {workers.index} was started with other settings than the chief: "
             f"{'; '.join(differences)}. Start all workers with the same"
         )
-    return dataclasses.replace(config, run_dir=chiefs.run_dir)
+    own = {name: getattr(config, name) for name in ("cache_dir", "cache_memory", "data_dir")}
+    return dataclasses.replace(chiefs, **own)
+
+
+def _check_data(data: Data, workers: Workers) -> None:
+    """Refuses pictures of which this worker has others than the chief.
+
+    Raises:
+        InputError: naming how many there are.
+    """
+    mine = json.dumps([data.counts, data.steps_per_epoch])
+    if (chiefs := workers.from_chief(mine)) != mine:
+        raise InputError(
+            f"--data {data.name}: worker {workers.index} has other pictures than the chief, "
+            f"{mine} and {chiefs} (of each kind, and steps an epoch): give all workers the same"
+        )
 
 
 def _train(
@@ -297,6 +314,7 @@ def _train(
 
     # All of them may refuse the settings, so they come before anything is written.
     data = load_config_data(config)
+    _check_data(data, workers)
     measured = data.test_A is not None and data.test_B is not None
     evaluator = make_evaluator(config) if measured and workers.chief else None
     evaluate = None
@@ -309,12 +327,11 @@ def _train(
     keras.utils.set_random_seed(config.seed)
     with strategy.scope():
         model = build_model(config)
-        if config.initial_weights and not (
-            resume and Checkpoints(directory / "checkpoints").paths()
-        ):
-            set_initial_weights(model, config.initial_weights)
-        total_steps = config.epochs * data.steps_per_epoch
-        compile_model(model, config, total_steps)
+    goes_on = resume and Checkpoints(directory / "checkpoints").paths()
+    if config.initial_weights and not goes_on:
+        set_initial_weights(model, config.initial_weights)
+    total_steps = config.epochs * data.steps_per_epoch
+    compile_model(model, config, total_steps)
 
     def begin() -> None:
         _check_directory(directory, config, resume)  # somebody may have been faster

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
 import shlex
 import signal
 import socket
@@ -12,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import tensorflow as tf
@@ -22,9 +25,12 @@ from ..errors import InputError
 #: Seconds that workers have to see that one of them is gone, and to say so.
 _GRACE = 45.0
 
+#: What asks the launcher to end: SIGTERM, Ctrl-C, and a terminal that is closed.
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
 #: Exit codes after which starting again would come to the same: done, something for the user to
-#: mend, and stopped by Ctrl-C or SIGTERM.
-_FINAL = (0, 2, 130, 143)
+#: mend, and stopped by one of these.
+_FINAL = (0, 2, *(128 + number for number in _SIGNALS))
 
 
 def launch(
@@ -61,22 +67,45 @@ def launch(
         )
     if program[0].endswith(".py"):
         program = [sys.executable, *program]
-    cluster = _Cluster(program, workers)
-    for attempt in range(restart + 1):
-        code = cluster.run()
-        if code in _FINAL or attempt == restart:
-            return code
-        cluster.say(f"bringing all {workers} workers back ({attempt + 1} of {restart})")
+    with _Cluster(program, workers) as cluster:
+        for attempt in range(restart + 1):
+            code = cluster.run()
+            if code in _FINAL or attempt == restart:
+                break
+            cluster.say(f"bringing all {workers} workers back ({attempt + 1} of {restart})")
     return code
 
 
 class _Cluster:
-    """Processes that know of each other, and live and end together."""
+    """Processes that know of each other, and live and end together.
+
+    Asked to end by a signal, it passes that on and starts no more.
+    """
 
     def __init__(self, program: Sequence[str], workers: int):
         self._program = program
         self._workers = workers
+        self._gpus = _gpus()
+        if len(self._gpus) % workers:
+            raise InputError(
+                f"--workers {workers}: {len(self._gpus)} GPUs cannot be dealt out evenly: take "
+                "another number, or name the GPUs to use in CUDA_VISIBLE_DEVICES"
+            )
         self._asked: int | None = None
+        self._passed_on = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> _Cluster:
+        for number in _SIGNALS if threading.current_thread() is threading.main_thread() else ():
+            self._before[number] = signal.signal(number, self._ask)
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: object) -> None:
+        self._asked, self._passed_on = number, False
 
     def say(self, text: str) -> None:
         print(f"launch: {text}", file=sys.stderr, flush=True)
@@ -88,41 +117,15 @@ class _Cluster:
             The exit code of the first that failed, or 0.
         """
         addresses = [f"127.0.0.1:{port}" for port in _free_ports(self._workers)]
-        gpus = _gpus()
         processes, readers = [], []
-        before = {
-            number: signal.signal(number, self._pass_on)
-            for number in (signal.SIGTERM, signal.SIGINT)
-        }
         try:
             for index in range(self._workers):
-                task = {"type": "worker", "index": index}
-                config = {"cluster": {"worker": addresses}, "task": task}
-                environment = {
-                    **os.environ,
-                    "TF_CONFIG": json.dumps(config),
-                    "PYTHONUNBUFFERED": "1",
-                }
-                if gpus:
-                    mine = gpus[index :: self._workers]
-                    environment["CUDA_VISIBLE_DEVICES"] = ",".join(mine) or "-1"
-                try:
-                    process = subprocess.Popen(
-                        self._program,
-                        env=environment,
-                        stdin=subprocess.DEVNULL,
-                        stdout=subprocess.PIPE,
-                        stderr=subprocess.PIPE,
-                        # A terminal's Ctrl-C is for this process, who passes it on.
-                        start_new_session=True,
-                    )
-                except OSError as problem:
-                    raise InputError(
-                        f"{shlex.join(self._program)}: cannot be started ({problem.strerror})"
-                    ) from problem
+                process = self._start(index, addresses)
                 processes.append(process)
                 for stream, out in ((process.stdout, sys.stdout), (process.stderr, sys.stderr)):
-                    reader = threading.Thread(target=_forward, args=(index, stream, out))
+                    reader = threading.Thread(
+                        target=_forward, args=(index, stream, out), daemon=True
+                    )
                     reader.start()
                     readers.append(reader)
             return self._wait(processes)
@@ -130,28 +133,45 @@ class _Cluster:
             for process in processes:
                 _end(process)
             for reader in readers:
-                reader.join()
-            for number, handler in before.items():
-                signal.signal(number, handler)
+                reader.join(5)  # what a worker left running may hold its output open
 
-    def _pass_on(self, number: int, frame: Any) -> None:
-        self._asked = number
+    def _start(self, index: int, addresses: Sequence[str]) -> subprocess.Popen:
+        task = {"type": "worker", "index": index}
+        config = {"cluster": {"worker": addresses}, "task": task}
+        environment = {**os.environ, "TF_CONFIG": json.dumps(config), "PYTHONUNBUFFERED": "1"}
+        if self._gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(self._gpus[index :: self._workers])
+        try:
+            return subprocess.Popen(
+                self._program,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                # A terminal's Ctrl-C is for this process, who passes it on.
+                start_new_session=True,
+            )
+        except OSError as problem:
+            raise InputError(
+                f"{shlex.join(self._program)}: cannot be started ({problem.strerror})"
+            ) from problem
 
     def _wait(self, processes: list[subprocess.Popen]) -> int:
         first: int | None = None
         deadline = None
-        while any(process.poll() is None for process in processes):
+        while running := [process for process in processes if process.poll() is None]:
             time.sleep(0.1)
-            if self._asked is not None:
-                number, self._asked = self._asked, None
-                for process in processes:
-                    if process.poll() is None:
-                        process.send_signal(number)
-            if first is None:
-                first = self._first_failure(processes)
-                deadline = time.monotonic() + _GRACE if first is not None else None
+            if self._asked is not None and not self._passed_on:
+                self._passed_on = True
+                for process in running:
+                    process.send_signal(self._asked)
+                deadline = time.monotonic() + _GRACE
+            if first is None and (first := self._first_failure(processes)) is not None:
+                deadline = time.monotonic() + _GRACE
             if deadline and time.monotonic() > deadline:
                 break
+        if self._asked is not None:
+            return 128 + self._asked
         return first or self._first_failure(processes) or 0
 
     def _first_failure(self, processes: list[subprocess.Popen]) -> int | None:
@@ -179,22 +199,30 @@ def _forward(index: int, stream: Any, out: Any) -> None:
 
 
 def _end(process: subprocess.Popen) -> None:
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    """Ends a worker and whatever it started."""
+    for number, patience in ((signal.SIGTERM, 5), (signal.SIGKILL, None)):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(patience)
 
 
 def _free_ports(count: int) -> list[int]:
-    """Ports of the loopback address that nobody listens on right now."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
+    """Ports of the loopback address that nobody listens on right now.
+
+    Not of those that the system gives to outgoing connections, one of which might be faster.
+    """
+    try:
+        lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except (OSError, ValueError):
+        lowest = 32768
+    ports: list[int] = []
+    for port in random.sample(range(10000, max(lowest, 20000)), 1000):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            ports.append(port)
+        if len(ports) == count:
+            return ports
+    raise InputError(f"--workers {count}: not as many ports are free on this machine")
 
 
 def _gpus() -> list[str]:

@@ -75,7 +75,7 @@ class Data:
     @property
     def position(self) -> int:
         """The training step whose pictures the next iteration of `train` starts with."""
-        return int(self._position.step)
+        return int(self._position.step.numpy())
 
     def seek(self, step: int) -> None:
         """Makes the next iteration of `train` start with the pictures of that training step.
