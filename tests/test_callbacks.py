@@ -1,6 +1,7 @@
 """Resuming, stopping and the files a run leaves, with `fit` as a Keras user calls it."""
 
 import csv
+import errno
 import os
 import signal
 
@@ -8,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from tfcyclegan import InputError, ResumableState, load_data
+from tfcyclegan import InputError, ResumableState, checkpoints, load_data
 from tfcyclegan.callbacks import (
     HistoryFile,
     Interrupted,
@@ -104,6 +105,32 @@ def test_resumed_as_if_never_stopped(stops, every, straight, start, data, tmp_pa
     assert stops[-1] - interval < steps[0] <= stops[-1] + 1
     for term, values in rest.items():
         np.testing.assert_array_equal(values, history[term][-len(values) :], err_msg=term)
+
+
+def test_a_checkpoint_is_not_written_over(start, data, tmp_path):
+    """The state of a step is saved once, however often that is asked for."""
+    d = data()
+    state = ResumableState(tmp_path, d)
+    run(start(), d, state)
+    newest = state.checkpoints.paths()[0]
+    before = newest.stat()
+    assert state.save() == newest
+    assert (newest.stat().st_ino, newest.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_what_cannot_be_read_is_not_set_aside(start, data, tmp_path, monkeypatch):
+    """A disk that fails is not a damaged checkpoint: nothing is renamed, nothing starts afresh."""
+    d = data()
+    run(start(), d, ResumableState(tmp_path, d))
+    names = sorted(path.name for path in tmp_path.iterdir())
+
+    def fails(path):
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    monkeypatch.setattr(checkpoints, "_read", fails)
+    with pytest.raises(InputError, match=r"cannot be read .*see that every worker reaches"):
+        run(start(), d, ResumableState(tmp_path, d))
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
 
 
 def test_a_finished_run_stays_as_it_is(start, data, tmp_path):
