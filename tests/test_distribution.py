@@ -19,11 +19,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfcyclegan import InputError, cyclegan
+from tfcyclegan import InputError
 from tfcyclegan.cli import main
 from tfcyclegan.commands import launch as launching
 from tfcyclegan.commands.launch import launch
-from tfcyclegan.distribution import Cluster, Workers, check_batch, make_strategy
+from tfcyclegan.distribution import (
+    Cluster,
+    Workers,
+    check_batch,
+    check_callbacks,
+    make_strategy,
+)
 
 TWO = SimpleNamespace(count=2, add_up=lambda values: [2 * value for value in values])
 SCRIPT = Path(__file__).with_name("replicas.py")
@@ -302,11 +308,11 @@ def test_callbacks_that_know_nothing_of_other_workers(tmp_path):
         keras.callbacks.BackupAndRestore(tmp_path / "backup"),
     ]
     for callback in stock:
-        cyclegan._check_callbacks([callback], SimpleNamespace(count=1))
+        check_callbacks([callback], SimpleNamespace(count=1))
         with pytest.raises(ValueError, match=f"{type(callback).__name__} does not work with sev"):
-            cyclegan._check_callbacks([keras.callbacks.CSVLogger("x"), callback], TWO)
+            check_callbacks([keras.callbacks.CSVLogger("x"), callback], TWO)
         with pytest.raises(ValueError, match=r"Take tfcyclegan\.ResumableState"):
-            cyclegan._check_callbacks(callback, TWO)
+            check_callbacks(callback, TWO)
 
 
 def test_alone_agreeing_costs_nothing(make_model):

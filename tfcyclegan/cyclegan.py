@@ -17,10 +17,14 @@ import keras
 import tensorflow as tf
 
 from .distribution import (
+    FollowPosition,
     Workers,
+    check_callbacks,
+    listed,
     overflown_together,
     replica_count,
     replica_id,
+    several,
     shared_out,
     strategy_of,
 )
@@ -34,7 +38,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from .data import Data
-    from .data.pairing import Position
     from .export.proof import Report
 
 
@@ -110,7 +113,7 @@ class CycleGAN(keras.Model):
         if self.strategy.num_replicas_in_sync == 1 == around.num_replicas_in_sync:
             self.strategy = around  # some make ordinary variables, which do not tell
         for net in self._networks:
-            if _several(strategy_of(net), self.strategy, around) and not (
+            if several(strategy_of(net), self.strategy, around) and not (
                 strategy_of(net) is self.strategy is around
             ):
                 raise ValueError(
@@ -232,12 +235,12 @@ class CycleGAN(keras.Model):
         for optimizer in (generator_optimizer, discriminator_optimizer):
             inner = getattr(optimizer, "inner_optimizer", optimizer)
             theirs = getattr(inner, "_distribution_strategy", self.strategy)
-            if theirs is not self.strategy and _several(theirs, self.strategy):
+            if theirs is not self.strategy and several(theirs, self.strategy):
                 raise ValueError(
                     f"{inner.name} was made in the scope of another strategy than the networks: "
                     "make it in theirs"
                 )
-        if self.strategy.num_replicas_in_sync > 1:
+        if several(self.strategy):
             if steps_per_execution > 1:
                 raise ValueError(
                     f"steps_per_execution={steps_per_execution}: with several replicas it must be "
@@ -300,12 +303,15 @@ class CycleGAN(keras.Model):
                 discriminator_optimizer or adam(), self._discriminator_variables
             )
             self._trackers = {term: keras.metrics.Mean(term) for term in terms}
-        several = self.strategy.num_replicas_in_sync > 1
         self._calls = tuple(
-            # Replicas cannot agree, as batch norm's averages have to, within a function of its own.
-            net if run_eagerly or (several and _has_averages(net)) else _traced(net, recompute)
-            for net in self._networks
+            net if run_eagerly else _traced(net, recompute) for net in self._networks
         )
+        if several(self.strategy):
+            # Replicas cannot agree, as batch norm's averages have to, in a function of its own.
+            self._calls = tuple(
+                net if _has_averages(net) else call
+                for net, call in zip(self._networks, self._calls, strict=True)
+            )
         if self.objective.gradient_penalty:
             self._judges = {"A": _float32_judge(self.D_A), "B": _float32_judge(self.D_B)}
 
@@ -570,13 +576,13 @@ class CycleGAN(keras.Model):
             kwargs.setdefault("shuffle", False)  # a dataset has its order; Keras warns otherwise
         workers = Workers(self.strategy)
         callbacks = kwargs.pop("callbacks", None) or []
-        _check_callbacks(callbacks, workers)
+        check_callbacks(callbacks, workers)
         validation = kwargs.pop("validation_data", None)
         if workers.replicas > 1:
             if shares := getattr(x, "shares", None):
                 # One iterator for all epochs, then: it goes on for ever.
                 steps_per_epoch = steps_per_epoch or shares.steps
-                callbacks = [_FollowPosition(shares.position), *_listed(callbacks)]
+                callbacks = [FollowPosition(shares.position), *listed(callbacks)]
             if shares := getattr(validation, "shares", None):
                 kwargs["validation_steps"] = kwargs.get("validation_steps") or shares.steps
         with workers.watched():
@@ -774,53 +780,6 @@ def _float32_judge(D: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
         return twin.stateless_call(trainable, fixed, images, training=True)[0]
 
     return judge
-
-
-class _FollowPosition(keras.callbacks.Callback):
-    """Moves a dataset's position on by the batches that all replicas took in an epoch."""
-
-    def __init__(self, position: Position):
-        super().__init__()
-        self._position = position
-
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        self._taken = 0
-
-    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        self._taken += 1
-
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        self._position.step.assign_add(self._taken)
-
-
-def _several(*strategies: tf.distribute.Strategy) -> bool:
-    return any(strategy.num_replicas_in_sync > 1 for strategy in strategies)
-
-
-def _listed(callbacks: Any) -> list:
-    """The callbacks in whatever form `fit` takes them."""
-    if isinstance(callbacks, keras.callbacks.Callback):
-        return [callbacks]
-    return list(getattr(callbacks, "callbacks", callbacks))
-
-
-def _check_callbacks(callbacks: Any, workers: Workers) -> None:
-    """Refuses what several workers would write over each other, and not know the pools of."""
-    if workers.count == 1:
-        return
-    together = sum(getattr(callback, "all_workers", False) for callback in _listed(callbacks))
-    if workers.add_up([together]) != [together * workers.count]:
-        raise ValueError(
-            "ResumableState and StopOnSignal are for all workers or for none: give them to fit on "
-            "every worker"
-        )
-    unfit = (keras.callbacks.ModelCheckpoint, keras.callbacks.BackupAndRestore)
-    for callback in _listed(callbacks):
-        if isinstance(callback, unfit):
-            raise ValueError(
-                f"{type(callback).__name__} does not work with several workers: all of them would "
-                "write the same files. Take tfcyclegan.ResumableState"
-            )
 
 
 def _at_least_one(images: tf.Tensor) -> tf.Tensor:

@@ -21,12 +21,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import keras
 import tensorflow as tf
 
 from .errors import InputError, PeerLost, first_line
+
+if TYPE_CHECKING:
+    from .data.pairing import Position
 
 logger = logging.getLogger(__name__)
 
@@ -466,3 +469,55 @@ def check_batch(batch_size: int, replicas: int) -> None:
             f"a batch of {batch_size} pictures cannot be shared evenly by {replicas} replicas: "
             f"take a batch size of {near}"
         )
+
+
+def several(*strategies: tf.distribute.Strategy) -> bool:
+    """Whether one of them has more than one replica."""
+    return any(strategy.num_replicas_in_sync > 1 for strategy in strategies)
+
+
+class FollowPosition(keras.callbacks.Callback):
+    """Moves a dataset's position on by the batches that all replicas took in an epoch."""
+
+    def __init__(self, position: Position):
+        super().__init__()
+        self._position = position
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self._taken = 0
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        self._taken += 1
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        self._position.step.assign_add(self._taken)
+
+
+def listed(callbacks: Any) -> list:
+    """The callbacks in whatever form `fit` takes them."""
+    if isinstance(callbacks, keras.callbacks.Callback):
+        return [callbacks]
+    return list(getattr(callbacks, "callbacks", callbacks))
+
+
+def check_callbacks(callbacks: Any, workers: Workers) -> None:
+    """Refuses callbacks that several workers would be in each other's way with.
+
+    Raises:
+        ValueError: naming one, and what does the same.
+    """
+    if workers.count == 1:
+        return
+    together = sum(getattr(callback, "all_workers", False) for callback in listed(callbacks))
+    if workers.add_up([together]) != [together * workers.count]:
+        raise ValueError(
+            "ResumableState and StopOnSignal are for all workers or for none: give them to fit on "
+            "every worker"
+        )
+    unfit = (keras.callbacks.ModelCheckpoint, keras.callbacks.BackupAndRestore)
+    for callback in listed(callbacks):
+        if isinstance(callback, unfit):
+            raise ValueError(
+                f"{type(callback).__name__} does not work with several workers: all of them would "
+                "write the same files. Take tfcyclegan.ResumableState"
+            )
