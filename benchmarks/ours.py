@@ -40,7 +40,7 @@ def replicas(way: str, size: int, blocks: int, batch: int, precision: str, steps
     """Seconds a step on one device, on two mirrored CPUs, or on two workers ("workers")."""
     import tensorflow as tf
 
-    from tfcyclegan.distribution import make_strategy
+    from tfcyclegan.workers import make_strategy
 
     if way == "workers" and "TF_CONFIG" not in os.environ:
         return _in_two_workers(locals())

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from test_distribution import assert_close, draw_noise, ended, history, started
+from test_replicas import assert_close, draw_noise, ended, history, started
 
 from tfcyclegan.checkpoints import Checkpoints
 from tfcyclegan.commands.launch import _free_ports
@@ -344,7 +344,7 @@ def test_who_is_waited_for_in_vain(tmp_path):
     script = tmp_path / "waits.py"
     script.write_text(
         "import os, time\n"
-        "from tfcyclegan.distribution import Workers, make_strategy\n"
+        "from tfcyclegan.workers import Workers, make_strategy\n"
         "workers = Workers(make_strategy('multiworker', collective_timeout=4))\n"
         "with workers.watched():\n"
         "    assert workers.add_up([1, 2]) == [2, 4]\n"

@@ -18,6 +18,7 @@ __all__ = [
     "ReflectionPadding2D",
     "ResumableState",
     "load_data",
+    "make_strategy",
     "patch_discriminator",
     "pixel_discriminator",
     "resnet_generator",
@@ -39,6 +40,7 @@ if (_problem := backend_problem()) is None:
         unet_generator,
     )
     from .schedules import LinearDecay
+    from .workers import make_strategy
 else:
 
     def __getattr__(name: str) -> None:

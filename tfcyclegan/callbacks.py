@@ -16,9 +16,10 @@ import numpy as np
 
 from .checkpoints import Checkpoints
 from .data.preprocessing import to_uint8
-from .distribution import Workers, parts
 from .errors import NonFiniteLoss
 from .files import written_whole
+from .replicas import parts
+from .workers import Workers
 
 if TYPE_CHECKING:
     import tensorflow as tf

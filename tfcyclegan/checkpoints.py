@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from .cyclegan import CycleGAN
-from .distribution import Workers, parts
 from .errors import InputError, NonFiniteLoss
 from .files import written_whole
+from .replicas import parts
+from .workers import Workers
 
 logger = logging.getLogger(__name__)
 

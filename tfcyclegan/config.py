@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .data.preprocessing import Preprocess
-from .distribution import COLLECTIVE_TIMEOUT, StrategyName
 from .errors import InputError
 from .files import written_whole
 from .networks import Alignment, Norm, default_blocks, default_depth
 from .precision import Precision, resolve_precision
+from .workers import COLLECTIVE_TIMEOUT, StrategyName
 
 #: How a pretrained network wants its pixels: "caffe", "tf" and "torch" as Keras's `imagenet_utils`
 #: makes them, "unit" in [0, 1], "none" in [0, 255].

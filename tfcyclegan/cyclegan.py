@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 import keras
 import tensorflow as tf
 
-from .distribution import (
+from .image_pool import ImagePool
+from .losses import OBJECTIVES, gradient_penalty, l1
+from .networks import Direction, patch_discriminator, resnet_generator, with_precision
+from .optimizers import Adam
+from .replicas import (
     FollowPosition,
-    Workers,
-    check_callbacks,
-    listed,
     overflown_together,
     replica_count,
     replica_id,
@@ -28,11 +29,8 @@ from .distribution import (
     shared_out,
     strategy_of,
 )
-from .image_pool import ImagePool
-from .losses import OBJECTIVES, gradient_penalty, l1
-from .networks import Direction, patch_discriminator, resnet_generator, with_precision
-from .optimizers import Adam
 from .schedules import LinearDecay
+from .workers import Workers, check_callbacks, listed
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from .distribution import part_here, replica_id
+from .replicas import part_here, replica_id
 
 
 @keras.saving.register_keras_serializable("tfcyclegan")

@@ -27,7 +27,6 @@ from .checkpoints import Checkpoints
 from .config import Config
 from .cyclegan import CycleGAN
 from .data import Data, load_data
-from .distribution import Workers, check_batch, make_strategy
 from .errors import InputError, PeerLost
 from .evaluation import Evaluation
 from .evaluation.during_training import EvaluateEvery
@@ -44,6 +43,8 @@ from .networks import (
     resnet_generator,
     unet_generator,
 )
+from .replicas import check_batch
+from .workers import Workers, make_strategy
 
 logger = logging.getLogger(__name__)
 

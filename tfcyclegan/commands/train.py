@@ -13,7 +13,6 @@ import tyro
 from rich.console import Console
 
 from ..config import ARCHITECTURE, Config
-from ..distribution import Cluster
 from ..errors import InputError
 from ..evaluation import METRICS
 from ..evaluation.metrics import metric_name
@@ -22,6 +21,7 @@ from ..precision import resolve_precision
 from ..runs import free_run_dir, newest_run, run_folder
 from ..training import Run
 from ..training import train as run_training
+from ..workers import Cluster
 from .evaluate import print_evaluation
 from .export import export_model
 

@@ -1,8 +1,6 @@
-"""Several devices and several machines: the replicas that train one model together.
+"""Several processes that train one model together: who they are, and what they agree on.
 
-A replica is one device's copy of the networks, and a worker one process with one or more of them.
-Everything here is about agreeing: on who takes part, on gradients that are finite, on when to
-stop, and on who was lost.
+A worker is a process with one or more replicas (see `replicas`), as a rule on a machine of its own.
 """
 
 from __future__ import annotations
@@ -21,15 +19,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import keras
 import tensorflow as tf
 
 from .errors import InputError, PeerLost, first_line
-
-if TYPE_CHECKING:
-    from .data.pairing import Position
 
 logger = logging.getLogger(__name__)
 
@@ -193,7 +188,7 @@ def make_strategy(
 
     Example:
         ```python
-        strategy = make_strategy("mirrored")
+        strategy = tfcyclegan.make_strategy("mirrored")
         with strategy.scope():
             model = tfcyclegan.CycleGAN(image_size=256)
             model.compile()
@@ -365,132 +360,6 @@ def _summed(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], Any]:
         input_signature=[tf.TensorSpec([None], tf.int64)],
         autograph=False,
     )
-
-
-def strategy_of(network: keras.Model) -> tf.distribute.Strategy:
-    """The strategy whose scope a network was made in; TensorFlow's default one without any."""
-    for variable in network.variables:
-        if isinstance(variable.value, tf.distribute.DistributedValues):
-            return variable.value.distribute_strategy
-    with tf.Graph().as_default():  # out of whatever scope this is called in
-        return tf.distribute.get_strategy()
-
-
-def parts(variable: keras.Variable) -> Sequence[tf.Variable]:
-    """A variable's copies, one for each replica of this process."""
-    value = variable.value
-    if isinstance(value, tf.distribute.DistributedValues):
-        return value.distribute_strategy.experimental_local_results(value)
-    return (value,)
-
-
-def part_here(variable: keras.Variable) -> tf.Variable:
-    """The copy of the replica that this is computed on."""
-    copies = parts(variable)
-    if len(copies) == 1:
-        return copies[0]
-    return copies[int(tf.get_static_value(replica_id())) % len(copies)]
-
-
-def replica_id() -> tf.Tensor:
-    """The number, int32, of the replica that this is computed on; 0 where there is but one."""
-    context = tf.distribute.get_replica_context()
-    return context.replica_id_in_sync_group if context else tf.constant(0)
-
-
-def replica_count() -> int:
-    """How many replicas a step that is being traced is for."""
-    return tf.distribute.get_strategy().num_replicas_in_sync
-
-
-def overflown_together(gradients: Sequence[Any]) -> list[Any]:
-    """Makes gradients that are not finite on one replica NaN on all of them.
-
-    Keras's `LossScaleOptimizer` looks at the first replica alone: an overflow elsewhere would get
-    into every replica's weights.
-    """
-    there = [gradient for gradient in gradients if gradient is not None]
-    finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in there])
-    bad = tf.cast(tf.logical_not(finite), tf.float32)
-    replica = tf.distribute.get_replica_context()
-    (bad,) = replica.all_reduce(tf.distribute.ReduceOp.SUM, [bad])
-    poison = tf.where(bad > 0, float("nan"), 0.0)
-    return [
-        None if gradient is None else gradient + tf.cast(poison, gradient.dtype)
-        for gradient in gradients
-    ]
-
-
-def shared_out(data: Any, strategy: tf.distribute.Strategy, training: bool = False) -> Any:
-    """A dataset of whole batches as one that gives each replica its share of them.
-
-    For those of `load_data` each worker prepares its own pictures alone; others are sharded by
-    TensorFlow, which prepares every batch on every worker.
-
-    Args:
-        data: anything `fit` takes. For one replica it is given back.
-        strategy: whose replicas share.
-        training: whether shares have to be equal.
-
-    Raises:
-        ValueError: a batch that they cannot share evenly, or of a size that nobody knows.
-    """
-    replicas = strategy.num_replicas_in_sync
-    if replicas == 1 or data is None:
-        return data
-    if isinstance(data, tf.data.Dataset) and (shares := getattr(data, "shares", None)):
-        check_batch(shares.batch_size, replicas)
-        return strategy.distribute_datasets_from_function(shares.of)
-    if training:
-        known = isinstance(data, tf.data.Dataset)
-        batch_size = tf.nest.flatten(data.element_spec)[0].shape[0] if known else None
-        if batch_size is None:
-            raise ValueError(
-                f"{replicas} replicas share every batch evenly, and the size of these is not "
-                "fixed: give a tf.data.Dataset made with .batch(size, drop_remainder=True)"
-            )
-        check_batch(batch_size, replicas)
-    if not isinstance(data, tf.data.Dataset):
-        return data
-    options = tf.data.Options()
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
-    return strategy.experimental_distribute_dataset(data.with_options(options))
-
-
-def check_batch(batch_size: int, replicas: int) -> None:
-    """Refuses a batch that replicas cannot share evenly.
-
-    Raises:
-        ValueError: naming sizes that would do.
-    """
-    if batch_size % replicas:
-        near = max(1, round(batch_size / replicas)) * replicas
-        raise ValueError(
-            f"a batch of {batch_size} pictures cannot be shared evenly by {replicas} replicas: "
-            f"take a batch size of {near}"
-        )
-
-
-def several(*strategies: tf.distribute.Strategy) -> bool:
-    """Whether one of them has more than one replica."""
-    return any(strategy.num_replicas_in_sync > 1 for strategy in strategies)
-
-
-class FollowPosition(keras.callbacks.Callback):
-    """Moves a dataset's position on by the batches that all replicas took in an epoch."""
-
-    def __init__(self, position: Position):
-        super().__init__()
-        self._position = position
-
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        self._taken = 0
-
-    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        self._taken += 1
-
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        self._position.step.assign_add(self._taken)
 
 
 def listed(callbacks: Any) -> list:

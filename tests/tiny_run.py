@@ -1,6 +1,6 @@
 """Trains a tiny model on one device, on two mirrored CPUs or as a worker, and saves the outcome.
 
-    python tests/replicas.py none|mirrored|multiworker OUT.npz '{"pool_size": 3}'
+    python tests/tiny_run.py none|mirrored|multiworker OUT.npz '{"pool_size": 3}'
 
 A process of its own, because a process decides once how many devices it has. What it saves: every
 network's variables, each replica's own state, and the history as JSON.
@@ -16,7 +16,8 @@ import tensorflow as tf
 
 import tfcyclegan
 from tfcyclegan import cyclegan
-from tfcyclegan.distribution import Workers, make_strategy, parts, replica_id
+from tfcyclegan.replicas import parts, replica_id
+from tfcyclegan.workers import Workers, make_strategy
 
 
 def networks(precision, norm="instance", dropout=0.0):

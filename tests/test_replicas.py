@@ -23,16 +23,11 @@ from tfcyclegan import InputError
 from tfcyclegan.cli import main
 from tfcyclegan.commands import launch as launching
 from tfcyclegan.commands.launch import launch
-from tfcyclegan.distribution import (
-    Cluster,
-    Workers,
-    check_batch,
-    check_callbacks,
-    make_strategy,
-)
+from tfcyclegan.replicas import check_batch
+from tfcyclegan.workers import Cluster, Workers, check_callbacks, make_strategy
 
 TWO = SimpleNamespace(count=2, add_up=lambda values: [2 * value for value in values])
-SCRIPT = Path(__file__).with_name("replicas.py")
+SCRIPT = Path(__file__).with_name("tiny_run.py")
 
 
 def draw_noise(folder):
@@ -51,7 +46,7 @@ def noise(tmp_path_factory):
 
 
 def started(strategy, out, folder, options, environment=None):
-    """A process of replicas.py."""
+    """A process of tiny_run.py."""
     return subprocess.Popen(
         [sys.executable, SCRIPT, strategy, out, json.dumps({"folder": str(folder), **options})],
         env={**os.environ, **(environment or {}), "TF_CPP_MIN_LOG_LEVEL": "2"},
@@ -223,7 +218,7 @@ def test_refuses_at_compile_time(run_python):
 import keras, tensorflow as tf, tfcyclegan
 (cpu,) = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from tfcyclegan.distribution import make_strategy
+from tfcyclegan.workers import make_strategy
 strategy = make_strategy("mirrored")
 def small():
     return {n: tfcyclegan.resnet_generator(16, filters=2, blocks=0, name=n) if n in "GF" else
@@ -338,7 +333,7 @@ for _ in range(2):
 addresses = [f"127.0.0.1:{port}" for port in ports]
 os.environ["TF_CONFIG"] = json.dumps(
     {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": 0}})
-from tfcyclegan.distribution import make_strategy
+from tfcyclegan.workers import make_strategy
 try:
     make_strategy("multiworker", start_timeout=2)
 except ValueError as problem:
