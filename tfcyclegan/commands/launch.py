@@ -217,7 +217,8 @@ def _free_ports(count: int) -> list[int]:
     except (OSError, ValueError):
         lowest = 32768
     ports: list[int] = []
-    for port in random.sample(range(10000, max(lowest, 20000)), 1000):
+    # Not by the generator that programs give a seed, and two of them the same.
+    for port in random.SystemRandom().sample(range(10000, max(lowest, 20000)), 1000):
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
             ports.append(port)
         if len(ports) == count:
