@@ -389,3 +389,10 @@ def test_batches():
     assert set(lengths([1] * 6400, 2)) == {64}
     assert lengths([2**25] * 3, 1) == [1, 1, 1]
     assert lengths([2**24] * 4, 1) == [2, 2]
+    # No worker is spread over two GPUs, or over two machines.
+    assert on_ray.crew([{"CPU": 8.0, "GPU": 2.0}], 3, None) == on_ray.Crew(3, 2, 0.5)
+    assert on_ray.crew([{"CPU": 8.0, "GPU": 4.0}], 10, None) == on_ray.Crew(10, 0.8, 0.3333)
+    assert on_ray.crew([many, {"CPU": 8.0, "GPU": 2.0}], None, None) == on_ray.Crew(2, 4, 1)
+    assert on_ray.crew([{"CPU": 8.0, "GPU": 1.0}] * 2, 2, None) == on_ray.Crew(2, 8, 1)
+    unlike = [{"CPU": 8.0, "GPU": 1.0}, {"CPU": 2.0, "GPU": 1.0}]
+    assert on_ray.crew(unlike, 6, None) == on_ray.Crew(6, 0.6666, 0.3333)
