@@ -14,6 +14,8 @@ import fsspec
 import numpy as np
 import pytest
 from PIL import Image
+import s3fs
+from fsspec.implementations.memory import MemoryFileSystem
 
 from tfcyclegan import InputError, files, resnet_generator
 from tfcyclegan.cli import main
@@ -269,6 +271,43 @@ def test_keys_of_a_store_do_not_lead_out(model, capsys, monkeypatch):
 
 
 def test_names_fit_into_memory():
+class Obstinate(MemoryFileSystem):
+    """Renames nothing over another file, as HDFS does."""
+
+    protocol = "obstinate"
+    store, pseudo_dirs, quiet = {}, [""], False
+
+    @classmethod
+    def _strip_protocol(cls, path):
+        return super()._strip_protocol(path.removeprefix("obstinate://"))
+
+    def mv(self, path1, path2, **settings):
+        if not self.exists(path2):
+            super().mv(path1, path2, **settings)
+        elif not self.quiet:
+            raise FileExistsError(path2)
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_stores_that_rename_nothing_over_another_file(quiet, monkeypatch):
+    """A batch that is done again finds there what its lost worker had finished."""
+    monkeypatch.setattr(Obstinate, "quiet", quiet)
+    monkeypatch.setattr(Obstinate, "store", {})
+    fsspec.register_implementation("obstinate", Obstinate, clobber=True)
+    place = open_place("obstinate://box/out")
+    for content in (b"first", b"again"):
+        with place.written_whole("deep/a.png") as file:
+            file.write(content)
+        assert {name: file.getvalue() for name, file in Obstinate.store.items()} == {
+            "/box/out/deep/a.png": content
+        }
+    # Whatever else is wrong with a rename takes nothing away.
+    monkeypatch.setattr(Obstinate, "pipe_file", lambda *_: None)
+    with pytest.raises(FileNotFoundError), place.written_whole("deep/b.png"):
+        pass
+    assert place.listed("deep") == {"a.png"}
+
+
     """A million names in a list take some 0.3 GB."""
     count = 50000
     with open("list.txt", "w") as file:

@@ -536,7 +536,7 @@ class Store:
             self._files.makedirs(folder, exist_ok=True)
             try:
                 self._files.pipe_file(part, content.getvalue())
-                self._files.mv(part, path)
+                self._move(part, path)
             except BaseException:
                 with contextlib.suppress(Exception):
                     self._files.rm_file(part)
@@ -552,3 +552,16 @@ class Store:
             if isinstance(problem, OSError) and not _about_access(problem):
                 raise
             raise _unreachable(f"--to {self.url}", problem) from problem
+    def _move(self, part: str, path: str) -> None:
+        """Renames a file, also in stores that do not do so over another (HDFS is one)."""
+        try:
+            self._files.mv(part, path)
+            if not self._files.exists(part):  # WebHDFS says nothing when it refuses
+                return
+        except Exception:
+            if not (self._files.exists(part) and self._files.exists(path)):
+                raise
+        # What a worker that is gone had finished, when its batch is done again.
+        self._files.rm_file(path)
+        self._files.mv(part, path)
+
