@@ -355,3 +355,65 @@ def test_memory_does_not_grow_with_the_pictures(home):
     early = max(rss for done, rss in seen if done <= 100)
     late = max(rss for _, rss in seen)
     assert late - early < 5e8 < side * side * 3 * count / 3
+
+
+COUNTS = """
+import os
+from pathlib import Path
+import ray
+from tfcyclegan.translation import on_ray
+
+class Mortal(on_ray.Attempts):
+    def begin(self, number):
+        mark = Path(os.environ["MARK"])
+        if not mark.exists():
+            mark.touch()
+            os._exit(1)
+        return super().begin(number)
+
+ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False,
+         object_store_memory=10**8)
+counts = ray.remote(**on_ray._ATTEMPTS)(Mortal).remote()
+print([ray.get(counts.begin.remote(3)) for _ in range(2)])
+"""
+
+
+def test_the_counts_die_while_they_are_asked(run_python, monkeypatch):
+    """They begin anew and are asked again: no worker hears of it."""
+    monkeypatch.setenv("MARK", str(Path("mark").absolute()))
+    assert run_python(COUNTS).splitlines()[-1] == "[0, 1]"
+    assert Path("mark").exists()
+
+
+KEPT = """
+import sys
+import ray
+from tfcyclegan.translation import on_ray
+from tfcyclegan.translation.locations import Found
+
+ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False,
+         object_store_memory=10**8)
+context = ray.data.DataContext.get_current()
+context.execution_no_progress_timeout_s = 77
+before = {name: getattr(context, name) for name in on_ray._SETTINGS}
+found = [Found(sys.argv[1], "a.png")]
+for model in sys.argv[2:4]:
+    try:
+        work = on_ray.Work(model, sys.argv[4])
+        print(sum(answer.count for answer in on_ray.translate_on_ray(ray, found, 1, work)))
+    except on_ray.InputError as problem:
+        print(problem)
+    after = ray.data.DataContext.get_current()
+    print(after is context, before == {name: getattr(after, name) for name in before})
+"""
+
+
+def test_the_callers_settings_of_ray_stay(home, run_python):
+    """When all went well, and when nothing did."""
+    source, to = home / "in/0/0000.png", Path("out").absolute()
+    Path("bad.tflite").write_bytes(b"nothing of the kind")
+    bad = Path("bad.tflite").absolute()
+    said = run_python(KEPT, source, home / FORMS["LiteRT"], bad, to).splitlines()
+    assert said[-4:-2] == ["1", "True True"]
+    assert "not a LiteRT file" in said[-2]
+    assert said[-1] == "True True"

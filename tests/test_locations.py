@@ -1,23 +1,26 @@
 """Where pictures lie: lists, object stores, and what must not be believed of them."""
 
 import functools
+import gzip
 import json
 import os
 import subprocess
 import sys
 import threading
 import tracemalloc
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import fsspec
 import numpy as np
 import pytest
+import s3fs
+from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
 
 from tfcyclegan import InputError, files, resnet_generator
 from tfcyclegan.cli import main
-from tfcyclegan.translation import find_pictures, on_ray
+from tfcyclegan.translation import find_pictures, locations, on_ray
 from tfcyclegan.translation.locations import Found, Listing, existing, open_place, tidy
 from tfcyclegan.translation.report import REPORT
 
@@ -107,7 +110,17 @@ def test_a_list_on_the_command_line(model, capsys):
         ("a.jsonl", '{"input": "a.png", "target": "a\\u0000b"}', "leads out of --to"),
         ("a.txt", "s3://bucket/..\n", "leads out of --to"),
         ("a.txt", "a\0.png\n", "a.txt, line 1: 'a\\x00.png' is no path"),
+        ("a.csv", "input,target\na.png,..\\b.png\n", "leads out of --to"),
+        ("a.csv", "input,target\na.png,x\\..\\..\\b.png\n", "leads out of --to"),
+        ("a.csv", "input,target\na.png,\\b.png\n", "leads out of --to"),
+        ("a.csv", "input,target\na.png,C:b.png\n", "leads out of --to"),
         ("a.txt", "simplecache::s3://bucket/a.png\n", "is no path and no plain URL"),
+        ("a.txt", "zip://a.png::file:///x/b.zip\n", "is no path and no plain URL"),
+        ("a.txt", "s3://bucket/a.png::zip://b.png\n", "is no path and no plain URL"),
+        ("a.txt", "x y/a.png::file:///b.png\n", "is no path and no plain URL"),
+        ("a.txt", "zip://a.png\n", "a.txt, line 1: a list may not name zip:// (only abfs, "),
+        ("a.txt", "local:///dev/zero\n", "a list may not name local://"),
+        ("a.txt", "sftp://host/a.png\n", "a list may not name sftp://"),
         ("a.txt", "a.png\nx/a.png\n./a.png\n../a.png\n", "would both become out/a.png"),
         ("a.csv", "input,target\na.png,c.png\nb.png,c.png\n", "would both become out/c.png"),
         ("a.csv", "picture\na.png\n", "names no column `input`"),
@@ -134,12 +147,64 @@ def test_what_is_no_file_does_not_hang(model, capsys):
     os.mkfifo("pipe.png")
     Path("folder.png").mkdir()
     save("a.png")
-    Path("list.txt").write_text("/dev/zero\npipe.png\nfolder.png\na.png\n")
+    Path("list.txt").write_text("/dev/zero\nfile:///dev/tty0\npipe.png\nfolder.png\na.png\n")
     assert translate("list.txt", "--model", model, "--to", "out") == 1
     printed = capsys.readouterr().out
-    for name in ("/dev/zero", "pipe.png", "folder.png"):
+    for name in ("/dev/zero", "/dev/tty0", "pipe.png", "folder.png"):
         assert f"left out: {name}: cannot be read (" in printed
     assert set(in_folder("out")) == {"a.png"}
+
+
+def test_a_list_in_a_store_names_its_store_alone(model, capsys):
+    """Joined to the list's own address, a path becomes a URL."""
+    store = fsspec.filesystem("memory")
+    store.pipe_file("/box/list.txt", b"a b::zip://c.png\n")
+    refused(capsys, "is no path and no plain URL", "memory://box/list.txt", "--model", model,
+            "--to", "out")  # fmt: skip
+
+
+def test_what_is_too_large_for_a_picture(s3, model, capsys, monkeypatch):
+    """No more of it is read than a picture may have, in whichever store it lies."""
+    content = save("in/a.png")
+    limit = len(content)
+    large = bytes(1000 * limit)
+    monkeypatch.setattr(locations, "_LARGEST_FILE", limit)
+    for name, data in {"a.png": content, "large.png": large}.items():
+        fsspec.filesystem("memory").pipe_file(f"/box/{name}", data)
+        s3.put_object(Bucket="pictures", Key=f"box/{name}", Body=data)
+    taken = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            """All of it, packed, whatever part was asked for."""
+            self.send_response(200)
+            self.send_header("Content-Encoding", "gzip")
+            self.end_headers()
+            self.wfile.write(gzip.compress(content if "a.png" in self.path else large))
+
+    streamed = locations._streamed
+    monkeypatch.setattr(locations, "_streamed", lambda *a: taken.append(streamed(*a)) or taken[-1])
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        web = f"http://127.0.0.1:{server.server_port}"
+        for home in ("memory://box", "s3://pictures/box", web):
+            assert locations.read(f"{home}/a.png") == content
+            with pytest.raises(OSError, match=f"more than {limit} bytes are too many"):
+                locations.read(f"{home}/large.png")
+        server.shutdown()
+    assert [len(data) for data in taken] == [limit, limit + 1]
+    store, asked = fsspec.filesystem("memory"), []
+    whole = type(store).cat_file
+
+    def cat_file(self, path, **part):
+        asked.append(part)
+        return whole(self, path, **part)
+
+    monkeypatch.setattr(type(store), "cat_file", cat_file)
+    assert translate("memory://box", "--model", model, "--to", "out") == 1
+    assert "large.png: cannot be read (more than" in capsys.readouterr().out
+    assert set(in_folder("out")) == {"a.png"}
+    assert asked == [{"start": 0, "end": limit + 1}] * 2
 
 
 def test_a_store(model, capsys):
@@ -206,6 +271,43 @@ def test_stores_whose_uploads_do_not_appear_whole(model):
     assert in_folder("other/place") == in_folder("out")
 
 
+class Obstinate(MemoryFileSystem):
+    """Renames nothing over another file, as HDFS does."""
+
+    protocol = "obstinate"
+    store, pseudo_dirs, quiet = {}, [""], False
+
+    @classmethod
+    def _strip_protocol(cls, path):
+        return super()._strip_protocol(path.removeprefix("obstinate://"))
+
+    def mv(self, path1, path2, **settings):
+        if not self.exists(path2):
+            super().mv(path1, path2, **settings)
+        elif not self.quiet:
+            raise FileExistsError(path2)
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_stores_that_rename_nothing_over_another_file(quiet, monkeypatch):
+    """A batch that is done again finds there what its lost worker had finished."""
+    monkeypatch.setattr(Obstinate, "quiet", quiet)
+    monkeypatch.setattr(Obstinate, "store", {})
+    fsspec.register_implementation("obstinate", Obstinate, clobber=True)
+    place = open_place("obstinate://box/out")
+    for content in (b"first", b"again"):
+        with place.written_whole("deep/a.png") as file:
+            file.write(content)
+        assert {name: file.getvalue() for name, file in Obstinate.store.items()} == {
+            "/box/out/deep/a.png": content
+        }
+    # Whatever else is wrong with a rename takes nothing away.
+    monkeypatch.setattr(Obstinate, "pipe_file", lambda *_: None)
+    with pytest.raises(FileNotFoundError), place.written_whole("deep/b.png"):
+        pass
+    assert place.listed("deep") == {"a.png"}
+
+
 def test_a_web_server(model, capsys):
     """Single pictures; a page's links are no folder."""
     save("in/a.png")
@@ -255,8 +357,61 @@ def test_an_s3_server_that_does_not_let_us_in(s3, model, capsys, monkeypatch):
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "none")
     refused(capsys, "s3://pictures/in: cannot be reached", "s3://pictures/in", "--model", model,
             "--to", "x")  # fmt: skip
+    Path("list.txt").write_text("s3://pictures/a.png\n")
+    refused(capsys, "s3://pictures/a.png: cannot be reached (Unable to locate credentials)",
+            "list.txt", "--model", model, "--to", "x")  # fmt: skip
     refused(capsys, "--to s3://pictures/out: cannot be reached", "a.png", "--model", model,
             "--to", "s3://pictures/out")  # fmt: skip
+
+
+@pytest.fixture
+def refusing(monkeypatch):
+    """An S3 server that refuses every object, with the error that is the object's name."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            code = self.path.split("/")[-1].split("?")[0]
+            body = f"<Error><Code>{code}</Code><Message>About {code}</Message></Error>".encode()
+            self.send_response(400 if code == "ExpiredToken" else 403)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_HEAD(self):
+            self.send_error(403)
+
+        def log_message(self, *_):
+            pass
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "of-the-tests")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+        s3fs.S3FileSystem.clear_instance_cache()
+        yield
+        server.shutdown()
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "InvalidObjectState"])
+def test_one_object_that_is_refused(code, refusing, model, capsys):
+    """S3 refuses single objects, and without the right to list those that are not there."""
+    save("a.png")
+    Path("list.txt").write_text(f"s3://pictures/{code}\na.png\n")
+    assert translate("list.txt", "--model", model, "--to", "out") == 1
+    assert f"{code}: cannot be read (About {code})" in capsys.readouterr().out
+    assert set(in_folder("out")) == {"a.png"}
+
+
+@pytest.mark.parametrize("code", ["ExpiredToken", "InvalidAccessKeyId", "SignatureDoesNotMatch"])
+def test_credentials_that_are_refused(code, refusing, model, capsys):
+    """The next object would be refused as well."""
+    save("a.png")
+    Path("list.txt").write_text(f"s3://pictures/{code}\na.png\n")
+    refused(capsys, f"s3://pictures/{code}: cannot be reached (About {code}): check", "list.txt",
+            "--model", model, "--to", "out")  # fmt: skip
 
 
 def test_keys_of_a_store_do_not_lead_out(model, capsys, monkeypatch):
@@ -371,6 +526,13 @@ def test_how_many_workers():
     assert on_ray.crew([{"CPU": 3.0}] * 2, 3, None) == on_ray.Crew(3, 1)
     assert on_ray.crew([{"CPU": 8.0, "GPU": 2.0}], None, None) == on_ray.Crew(2, 4, 1)
     assert on_ray.crew([{"CPU": 8.0, "GPU": 1.0}], 4, None) == on_ray.Crew(4, 2, 0.25)
+    # No worker is spread over two GPUs, or over two machines.
+    assert on_ray.crew([{"CPU": 8.0, "GPU": 2.0}], 3, None) == on_ray.Crew(3, 2, 0.5)
+    assert on_ray.crew([{"CPU": 8.0, "GPU": 4.0}], 10, None) == on_ray.Crew(10, 0.8, 0.3333)
+    assert on_ray.crew([many, {"CPU": 8.0, "GPU": 2.0}], None, None) == on_ray.Crew(2, 4, 1)
+    assert on_ray.crew([{"CPU": 8.0, "GPU": 1.0}] * 2, 2, None) == on_ray.Crew(2, 8, 1)
+    unlike = [{"CPU": 8.0, "GPU": 1.0}, {"CPU": 2.0, "GPU": 1.0}]
+    assert on_ray.crew(unlike, 6, None) == on_ray.Crew(6, 0.6666, 0.3333)
     with pytest.raises(InputError, match="no machine of the cluster has a CPU"):
         on_ray.crew([{"memory": 1.0}], None, None)
 

@@ -19,7 +19,7 @@ import tempfile
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatch
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, Any, NamedTuple
 
 from ..data.pictures import SUFFIXES
@@ -32,6 +32,17 @@ MANIFESTS = (".txt", ".csv", ".jsonl")
 #: Stores in which an upload appears whole by itself, and whose folders need not be made.
 _OBJECT_STORES = {
     "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss", "oci", "tos", "memory",
+}  # fmt: skip
+
+#: Protocols that a list may name besides `file`. fsspec's others unpack archives, keep copies on
+#: the disk, or log in at a host that the list chooses (`zip`, `simplecache`, `sftp`, …).
+_LISTED = _OBJECT_STORES | {"http", "https", "hdfs", "webhdfs", "hf"}
+
+#: What S3 and Azure call it when something is wrong with who asks: the next object fails as well.
+_ABOUT_CREDENTIALS = {
+    "AccountProblem", "AuthenticationFailed", "ExpiredToken", "ExpiredTokenException",
+    "InvalidAccessKeyId", "InvalidSecurity", "InvalidToken", "NotSignedUp",
+    "RequestTimeTooSkewed", "SignatureDoesNotMatch", "TokenRefreshRequired",
 }  # fmt: skip
 
 #: Characters of the longest line of a list, and bytes of the largest file that is read as a
@@ -64,7 +75,7 @@ def read(source: str | os.PathLike) -> bytes:
 
     Raises:
         OSError: it cannot be read.
-        InputError: its store cannot be reached.
+        InputError: its store does not know who asks, or cannot be opened.
     """
     text = os.fspath(source)
     if not is_url(text):
@@ -77,13 +88,31 @@ def read(source: str | os.PathLike) -> bytes:
             return file.read()
     store, path = _store(text)
     try:
-        return store.cat_file(path)
-    except OSError as problem:
-        raise OSError(0, _said(problem)) from problem
+        if re.match("https?://", text):
+            content = _streamed(store, path)
+        else:
+            # Not `open`: that asks for the size first, and then S3 does not say why it refuses.
+            content = store.cat_file(path, start=0, end=_LARGEST_FILE + 1)
     except Exception as problem:  # each kind of store has errors of its own
-        if _about_access(problem):
+        if _about_credentials(problem):
             raise _unreachable(text, problem) from problem
         raise OSError(0, _said(problem)) from problem
+    if len(content) > _LARGEST_FILE:
+        raise OSError(0, f"more than {_LARGEST_FILE} bytes are too many for a picture")
+    return content
+
+
+def _streamed(store: Any, url: str) -> bytes:
+    """One byte more than the largest file has, at most, whatever a web server sends.
+
+    It may send all when it is asked for a part, and far more than it says once unpacked.
+    """
+    content = io.BytesIO()
+    # A block of no size means a stream; with some size fsspec does not ask the server for it.
+    with store.open(url, "rb", block_size=0, size=1) as file:
+        while part := file.read(_LARGEST_FILE + 1 - content.tell()):
+            content.write(part)
+    return content.getvalue()
 
 
 def _without_waiting(path: str, flags: int) -> int:
@@ -96,9 +125,23 @@ def _said(problem: BaseException) -> str:
     return getattr(problem, "strerror", None) or first_line(problem)
 
 
-def _about_access(problem: BaseException) -> bool:
-    """Whether it is about who asks and not about what is asked for."""
-    return isinstance(problem, PermissionError) or "redential" in type(problem).__name__
+def _about_credentials(problem: BaseException | None) -> bool:
+    """Whether it is about who asks and not about what is asked for.
+
+    A refusal alone is not: S3 refuses single objects, those in its archive, and with no right to
+    list a bucket also those that are not there.
+    """
+    while problem is not None:
+        # botocore's, Google's and Azure's classes; s3fs keeps the server's own word behind its.
+        if re.search("redential|SSOToken|TokenRetrieval|RefreshError", type(problem).__name__):
+            return True
+        answer = getattr(problem, "response", None)
+        error = answer.get("Error") if isinstance(answer, dict) else None
+        code = error.get("Code") if isinstance(error, dict) else None
+        if {code, str(getattr(problem, "error_code", None))} & _ABOUT_CREDENTIALS:
+            return True
+        problem = problem.__cause__
+    return False
 
 
 def _unreachable(url: str, problem: BaseException) -> InputError:
@@ -133,8 +176,10 @@ def _safe(name: str, where: str) -> str:
         InputError: it leads out.
     """
     path = PurePosixPath(name)
-    drive = re.match("[A-Za-z]:", name) if os.name == "nt" else None
-    if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in name or drive:
+    # On Windows `\` divides names as well. What is refused there is refused everywhere.
+    other = PureWindowsPath(name)
+    leads_out = path.is_absolute() or other.root or re.match("[A-Za-z]:", name)
+    if leads_out or ".." in (*path.parts, *other.parts) or not path.parts or "\0" in name:
         raise InputError(f"{where}: the name {name!r} leads out of --to: give another")
     return str(path)
 
@@ -263,9 +308,17 @@ def _listed(manifest: str) -> Iterator[Found]:
     with io.TextIOWrapper(raw, "utf-8-sig", errors="surrogateescape", newline="") as file:
         for number, source, target in _entries(manifest, file):
             where = f"{manifest}, line {number}"
-            if "\0" in source or re.match("[^/]*::", source):
+            source = source.removeprefix("file://")
+            # With `::` fsspec opens one URL by another, an archive's picture by the archive's.
+            if "\0" in source or ("::" in source and (url or "://" in source or is_url(source))):
                 raise InputError(f"{where}: {source!r} is no path and no plain URL")
             if is_url(source):
+                protocol = source.split("://")[0]
+                if protocol not in _LISTED:
+                    raise InputError(
+                        f"{where}: a list may not name {protocol}:// (only "
+                        f"{', '.join(sorted(_LISTED))}): give {source} itself"
+                    )
                 found, own = source, posixpath.basename(source.split("://")[1].split("?")[0])
             else:
                 found = posixpath.join(home, source) if url else os.path.join(home, source)
@@ -536,11 +589,24 @@ class Store:
             self._files.makedirs(folder, exist_ok=True)
             try:
                 self._files.pipe_file(part, content.getvalue())
-                self._files.mv(part, path)
+                self._move(part, path)
             except BaseException:
                 with contextlib.suppress(Exception):
                     self._files.rm_file(part)
                 raise
+
+    def _move(self, part: str, path: str) -> None:
+        """Renames a file, also in stores that do not do so over another (HDFS is one)."""
+        try:
+            self._files.mv(part, path)
+            if not self._files.exists(part):  # WebHDFS says nothing when it refuses
+                return
+        except Exception:
+            if not (self._files.exists(part) and self._files.exists(path)):
+                raise
+        # What a worker that is gone had finished, when its batch is done again.
+        self._files.rm_file(path)
+        self._files.mv(part, path)
 
     @contextlib.contextmanager
     def _understood(self) -> Iterator[None]:
@@ -549,6 +615,8 @@ class Store:
         except (FileNotFoundError, NotADirectoryError):
             raise
         except Exception as problem:
-            if isinstance(problem, OSError) and not _about_access(problem):
+            # Whoever may not write one name may write none of them.
+            denied = isinstance(problem, PermissionError) or _about_credentials(problem)
+            if isinstance(problem, OSError) and not denied:
                 raise
             raise _unreachable(f"--to {self.url}", problem) from problem

@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import io
 import logging
+import math
 import os
 import pickle
 import signal
@@ -55,6 +56,18 @@ _BATCH = 2**60
 #: Where nothing else is asked for: CPUs for each worker, and bytes of memory. TensorFlow takes
 #: half a gigabyte, the paper's generator 1.5 KB a pixel, and 2**20 pixels are drawn at once.
 _CPUS, _MEMORY = 4, 3 * 2**30
+
+#: How Ray keeps `Attempts`: where its machine dies it begins anew elsewhere, and what was asked of
+#: it meanwhile is asked again. Counts that are lost cost some more tries.
+_ATTEMPTS = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
+
+#: How Ray Data is set while it works: it says nothing, and waits as long as pictures that are
+#: large and machines that are long in coming take.
+_SETTINGS = {
+    "enable_progress_bars": False,
+    "print_on_execution_start": False,
+    "execution_no_progress_timeout_s": -1,
+}
 
 #: Bytes of the object store of a cluster of our own, where names lie and no pictures.
 _NAMES = 256 * 2**20
@@ -358,6 +371,8 @@ def crew(machines: list[dict[str, float]], workers: int | None, threads: int | N
     machines = [machine for machine in machines if machine.get("CPU", 0) >= 1]
     if not machines:
         raise InputError("--engine ray: no machine of the cluster has a CPU to work with")
+    # Where there are GPUs, only their machines have a place for a worker.
+    machines = [machine for machine in machines if machine.get("GPU", 0)] or machines
     gpus = sum(machine.get("GPU", 0) for machine in machines)
     if not workers:
         each = threads or _CPUS
@@ -365,18 +380,25 @@ def crew(machines: list[dict[str, float]], workers: int | None, threads: int | N
             max(1, min(int(m["CPU"] // each), int(m.get("memory", 2**63) // _MEMORY)))
             for m in machines
         )
+    share = _share(gpus, workers)
+
+    def places(machine: dict[str, float], cpus: int) -> float:
+        own = machine["CPU"] // cpus
+        return min(own, machine["GPU"] // share) if share else own
+
     # The most whole CPUs with which there is a place for each, so that none waits for ever.
     most = int(max(machine["CPU"] for machine in machines))
     for cpus in range(most, 0, -1):
-        if sum(machine["CPU"] // cpus for machine in machines) >= workers:
-            return Crew(workers, cpus, _share(gpus, workers))
+        if sum(places(machine, cpus) for machine in machines) >= workers:
+            return Crew(workers, cpus, share)
     on_each = -(-workers // len(machines))
     least = min(machine["CPU"] for machine in machines)
-    return Crew(workers, int(10000 * min(1, least / on_each)) / 10000, _share(gpus, workers))
+    return Crew(workers, int(10000 * min(1, least / on_each)) / 10000, share)
 
 
 def _share(gpus: float, workers: int) -> float:
-    return 1.0 if gpus >= workers else int(10000 * gpus / workers) / 10000
+    """Of one GPU, in the ten-thousandths that Ray counts: no worker is spread over two."""
+    return int(10000 / max(1, math.ceil(workers / gpus))) / 10000 if gpus else 0.0
 
 
 def batches(pictures: Iterable[Found], total: int, workers: int) -> Iterator[list[Found]]:
@@ -418,33 +440,42 @@ def translate_on_ray(
         # As bytes: names on a disk need not be text, and Arrow's must be.
         waiting[first] = pickle.dumps((first, batch))
         first += len(batch)
-    attempts = ray.remote(num_cpus=0, max_restarts=-1)(Attempts).remote()
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    # Pictures can be large and machines can be long in coming.
-    context.execution_no_progress_timeout_s = -1
+    attempts = ray.remote(**_ATTEMPTS)(Attempts).remote()
     rows = [{"pictures": pictures} for pictures in waiting.values()]
-    answers = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-        Translator,
-        fn_constructor_args=(work, attempts),
-        batch_size=1,
-        # Work begins with the first that is ready, whenever the others come.
-        compute=ray.data.ActorPoolStrategy(size=team.workers),
-        num_cpus=team.cpus,
-        num_gpus=team.gpus or None,
-    )
-    try:
-        for row in answers.iter_rows():
-            answer = pickle.loads(row["answer"])
-            if answer.fatal:
-                raise InputError(answer.fatal)
-            if waiting.pop(answer.first, None) is None:
-                raise RuntimeError(f"the batch from picture {answer.first} came back twice")
-            yield answer
-    except ray.exceptions.RayError as problem:
-        raise InputError(
-            f"--engine ray: the workers cannot be kept alive ({first_line(problem)})"
-        ) from problem
+    with _set(ray.data.DataContext.get_current(), _SETTINGS):
+        answers = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+            Translator,
+            fn_constructor_args=(work, attempts),
+            batch_size=1,
+            # Work begins with the first that is ready, whenever the others come.
+            compute=ray.data.ActorPoolStrategy(size=team.workers),
+            num_cpus=team.cpus,
+            num_gpus=team.gpus or None,
+        )
+        try:
+            for row in answers.iter_rows():
+                answer = pickle.loads(row["answer"])
+                if answer.fatal:
+                    raise InputError(answer.fatal)
+                if waiting.pop(answer.first, None) is None:
+                    raise RuntimeError(f"the batch from picture {answer.first} came back twice")
+                yield answer
+        except ray.exceptions.RayError as problem:
+            raise InputError(
+                f"--engine ray: the workers cannot be kept alive ({first_line(problem)})"
+            ) from problem
     if waiting:
         raise RuntimeError(f"{len(waiting)} batches never came back")
+
+
+@contextlib.contextmanager
+def _set(context: Any, settings: dict[str, Any]) -> Iterator[None]:
+    """Sets attributes for the time being: Ray Data has one context, which is the caller's too."""
+    before = {name: getattr(context, name) for name in settings if hasattr(context, name)}
+    try:
+        for name, value in settings.items():
+            setattr(context, name, value)
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(context, name, value)
