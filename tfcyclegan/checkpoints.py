@@ -94,8 +94,8 @@ class Checkpoints:
                 _write(path, shared, meta)
             self._clean()
 
-        # Parts of another attempt at the same step do not belong to it.
-        meta["id"] = workers.from_chief(uuid.uuid4().hex)
+        if workers.count > 1:  # parts of another attempt at the same step do not belong to it
+            meta["id"] = workers.from_chief(uuid.uuid4().hex)
         workers.all_do(write_own)
         workers.on_chief(write_rest)
         return path
