@@ -30,7 +30,7 @@ from .replicas import (
     strategy_of,
 )
 from .schedules import LinearDecay
-from .workers import Workers, check_callbacks, listed
+from .workers import Patience, Workers, check_callbacks, listed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -575,6 +575,8 @@ class CycleGAN(keras.Model):
         workers = Workers(self.strategy)
         callbacks = kwargs.pop("callbacks", None) or []
         check_callbacks(callbacks, workers)
+        if workers.count > 1:
+            callbacks = [Patience(workers), *listed(callbacks)]
         validation = kwargs.pop("validation_data", None)
         if workers.replicas > 1:
             if shares := getattr(x, "shares", None):
@@ -599,6 +601,8 @@ class CycleGAN(keras.Model):
         workers = Workers(self.strategy)
         if workers.replicas > 1 and (shares := getattr(x, "shares", None)):
             kwargs["steps"] = kwargs.get("steps") or shares.steps
+        if workers.count > 1 and "_use_cached_eval_dataset" not in kwargs:  # fit's has them
+            kwargs["callbacks"] = [Patience(workers), *listed(kwargs.get("callbacks") or [])]
         with workers.watched():
             return super().evaluate(shared_out(x, self.strategy), y, **kwargs)
 

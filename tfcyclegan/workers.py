@@ -17,6 +17,7 @@ import socket
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -217,15 +218,19 @@ def make_strategy(
     return tf.distribute.get_strategy()
 
 
+#: Seconds that a strategy's workers wait for each other. (TensorFlow's own time-out of collective
+#: operations was tried: with TF 2.21 the process ends by a segmentation fault when it is over.)
+_timeouts: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+
+
 @functools.cache  # a process joins once
 def _multi_worker(cluster: Cluster, start_timeout: float, timeout: float) -> tf.distribute.Strategy:
     cluster.meet(start_timeout)
     terminate = signal.getsignal(signal.SIGTERM)
-    options = tf.distribute.experimental.CommunicationOptions(timeout_seconds=timeout)
     # Should one be lost right now, TensorFlow would wait for an hour, holding Python's lock.
     faulthandler.dump_traceback_later(start_timeout, exit=True, file=sys.__stderr__)
     try:
-        strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
     except (tf.errors.OpError, RuntimeError) as problem:
         raise PeerLost(
             f"the workers that TF_CONFIG names cannot be joined ({first_line(problem)})"
@@ -235,6 +240,7 @@ def _multi_worker(cluster: Cluster, start_timeout: float, timeout: float) -> tf.
     # TensorFlow takes SIGTERM for itself: whoever had it gets it back.
     if threading.current_thread() is threading.main_thread() and terminate is not None:
         signal.signal(signal.SIGTERM, terminate)
+    _timeouts[strategy] = timeout
     return strategy
 
 
@@ -257,6 +263,8 @@ class Workers:
 
     def __init__(self, strategy: tf.distribute.Strategy):
         self._strategy = strategy
+        self._timeout = _timeouts.get(strategy, COLLECTIVE_TIMEOUT)
+        self._timer: threading.Timer | None = None
         self.replicas = strategy.num_replicas_in_sync
         self.count, self.index, self.local = 1, 0, self.replicas
         if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
@@ -276,8 +284,33 @@ class Workers:
         """Sums of what each worker gives, the same for all of them."""
         if self.count == 1:
             return list(values)
-        total = _summed(self._strategy)(tf.constant(list(values), tf.int64))
+        self.wait_patiently()
+        try:
+            total = _summed(self._strategy)(tf.constant(list(values), tf.int64))
+        finally:
+            self.wait_no_more()
         return self._strategy.experimental_local_results(total)[0].numpy().tolist()
+
+    def wait_patiently(self) -> None:
+        """Has the process end when others do not come in time, until `wait_no_more`."""
+        self.wait_no_more()
+        self._timer = threading.Timer(self._timeout, self._give_up)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def wait_no_more(self) -> None:
+        """They came."""
+        if self._timer:
+            self._timer.cancel()
+        self._timer = None
+
+    def _give_up(self) -> None:
+        lost = PeerLost(
+            f"a worker kept the others waiting for longer than {self._timeout:g} s "
+            "(--collective-timeout)"
+        )
+        print(f"tfcyclegan: {lost}", file=sys.stderr, flush=True)
+        os._exit(os.EX_TEMPFAIL)  # nothing else ends an operation that waits
 
     def from_chief(self, text: str) -> str:
         """What the chief gives, for all of them."""
@@ -327,13 +360,13 @@ class Workers:
             if self.count == 1 or not (lost := self._lost(str(problem))):
                 raise
             raise PeerLost(lost) from problem
+        finally:
+            self.wait_no_more()
 
     def _lost(self, text: str) -> str | None:
         """Who an error of TensorFlow's is about, or None where it is about something else."""
         if not re.search(r"[Cc]ollective|heartbeat|Coordination|RecvBuf", text):
             return None
-        if re.search(r"timed out (waiting|during)", text):
-            return "a worker kept the others waiting for longer than --collective-timeout allows"
         tasks = re.findall(r"/job:(chief|worker)/(?:replica:\d+/)?task:(\d+)", text)
         named = {int(task) + self.cluster.chiefs * (job == "worker") for job, task in tasks}
         if others := sorted(named - {self.index}):
@@ -390,3 +423,25 @@ def check_callbacks(callbacks: Any, workers: Workers) -> None:
                 f"{type(callback).__name__} does not work with several workers: all of them would "
                 "write the same files. Take tfcyclegan.ResumableState"
             )
+
+
+class Patience(keras.callbacks.Callback):
+    """Ends the process where a step waits too long for the other workers.
+
+    Args:
+        workers: this one and the others.
+    """
+
+    def __init__(self, workers: Workers):
+        super().__init__()
+        self._workers = workers
+
+    def _begin(self, batch: int, logs: dict | None = None) -> None:
+        self._workers.wait_patiently()
+
+    def _end(self, *_: object, **__: object) -> None:
+        self._workers.wait_no_more()
+
+    on_train_batch_begin = on_test_batch_begin = _begin
+    # Behind the last batch of data that does not say its length nothing but the epoch ends.
+    on_train_batch_end = on_test_batch_end = on_epoch_end = on_test_end = _end
