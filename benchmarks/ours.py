@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import inspect
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -38,12 +35,13 @@ def _model(size: int, blocks: int, precision: str) -> Any:
 
 def replicas(way: str, size: int, blocks: int, batch: int, precision: str, steps: int) -> dict:
     """Seconds a step on one device, on two mirrored CPUs, or on two workers ("workers")."""
+    settings = dict(locals())
     import tensorflow as tf
 
     from tfcyclegan.workers import make_strategy
 
     if way == "workers" and "TF_CONFIG" not in os.environ:
-        return _in_two_workers(locals())
+        return _in_two_workers(settings)
     if way == "mirrored":
         (cpu,) = tf.config.list_physical_devices("CPU")
         two = [tf.config.LogicalDeviceConfiguration() for _ in range(2)]
@@ -56,22 +54,17 @@ def replicas(way: str, size: int, blocks: int, batch: int, precision: str, steps
 
 def _in_two_workers(settings: dict) -> dict:
     """Starts both, and gives what the first one found."""
-    with contextlib.ExitStack() as ports:
-        sockets = [ports.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(2)]
-        addresses = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
-    arguments = {name: settings[name] for name in inspect.signature(replicas).parameters}
-    workers = []
-    for index in range(2):
-        task = {"type": "worker", "index": index}
-        config = json.dumps({"cluster": {"worker": addresses}, "task": task})
-        workers.append(
-            subprocess.Popen(
-                [sys.executable, "-m", "benchmarks.ours", "replicas", json.dumps(arguments)],
-                env={**os.environ, "TF_CONFIG": config},
-                stdout=subprocess.PIPE,
-                text=True,
-            )
+    from tfcyclegan.workers import Cluster
+
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.ours", "replicas", json.dumps(settings)],
+            env={**os.environ, **cluster.environment()},
+            stdout=subprocess.PIPE,
+            text=True,
         )
+        for cluster in Cluster.on_this_machine(2)
+    ]
     found = [worker.communicate()[0] for worker in workers]
     return json.loads(found[0].splitlines()[-1])
 

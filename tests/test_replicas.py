@@ -390,6 +390,9 @@ def test_TF_CONFIG_is_read(monkeypatch):
     cluster = Cluster.from_environment()
     assert cluster.addresses == ("c:9", "a:1", "b:2")
     assert (cluster.index, cluster.name(2)) == (2, "worker 2 (b:2)")
+    for each in (cluster, Cluster(("c:9", "a:1"), 0, chiefs=1), *Cluster.on_this_machine(3)):
+        monkeypatch.setenv("TF_CONFIG", each.environment()["TF_CONFIG"])
+        assert Cluster.from_environment() == each
 
 
 def test_port_in_use(monkeypatch, tmp_path, capsys):
@@ -529,10 +532,10 @@ def test_launch_deals_out_gpus(monkeypatch):
     monkeypatch.setattr(
         launching.subprocess, "Popen", lambda *_, env, **__: said.append(env) or 1 / 0
     )
-    cluster = launching._Cluster(["true"], 2)
-    for index in range(2):
+    processes = launching._Processes(["true"], 2)
+    for cluster in Cluster.on_this_machine(2):
         with pytest.raises(ZeroDivisionError):
-            cluster._start(index, ["a:1", "b:2"])
+            processes._start(cluster)
     assert [env["CUDA_VISIBLE_DEVICES"] for env in said] == ["4,6", "5,7"]
 
 

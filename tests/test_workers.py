@@ -17,7 +17,7 @@ import pytest
 from test_replicas import assert_close, draw_noise, ended, history, started
 
 from tfcyclegan.checkpoints import Checkpoints
-from tfcyclegan.commands.launch import _free_ports
+from tfcyclegan.workers import Cluster
 
 ROOT = Path(__file__).parents[1]
 SETTINGS = [
@@ -34,12 +34,7 @@ pytestmark = pytest.mark.slow
 
 def cluster(count=2):
     """The environments of workers that know of each other."""
-    addresses = [f"127.0.0.1:{port}" for port in _free_ports(count)]
-    tasks = [{"type": "worker", "index": index} for index in range(count)]
-    return [
-        {"TF_CONFIG": json.dumps({"cluster": {"worker": addresses}, "task": task})}
-        for task in tasks
-    ]
+    return [each.environment() for each in Cluster.on_this_machine(count)]
 
 
 def train(environment, run_dir, *options, cwd=None):

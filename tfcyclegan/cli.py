@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 import shlex
 import sys
 from collections.abc import Sequence
 
 from .environment import backend_problem
-from .errors import InputError, NonFiniteLoss, PeerLost, Terminated
+from .errors import TRY_AGAIN, InputError, NonFiniteLoss, PeerLost, Terminated
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except NonFiniteLoss as problem:
         return _complain(problem, 1)
     except PeerLost as problem:
-        return _complain(problem, os.EX_TEMPFAIL)
+        return _complain(problem, TRY_AGAIN)
     except Interrupted as stop:
         run_dir = shlex.quote(str(stop.checkpoint.parent.parent))
         print(f"stopped; {stop.checkpoint} is saved. Go on with:")

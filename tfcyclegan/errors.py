@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+#: The command line's exit code where the same command may go well the next time (BSD's
+#: EX_TEMPFAIL).
+TRY_AGAIN = 75
+
 
 class InputError(ValueError):
     """A file, folder or setting that cannot be worked with, and what to do about it.
@@ -21,7 +25,7 @@ class NonFiniteLoss(ArithmeticError):
 class PeerLost(RuntimeError):
     """Another worker of the same run is gone, and training cannot go on without it.
 
-    The command line exits with 75, which means to try again.
+    The command line exits with `TRY_AGAIN`.
 
     Attributes:
         what: who was lost, or what else went wrong between workers.

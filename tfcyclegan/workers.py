@@ -11,6 +11,7 @@ import functools
 import json
 import logging
 import os
+import random
 import re
 import signal
 import socket
@@ -20,12 +21,13 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import keras
 import tensorflow as tf
 
-from .errors import InputError, PeerLost, first_line
+from .errors import TRY_AGAIN, InputError, PeerLost, first_line
 
 logger = logging.getLogger(__name__)
 
@@ -100,6 +102,37 @@ class Cluster:
         if kind not in jobs or number not in range(len(jobs[kind])):
             raise refuse(f"the task {kind!r} {number!r} is none of the cluster's")
         return cluster
+
+    @classmethod
+    def on_this_machine(cls, count: int) -> list[Cluster]:
+        """A cluster of so many processes on the loopback address, as each of them sees it.
+
+        Its ports are free right now, and none of those that the system gives to outgoing
+        connections, one of which might be faster.
+
+        Raises:
+            InputError: not as many ports are free.
+        """
+        try:
+            lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+        except (OSError, ValueError):
+            lowest = 32768
+        addresses: list[str] = []
+        # Not by the generator that programs give a seed, and two of them the same.
+        for port in random.SystemRandom().sample(range(10000, max(lowest, 20000)), 1000):
+            with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+                addresses.append(f"127.0.0.1:{port}")
+            if len(addresses) == count:
+                return [cls(tuple(addresses), index) for index in range(count)]
+        raise InputError(f"{count} workers: not as many ports are free on this machine")
+
+    def environment(self) -> dict[str, str]:
+        """What `from_environment` reads this from."""
+        jobs = {"chief": self.addresses[: self.chiefs], "worker": self.addresses[self.chiefs :]}
+        kind = "chief" if self.index < self.chiefs else "worker"
+        task = {"type": kind, "index": self.index - self.chiefs * (kind == "worker")}
+        cluster = {job: addresses for job, addresses in jobs.items() if addresses}
+        return {"TF_CONFIG": json.dumps({"cluster": cluster, "task": task})}
 
     def meet(self, timeout: float) -> None:
         """Waits until every worker is there, saying for whom.
@@ -310,7 +343,7 @@ class Workers:
             "(--collective-timeout)"
         )
         print(f"tfcyclegan: {lost}", file=sys.stderr, flush=True)
-        os._exit(os.EX_TEMPFAIL)  # nothing else ends an operation that waits
+        os._exit(TRY_AGAIN)  # nothing else ends an operation that waits
 
     def from_chief(self, text: str) -> str:
         """What the chief gives, for all of them."""

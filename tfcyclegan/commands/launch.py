@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import random
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import tensorflow as tf
 import tyro
 
-from ..errors import InputError
+from ..errors import TRY_AGAIN, InputError
+from ..workers import Cluster
 
 #: Seconds that workers have to see that one of them is gone, and to say so.
 _GRACE = 45.0
 
 #: What asks the launcher to end: SIGTERM, Ctrl-C, and a terminal that is closed.
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGTERM))
 
 #: Exit codes after which starting again would come to the same: done, something for the user to
 #: mend, and stopped by one of these.
@@ -67,16 +64,16 @@ def launch(
         )
     if program[0].endswith(".py"):
         program = [sys.executable, *program]
-    with _Cluster(program, workers) as cluster:
+    with _Processes(program, workers) as processes:
         for attempt in range(restart + 1):
-            code = cluster.run()
+            code = processes.run()
             if code in _FINAL or attempt == restart:
                 break
-            cluster.say(f"bringing all {workers} workers back ({attempt + 1} of {restart})")
+            processes.say(f"bringing all {workers} workers back ({attempt + 1} of {restart})")
     return code
 
 
-class _Cluster:
+class _Processes:
     """Processes that know of each other, and live and end together.
 
     Asked to end by a signal, it passes that on and starts no more.
@@ -95,7 +92,7 @@ class _Cluster:
         self._passed_on = False
         self._before: dict[int, Any] = {}
 
-    def __enter__(self) -> _Cluster:
+    def __enter__(self) -> _Processes:
         for number in _SIGNALS if threading.current_thread() is threading.main_thread() else ():
             self._before[number] = signal.signal(number, self._ask)
         return self
@@ -116,11 +113,12 @@ class _Cluster:
         Returns:
             The exit code of the first that failed, or 0.
         """
-        addresses = [f"127.0.0.1:{port}" for port in _free_ports(self._workers)]
+        if self._asked is not None:  # between two runs
+            return 128 + self._asked
         processes, readers = [], []
         try:
-            for index in range(self._workers):
-                process = self._start(index, addresses)
+            for index, cluster in enumerate(Cluster.on_this_machine(self._workers)):
+                process = self._start(cluster)
                 processes.append(process)
                 for stream, out in ((process.stdout, sys.stdout), (process.stderr, sys.stderr)):
                     reader = threading.Thread(
@@ -135,12 +133,11 @@ class _Cluster:
             for reader in readers:
                 reader.join(5)  # what a worker left running may hold its output open
 
-    def _start(self, index: int, addresses: Sequence[str]) -> subprocess.Popen:
-        task = {"type": "worker", "index": index}
-        config = {"cluster": {"worker": addresses}, "task": task}
-        environment = {**os.environ, "TF_CONFIG": json.dumps(config), "PYTHONUNBUFFERED": "1"}
+    def _start(self, cluster: Cluster) -> subprocess.Popen:
+        environment = {**os.environ, **cluster.environment(), "PYTHONUNBUFFERED": "1"}
         if self._gpus:
-            environment["CUDA_VISIBLE_DEVICES"] = ",".join(self._gpus[index :: self._workers])
+            mine = self._gpus[cluster.index :: self._workers]
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(mine)
         try:
             return subprocess.Popen(
                 self._program,
@@ -177,7 +174,7 @@ class _Cluster:
     def _first_failure(self, processes: list[subprocess.Popen]) -> int | None:
         """The exit code of a worker that failed, one by itself rather than by another's loss."""
         failed = [
-            (process.returncode == os.EX_TEMPFAIL, index, process.returncode)
+            (process.returncode == TRY_AGAIN, index, process.returncode)
             for index, process in enumerate(processes)
             if process.returncode
         ]
@@ -205,25 +202,6 @@ def _end(process: subprocess.Popen) -> None:
             os.killpg(process.pid, number)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(patience)
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports of the loopback address that nobody listens on right now.
-
-    Not of those that the system gives to outgoing connections, one of which might be faster.
-    """
-    try:
-        lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    except (OSError, ValueError):
-        lowest = 32768
-    ports: list[int] = []
-    # Not by the generator that programs give a seed, and two of them the same.
-    for port in random.SystemRandom().sample(range(10000, max(lowest, 20000)), 1000):
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            ports.append(port)
-        if len(ports) == count:
-            return ports
-    raise InputError(f"--workers {count}: not as many ports are free on this machine")
 
 
 def _gpus() -> list[str]:
