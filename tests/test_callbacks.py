@@ -8,6 +8,7 @@ import signal
 import keras
 import numpy as np
 import pytest
+from tiny_run import StopAt
 
 from tfcyclegan import InputError, ResumableState, checkpoints, load_data
 from tfcyclegan.callbacks import (
@@ -43,18 +44,6 @@ def start(make_model):
         return model
 
     return make
-
-
-class StopAt(keras.callbacks.Callback):
-    """Leaves `fit` abruptly behind a step, as a killed process would."""
-
-    def __init__(self, step):
-        super().__init__()
-        self._step = step
-
-    def on_train_batch_end(self, batch, logs=None):
-        if int(self.model.step.numpy()) == self._step:
-            raise KeyboardInterrupt
 
 
 def run(model, data, *callbacks):

@@ -87,6 +87,11 @@ def assert_same_outcome(run_dir, straight):
     assert expected.keys() == got.keys()
     for name, value in expected.items():
         np.testing.assert_array_equal(got[name], value, err_msg=name)
+    assert_same_files(run_dir, straight)
+
+
+def assert_same_files(run_dir, straight):
+    """The history but for its seconds, the scores, and the last grid."""
 
     def history(directory):
         lines = (directory / "history.csv").read_text().splitlines()

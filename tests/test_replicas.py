@@ -24,7 +24,7 @@ from tfcyclegan.cli import main
 from tfcyclegan.commands import launch as launching
 from tfcyclegan.commands.launch import launch
 from tfcyclegan.replicas import check_batch
-from tfcyclegan.workers import Cluster, Workers, check_callbacks, make_strategy
+from tfcyclegan.workers import Cluster, Workers, check_callbacks, listed, make_strategy
 
 TWO = SimpleNamespace(count=2, add_up=lambda values: [2 * value for value in values])
 SCRIPT = Path(__file__).with_name("tiny_run.py")
@@ -307,7 +307,7 @@ def test_callbacks_that_know_nothing_of_other_workers(tmp_path):
         with pytest.raises(ValueError, match=f"{type(callback).__name__} does not work with sev"):
             check_callbacks([keras.callbacks.CSVLogger("x"), callback], TWO)
         with pytest.raises(ValueError, match=r"Take tfcyclegan\.ResumableState"):
-            check_callbacks(callback, TWO)
+            check_callbacks(listed(callback), TWO)
 
 
 def test_alone_agreeing_costs_nothing(make_model):

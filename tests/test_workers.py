@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from test_kill_resume import assert_same_files, newest_step
 from test_replicas import assert_close, draw_noise, ended, history, started
 
 from tfcyclegan.checkpoints import Checkpoints
@@ -47,11 +48,6 @@ def train(environment, run_dir, *options, cwd=None):
         text=True,
         cwd=cwd,
     )
-
-
-def newest_step(run_dir):
-    paths = Checkpoints(run_dir / "checkpoints").paths()
-    return int(paths[0].stem.removeprefix("step_")) if paths else 0
 
 
 def wait_for(condition, workers, seconds=120):
@@ -91,18 +87,7 @@ def assert_same_outcome(run_dir, straight):
     assert {"pool_A/000/images", "replica_1/pool_A/000/images"} <= expected.keys()
     for name, value in expected.items():
         np.testing.assert_array_equal(got[name], value, err_msg=name)
-
-    def rows(directory):
-        lines = (directory / "history.csv").read_text().splitlines()
-        place = lines[0].split(",").index("seconds_per_step")
-        return [[v for i, v in enumerate(line.split(",")) if i != place] for line in lines]
-
-    assert rows(run_dir) == rows(straight)
-    scores = [
-        json.loads((d / "result.json").read_text())["evaluation"]["scores"]
-        for d in (run_dir, straight)
-    ]
-    assert scores[0] == scores[1]
+    assert_same_files(run_dir, straight)
 
 
 def test_two_workers_are_one_process_with_the_whole_batch(tmp_path):

@@ -35,7 +35,7 @@ def networks(precision, norm="instance", dropout=0.0):
 
 
 class StopAt(keras.callbacks.Callback):
-    """As if the process had been killed behind a step."""
+    """Leaves `fit` abruptly behind a step, as a killed process would."""
 
     def __init__(self, step):
         super().__init__()

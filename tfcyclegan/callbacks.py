@@ -19,7 +19,6 @@ from .data.preprocessing import to_uint8
 from .errors import NonFiniteLoss
 from .files import written_whole
 from .replicas import parts
-from .workers import Workers
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -197,7 +196,6 @@ class StopOnSignal(keras.callbacks.Callback):
         self._before = {}
 
     def on_train_begin(self, logs: Mapping | None = None) -> None:
-        self._workers = Workers(self.model.strategy)
         if threading.current_thread() is not threading.main_thread():
             return
         for number in self._signals:
@@ -213,7 +211,7 @@ class StopOnSignal(keras.callbacks.Callback):
 
     def _leave(self) -> None:
         # Of several workers whichever is asked to stop stops all of them.
-        asked = self._workers.add_up([self._caught == number for number in self._signals])
+        asked = self.model.workers.add_up([self._caught == number for number in self._signals])
         for number, times in zip(self._signals, asked, strict=True):
             if times:
                 raise Interrupted(number, self._state.save())

@@ -15,7 +15,6 @@ from .cyclegan import CycleGAN
 from .errors import InputError, NonFiniteLoss
 from .files import written_whole
 from .replicas import parts
-from .workers import Workers
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +58,7 @@ class Checkpoints:
             InputError: the disk is full, or workers do not share the folder; those that were
                 there are still there.
         """
-        workers = Workers(model.strategy)
+        workers = model.workers
         step = int(model.step.numpy())
         path = self.directory / f"step_{step:09d}.npz"
         shared, own = {}, {}
@@ -140,7 +139,7 @@ class Checkpoints:
             InputError: a sound checkpoint is of another model, or `about` something else, or one
                 cannot be read.
         """
-        workers = Workers(model.strategy)
+        workers = model.workers
         names = json.loads(workers.from_chief(json.dumps([path.name for path in self.paths()])))
         for path in (self.directory / name for name in names):
             problem = None

@@ -22,12 +22,14 @@ from .networks import Direction, patch_discriminator, resnet_generator, with_pre
 from .optimizers import Adam
 from .replicas import (
     FollowPosition,
+    at_least_one,
+    check_compiling,
+    common_strategy,
     overflown_together,
     replica_count,
     replica_id,
     several,
     shared_out,
-    strategy_of,
 )
 from .schedules import LinearDecay
 from .workers import Patience, Workers, check_callbacks, listed
@@ -106,18 +108,9 @@ class CycleGAN(keras.Model):
         self.image_size = image_size
         self.pool_size = pool_size
         self.seed = seed
-        self.strategy = strategy_of(self.G)
-        around = tf.distribute.get_strategy() if tf.distribute.has_strategy() else self.strategy
-        if self.strategy.num_replicas_in_sync == 1 == around.num_replicas_in_sync:
-            self.strategy = around  # some make ordinary variables, which do not tell
+        self.strategy = common_strategy(self._networks)
+        self.workers = Workers(self.strategy)
         for net in self._networks:
-            if several(strategy_of(net), self.strategy, around) and not (
-                strategy_of(net) is self.strategy is around
-            ):
-                raise ValueError(
-                    f"{net.name} was made in the scope of another strategy: make all four networks "
-                    "and the CycleGAN in one `with strategy.scope():`"
-                )
             net._distribute_strategy = None  # so that one worker alone may call predict()
 
         channels_A, channels_B = self.G.input_shape[-1], self.F.input_shape[-1]
@@ -230,25 +223,13 @@ class CycleGAN(keras.Model):
                     f"objective={objective!r} needs logits, but {D.name} ends in a sigmoid: "
                     "take lsgan, or a discriminator with sigmoid=False"
                 )
-        for optimizer in (generator_optimizer, discriminator_optimizer):
-            inner = getattr(optimizer, "inner_optimizer", optimizer)
-            theirs = getattr(inner, "_distribution_strategy", self.strategy)
-            if theirs is not self.strategy and several(theirs, self.strategy):
-                raise ValueError(
-                    f"{inner.name} was made in the scope of another strategy than the networks: "
-                    "make it in theirs"
-                )
+        check_compiling(
+            self.strategy,
+            (generator_optimizer, discriminator_optimizer),
+            steps_per_execution,
+            jit_compile,
+        )
         if several(self.strategy):
-            if steps_per_execution > 1:
-                raise ValueError(
-                    f"steps_per_execution={steps_per_execution}: with several replicas it must be "
-                    "1 (compile anew; load a saved model with compile=False)"
-                )
-            if jit_compile is True:
-                raise ValueError(
-                    "jit_compile=True: XLA and several replicas do not go together (compile anew; "
-                    "load a saved model with compile=False)"
-                )
             jit_compile = False  # Keras, too, takes "auto" for that under a strategy
         for net in self._networks if recompute else ():
             for layer in net.layers:
@@ -390,9 +371,11 @@ class CycleGAN(keras.Model):
 
         Means are over pictures, whatever batch and whichever replica they are in.
         """
-        pictures = tf.shape(data[0])[0]
-        # Of a short batch a replica may get nothing, which convolutions do not take.
-        real_A, real_B = (_at_least_one(images) for images in data)
+        real_A, real_B = data
+        pictures = tf.shape(real_A)[0]
+        if several(self.strategy):
+            # Of a short batch a replica may get nothing, which convolutions do not take.
+            real_A, real_B = at_least_one(real_A), at_least_one(real_B)
         terms_A, fake_B = self._translation_terms("A", real_A, training=False)
         terms_B, fake_A = self._translation_terms("B", real_B, training=False)
         identity_terms, _ = self._identity_terms(real_A, real_B, training=False)
@@ -572,17 +555,17 @@ class CycleGAN(keras.Model):
                 )
         if isinstance(x, tf.data.Dataset):
             kwargs.setdefault("shuffle", False)  # a dataset has its order; Keras warns otherwise
-        workers = Workers(self.strategy)
-        callbacks = kwargs.pop("callbacks", None) or []
+        workers = self.workers
+        callbacks = listed(kwargs.pop("callbacks", None))
         check_callbacks(callbacks, workers)
         if workers.count > 1:
-            callbacks = [Patience(workers), *listed(callbacks)]
+            callbacks = [Patience(workers), *callbacks]
         validation = kwargs.pop("validation_data", None)
         if workers.replicas > 1:
             if shares := getattr(x, "shares", None):
                 # One iterator for all epochs, then: it goes on for ever.
                 steps_per_epoch = steps_per_epoch or shares.steps
-                callbacks = [FollowPosition(shares.position), *listed(callbacks)]
+                callbacks = [FollowPosition(shares.position), *callbacks]
             if shares := getattr(validation, "shares", None):
                 kwargs["validation_steps"] = kwargs.get("validation_steps") or shares.steps
         with workers.watched():
@@ -598,11 +581,11 @@ class CycleGAN(keras.Model):
 
     def evaluate(self, x: Any = None, y: Any = None, **kwargs: Any) -> Any:
         """`keras.Model.evaluate` on a dataset of `(A, B)` batches, on all replicas."""
-        workers = Workers(self.strategy)
+        workers = self.workers
         if workers.replicas > 1 and (shares := getattr(x, "shares", None)):
             kwargs["steps"] = kwargs.get("steps") or shares.steps
         if workers.count > 1 and "_use_cached_eval_dataset" not in kwargs:  # fit's has them
-            kwargs["callbacks"] = [Patience(workers), *listed(kwargs.get("callbacks") or [])]
+            kwargs["callbacks"] = [Patience(workers), *listed(kwargs.get("callbacks"))]
         with workers.watched():
             return super().evaluate(shared_out(x, self.strategy), y, **kwargs)
 
@@ -625,7 +608,7 @@ class CycleGAN(keras.Model):
     def _results(self, **others: tf.Tensor) -> dict[str, tf.Tensor]:
         results = {name: tracker.result() for name, tracker in self._trackers.items()}
         results.update(others)
-        if Workers(self.strategy).count > 1:
+        if self.workers.count > 1:
             # Keras averages over workers along an axis, so there has to be one.
             return {name: tf.reshape(result, [1]) for name, result in results.items()}
         return results
@@ -782,14 +765,6 @@ def _float32_judge(D: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
         return twin.stateless_call(trainable, fixed, images, training=True)[0]
 
     return judge
-
-
-def _at_least_one(images: tf.Tensor) -> tf.Tensor:
-    """The pictures, or one of zeros where there is none."""
-    if images.shape[0]:
-        return images
-    missing = tf.cast(tf.shape(images)[0] == 0, tf.int32)
-    return tf.pad(images, [[0, missing], [0, 0], [0, 0], [0, 0]])
 
 
 def _cardinality(x: Any) -> int | None:

@@ -25,6 +25,55 @@ def strategy_of(network: keras.Model) -> tf.distribute.Strategy:
         return tf.distribute.get_strategy()
 
 
+def common_strategy(networks: Sequence[keras.Model]) -> tf.distribute.Strategy:
+    """The strategy whose scope all of these were made in, which must be the one around.
+
+    Raises:
+        ValueError: naming one that was made elsewhere.
+    """
+    strategy = strategy_of(networks[0])
+    around = tf.distribute.get_strategy() if tf.distribute.has_strategy() else strategy
+    for network in networks:
+        own = strategy_of(network)
+        if several(own, strategy, around) and not own is strategy is around:
+            raise ValueError(
+                f"{network.name} was made in the scope of another strategy: make all four networks "
+                "and the CycleGAN in one `with strategy.scope():`"
+            )
+    return around  # of one replica some make ordinary variables, which do not tell
+
+
+def check_compiling(
+    strategy: tf.distribute.Strategy,
+    optimizers: Sequence[keras.optimizers.Optimizer | None],
+    steps_per_execution: int,
+    jit_compile: bool | str,
+) -> None:
+    """Refuses what several replicas cannot be compiled with.
+
+    Raises:
+        ValueError: naming it.
+    """
+    for optimizer in optimizers:
+        inner = getattr(optimizer, "inner_optimizer", optimizer)
+        theirs = getattr(inner, "_distribution_strategy", strategy)
+        if theirs is not strategy and several(theirs, strategy):
+            raise ValueError(
+                f"{inner.name} was made in the scope of another strategy than the networks: make "
+                "it in theirs"
+            )
+    if several(strategy) and steps_per_execution > 1:
+        raise ValueError(
+            f"steps_per_execution={steps_per_execution}: with several replicas it must be 1 "
+            "(compile anew; load a saved model with compile=False)"
+        )
+    if several(strategy) and jit_compile is True:
+        raise ValueError(
+            "jit_compile=True: XLA and several replicas do not go together (compile anew; load a "
+            "saved model with compile=False)"
+        )
+
+
 def several(*strategies: tf.distribute.Strategy) -> bool:
     """Whether one of them has more than one replica."""
     return any(strategy.num_replicas_in_sync > 1 for strategy in strategies)
@@ -123,6 +172,14 @@ def check_batch(batch_size: int, replicas: int) -> None:
             f"a batch of {batch_size} pictures cannot be shared evenly by {replicas} replicas: "
             f"take a batch size of {near}"
         )
+
+
+def at_least_one(images: tf.Tensor) -> tf.Tensor:
+    """The pictures, or one of zeros where there is none."""
+    if images.shape[0]:
+        return images
+    missing = tf.cast(tf.shape(images)[0] == 0, tf.int32)
+    return tf.pad(images, [[0, missing], [0, 0], [0, 0], [0, 0]])
 
 
 class FollowPosition(keras.callbacks.Callback):

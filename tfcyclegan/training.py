@@ -350,48 +350,36 @@ def _train(
     if resume and not state.checkpoints.paths():
         logger.info("%s has no checkpoint to resume from: starting afresh", directory)
     stop = StopOnSignal(state)
-    validating = {
-        "validation_data": data.validation if config.validation_every else None,
-        "validation_freq": config.validation_every or 1,
-    }
-    if not workers.chief:
-        try:
-            model.fit(
-                data.train,
-                epochs=config.epochs,
-                callbacks=[*callbacks, state, stop],
-                verbose=0,
-                **validating,
-            )
-        finally:
-            stop.restore_handlers()
-        return None
-
-    log_dir = directory / "tensorboard" if config.tensorboard else None
-    grids = SampleGrids(
-        directory / "samples",
-        *_few_pictures(data, config.sample_count),
-        every=config.sample_every,
-        log_dir=log_dir,
-    )
-    progress, history = ProgressLine(total_steps), HistoryFile(directory)
-    callbacks = [_Announcement(state, total_steps), progress, *callbacks]
-    if evaluate:
-        callbacks.append(evaluate)  # before those that write down what it finds
-    callbacks += [history, grids]
-    if log_dir:
-        callbacks.append(keras.callbacks.TensorBoard(log_dir, write_graph=False))
+    if workers.chief:
+        log_dir = directory / "tensorboard" if config.tensorboard else None
+        grids = SampleGrids(
+            directory / "samples",
+            *_few_pictures(data, config.sample_count),
+            every=config.sample_every,
+            log_dir=log_dir,
+        )
+        progress, history = ProgressLine(total_steps), HistoryFile(directory)
+        callbacks = [_Announcement(state, total_steps), progress, *callbacks]
+        if evaluate:
+            callbacks.append(evaluate)  # before those that write down what it finds
+        callbacks += [history, grids]
+        if log_dir:
+            callbacks.append(keras.callbacks.TensorBoard(log_dir, write_graph=False))
     try:
         model.fit(
             data.train,
             epochs=config.epochs,
+            validation_data=data.validation if config.validation_every else None,
+            validation_freq=config.validation_every or 1,
             callbacks=[*callbacks, state, stop],
             verbose=0,
-            **validating,
         )
     finally:
         stop.restore_handlers()
-        progress.close()
+        if workers.chief:
+            progress.close()
+    if not workers.chief:
+        return None
 
     with written_whole(directory / "model.keras") as part:
         model.save(part)

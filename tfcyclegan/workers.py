@@ -430,12 +430,14 @@ def _summed(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], Any]:
 
 def listed(callbacks: Any) -> list:
     """The callbacks in whatever form `fit` takes them."""
+    if callbacks is None:
+        return []
     if isinstance(callbacks, keras.callbacks.Callback):
         return [callbacks]
     return list(getattr(callbacks, "callbacks", callbacks))
 
 
-def check_callbacks(callbacks: Any, workers: Workers) -> None:
+def check_callbacks(callbacks: list, workers: Workers) -> None:
     """Refuses callbacks that several workers would be in each other's way with.
 
     Raises:
@@ -443,14 +445,14 @@ def check_callbacks(callbacks: Any, workers: Workers) -> None:
     """
     if workers.count == 1:
         return
-    together = sum(getattr(callback, "all_workers", False) for callback in listed(callbacks))
+    together = sum(getattr(callback, "all_workers", False) for callback in callbacks)
     if workers.add_up([together]) != [together * workers.count]:
         raise ValueError(
             "ResumableState and StopOnSignal are for all workers or for none: give them to fit on "
             "every worker"
         )
     unfit = (keras.callbacks.ModelCheckpoint, keras.callbacks.BackupAndRestore)
-    for callback in listed(callbacks):
+    for callback in callbacks:
         if isinstance(callback, unfit):
             raise ValueError(
                 f"{type(callback).__name__} does not work with several workers: all of them would "

@@ -196,12 +196,15 @@ def _forward(index: int, stream: Any, out: Any) -> None:
 
 
 def _end(process: subprocess.Popen) -> None:
-    """Ends a worker and whatever it started."""
-    for number, patience in ((signal.SIGTERM, 5), (signal.SIGKILL, None)):
-        with contextlib.suppress(ProcessLookupError):
+    """Ends a worker and whatever it started, and waits until they are gone."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        deadline = time.monotonic() + 5
+        with contextlib.suppress(ProcessLookupError):  # raised when none of them is left
             os.killpg(process.pid, number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(patience)
+            while time.monotonic() < deadline:
+                process.poll()
+                os.killpg(process.pid, 0)
+                time.sleep(0.02)
 
 
 def _gpus() -> list[str]:
