@@ -193,6 +193,32 @@ def test_goes_on_with_other_numbers_of_replicas(trained, tmp_path):
     assert moved(again, straight) < 2e-4  # not the same pools, but the same run
 
 
+@pytest.mark.slow
+def test_the_command_line_on_two_mirrored_devices(run_python, tmp_path):
+    """A whole run: measured on the way, validated, exported."""
+    out = run_python(
+        """
+import os, sys
+import tensorflow as tf
+(cpu,) = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from tfcyclegan.cli import main
+os.chdir(sys.argv[1])
+sys.exit(main(["train", "--strategy", "mirrored", *sys.argv[2:]]))
+""",
+        tmp_path,
+        *("--image-size", 16, "--batch-size", 4, "--filters", 4, "--blocks", 1, "--epochs", 2),
+        *("--discriminator-filters", 4, "--discriminator-layers", 1, "--steps-per-epoch", 5),
+        *("--evaluate-every", 1, "--validation-every", 1, "--no-tensorboard"),
+    )
+    assert "Exported to exports/shapes" in out
+    result = json.loads((tmp_path / "runs/shapes/result.json").read_text())
+    assert result["steps"] == 10
+    assert result["losses"]["val_loss"] > 0
+    assert (tmp_path / "runs/shapes/samples/epoch_0002.png").exists()
+    assert (tmp_path / "exports/shapes/serving/AtoB/1/saved_model.pb").exists()
+
+
 # ------------------------------------------------------------------------- what is refused
 
 

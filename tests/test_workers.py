@@ -347,3 +347,68 @@ def test_who_is_waited_for_in_vain(tmp_path):
         "a worker kept the others waiting for longer than 4 s (--collective-timeout)" in errors[1]
     )
     assert "worker 1" in errors[0]
+
+
+def test_callbacks_that_do_not_go_with_several_workers(tmp_path):
+    """Keras's own are refused by name, and ours where one worker alone has them; nobody hangs."""
+    script = tmp_path / "callbacks.py"
+    script.write_text(
+        "import keras, tfcyclegan\n"
+        "from tiny_run import networks\n"
+        "strategy = tfcyclegan.make_strategy('multiworker')\n"
+        "data = tfcyclegan.load_data('shapes', image_size=16, batch_size=2, steps_per_epoch=2)\n"
+        "with strategy.scope():\n"
+        "    model = tfcyclegan.CycleGAN(**networks('float32'), image_size=16, pool_size=0)\n"
+        "    model.compile()\n"
+        "state = tfcyclegan.ResumableState('checkpoints', data)\n"
+        "for callbacks in (\n"
+        "    [keras.callbacks.ModelCheckpoint('{epoch}.keras')],\n"
+        "    [keras.callbacks.BackupAndRestore('backup')],\n"
+        "    [state] if model.workers.chief else [],\n"
+        "):\n"
+        "    try:\n"
+        "        model.fit(data.train, callbacks=callbacks, verbose=0)\n"
+        "    except ValueError as problem:\n"
+        "        print(problem)\n"
+    )
+    workers = [
+        subprocess.Popen(
+            [sys.executable, script],
+            env={**os.environ, **environment, "PYTHONPATH": str(ROOT / "tests")},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+        )
+        for environment in cluster()
+    ]
+    for worker in workers:
+        out, err = worker.communicate(timeout=120)
+        assert worker.returncode == 0, err
+        first, second, third = out.splitlines()
+        assert first.startswith("ModelCheckpoint does not work with several workers")
+        assert second.startswith("BackupAndRestore does not work with several workers")
+        assert third.startswith("ResumableState and StopOnSignal are for all workers or for none")
+    assert [path.name for path in tmp_path.iterdir()] == ["callbacks.py"]
+
+
+def test_ray_passes_on_what_a_worker_refuses(run_python, tmp_path, monkeypatch):
+    """As the line it is, not as what Ray makes of it."""
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    said = run_python(
+        "import sys\n"
+        "from tfcyclegan import InputError\n"
+        "from tfcyclegan.config import Config\n"
+        "from tfcyclegan.ray_training import train_on_ray\n"
+        "for config in (Config(), Config(data='nowhere', run_dir=sys.argv[1], batch_size=2)):\n"
+        "    try:\n"
+        "        train_on_ray(config, restarts=0)\n"
+        "    except InputError as problem:\n"
+        "        print('refused:', problem)\n",
+        tmp_path / "run",
+    )
+    refused = [line for line in said.splitlines() if line.startswith("refused: ")]
+    assert len(refused) == 2
+    assert "run_dir: name a folder" in refused[0]
+    assert "--data nowhere: there is no such folder" in refused[1]
+    assert not (tmp_path / "run").exists()
