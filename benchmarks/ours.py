@@ -54,7 +54,7 @@ def replicas(way: str, size: int, blocks: int, batch: int, precision: str, steps
 
 def _in_two_workers(settings: dict) -> dict:
     """Starts both, and gives what the first one found."""
-    from tfcyclegan.workers import Cluster
+    from tfcyclegan.cluster import Cluster
 
     workers = [
         subprocess.Popen(

@@ -18,7 +18,7 @@ from test_kill_resume import assert_same_files, newest_step
 from test_replicas import assert_close, draw_noise, ended, history, started
 
 from tfcyclegan.checkpoints import Checkpoints
-from tfcyclegan.workers import Cluster
+from tfcyclegan.cluster import Cluster
 
 ROOT = Path(__file__).parents[1]
 SETTINGS = [

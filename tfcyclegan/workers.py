@@ -1,4 +1,4 @@
-"""Several processes that train one model together: who they are, and what they agree on.
+"""Several processes that train one model together, and what they agree on.
 
 A worker is a process with one or more replicas (see `replicas`), as a rule on a machine of its own.
 """
@@ -8,28 +8,20 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import functools
-import json
-import logging
 import os
-import random
 import re
 import signal
-import socket
 import sys
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import keras
 import tensorflow as tf
 
+from .cluster import Cluster
 from .errors import TRY_AGAIN, InputError, PeerLost, first_line
-
-logger = logging.getLogger(__name__)
 
 #: How a run is spread: see `make_strategy`.
 StrategyName = Literal["auto", "none", "mirrored", "multiworker"]
@@ -39,163 +31,6 @@ StrategyName = Literal["auto", "none", "mirrored", "multiworker"]
 #: a peer is gone is seen by its missing heartbeat long before.)
 START_TIMEOUT = 300.0
 COLLECTIVE_TIMEOUT = 1800.0
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """The processes of a multi-worker run, as `TF_CONFIG` names them.
-
-    Attributes:
-        addresses: `host:port` of each, the chief's first.
-        index: this process's place among them; 0 is the chief, who writes what is written once.
-        chiefs: 1 where `TF_CONFIG` has a job named chief, 0 where that is worker 0.
-    """
-
-    addresses: tuple[str, ...]
-    index: int
-    chiefs: int = 0
-
-    @classmethod
-    def of(cls, jobs: dict[str, Sequence[str]], kind: str, number: int) -> Cluster:
-        """From the jobs of a cluster, and the task that this process has in it."""
-        chiefs, workers = jobs.get("chief", ()), jobs.get("worker", ())
-        index = number + len(chiefs) if kind == "worker" else number
-        return cls((*chiefs, *workers), index, len(chiefs))
-
-    @classmethod
-    def from_environment(cls) -> Cluster | None:
-        """Reads `TF_CONFIG`; None where it is not set.
-
-        Raises:
-            InputError: it is no cluster of workers with this process in it.
-        """
-        text = os.environ.get("TF_CONFIG", "").strip()
-        if not text:
-            return None
-
-        def refuse(why: str) -> InputError:
-            return InputError(
-                f'TF_CONFIG: {why}: it should look like {{"cluster": {{"worker": '
-                '["host:port", ...]}, "task": {"type": "worker", "index": 0}}'
-            )
-
-        try:
-            values = json.loads(text)
-            jobs, task = values["cluster"], values["task"]
-            kind, number = task["type"], task["index"]
-            if not isinstance(kind, str) or type(number) is not int:
-                raise TypeError(f"the task {kind!r} {number!r} is no name and number")
-            cluster = cls.of(jobs, kind, number)
-            addresses = cluster.addresses
-        except ValueError as problem:
-            raise refuse(f"not JSON ({problem})") from problem
-        except (KeyError, TypeError, AttributeError) as problem:
-            raise refuse(f"cluster or task is missing or malformed ({problem})") from problem
-        if odd := sorted(set(jobs) - {"chief", "worker"}):
-            raise refuse(f"jobs of the kind {odd[0]!r} have no part here, only chief and worker")
-        for address in addresses:
-            port = re.fullmatch(r".+:([0-9]{1,5})", address) if isinstance(address, str) else None
-            if not port or not 0 < int(port[1]) < 2**16:
-                raise refuse(f"{address!r} is no host:port")
-        if twice := sorted({a for a in addresses if addresses.count(a) > 1}):
-            raise refuse(f"{twice[0]} is there twice")
-        if kind not in jobs or number not in range(len(jobs[kind])):
-            raise refuse(f"the task {kind!r} {number!r} is none of the cluster's")
-        return cluster
-
-    @classmethod
-    def on_this_machine(cls, count: int) -> list[Cluster]:
-        """A cluster of so many processes on the loopback address, as each of them sees it.
-
-        Its ports are free right now, and none of those that the system gives to outgoing
-        connections, one of which might be faster.
-
-        Raises:
-            InputError: not as many ports are free.
-        """
-        try:
-            lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-        except (OSError, ValueError):
-            lowest = 32768
-        addresses: list[str] = []
-        # Not by the generator that programs give a seed, and two of them the same.
-        for port in random.SystemRandom().sample(range(10000, max(lowest, 20000)), 1000):
-            with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-                addresses.append(f"127.0.0.1:{port}")
-            if len(addresses) == count:
-                return [cls(tuple(addresses), index) for index in range(count)]
-        raise InputError(f"{count} workers: not as many ports are free on this machine")
-
-    def environment(self) -> dict[str, str]:
-        """What `from_environment` reads this from."""
-        jobs = {"chief": self.addresses[: self.chiefs], "worker": self.addresses[self.chiefs :]}
-        kind = "chief" if self.index < self.chiefs else "worker"
-        task = {"type": kind, "index": self.index - self.chiefs * (kind == "worker")}
-        cluster = {job: addresses for job, addresses in jobs.items() if addresses}
-        return {"TF_CONFIG": json.dumps({"cluster": cluster, "task": task})}
-
-    def meet(self, timeout: float) -> None:
-        """Waits until every worker is there, saying for whom.
-
-        TensorFlow waits as well, but where neither Ctrl-C nor a time-out reaches it.
-
-        Args:
-            timeout: seconds.
-
-        Raises:
-            InputError: somebody else listens on this worker's port, or workers do not come.
-        """
-        port = int(self.addresses[self.index].rpartition(":")[2])
-        both = socket.has_dualstack_ipv6()
-        try:
-            here = socket.create_server(
-                ("", port),
-                family=socket.AF_INET6 if both else socket.AF_INET,
-                dualstack_ipv6=both,
-            )
-        except (OSError, OverflowError) as problem:
-            raise InputError(
-                f"TF_CONFIG: port {port} of this worker ({self.addresses[self.index]}) cannot be "
-                f"listened on ({first_line(problem)}): end what uses it, or name another"
-            ) from problem
-        # Who has been seen once is there: it may have gone on to TensorFlow, on the same port.
-        missing = set(range(len(self.addresses))) - {self.index}
-        start = said = time.monotonic()
-        with here:
-            while missing := {place for place in missing if not self._listens(place)}:
-                names = ", ".join(map(self.name, sorted(missing)))
-                now = time.monotonic()
-                if now - start > timeout:
-                    raise InputError(
-                        f"{names} did not come within {timeout:g} s: start every worker that "
-                        "TF_CONFIG names, and see that they reach each other"
-                    )
-                if now - said > 10:
-                    said = now
-                    logger.info("waiting for %s", names)
-                time.sleep(0.2)
-
-    def silent(self) -> list[str]:
-        """The other workers that no connection can be made to, as `worker 1 (host:port)`."""
-        others = set(range(len(self.addresses))) - {self.index}
-        return [self.name(place) for place in sorted(others) if not self._listens(place)]
-
-    def outlast_chief(self) -> None:
-        """Waits until the chief has ended: to it, who leaves earlier looks like one who crashed."""
-        while self.index and self._listens(0):
-            time.sleep(1.0)
-
-    def _listens(self, place: int) -> bool:
-        host, _, port = self.addresses[place].rpartition(":")
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=1.0).close()
-        except OSError:
-            return False
-        return True
-
-    def name(self, place: int) -> str:
-        """What to call a worker in a message."""
-        return f"worker {place} ({self.addresses[place]})"
 
 
 def make_strategy(

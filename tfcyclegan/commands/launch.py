@@ -16,8 +16,8 @@ from typing import Annotated, Any
 import tensorflow as tf
 import tyro
 
+from ..cluster import Cluster
 from ..errors import TRY_AGAIN, InputError
-from ..workers import Cluster
 
 #: Seconds that workers have to see that one of them is gone, and to say so.
 _GRACE = 45.0

@@ -12,6 +12,7 @@ from typing import Any
 import tyro
 from rich.console import Console
 
+from ..cluster import Cluster
 from ..config import ARCHITECTURE, Config
 from ..errors import InputError
 from ..evaluation import METRICS
@@ -21,7 +22,6 @@ from ..precision import resolve_precision
 from ..runs import free_run_dir, newest_run, run_folder
 from ..training import Run
 from ..training import train as run_training
-from ..workers import Cluster
 from .evaluate import print_evaluation
 from .export import export_model
 
