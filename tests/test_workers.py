@@ -325,7 +325,8 @@ def test_who_is_waited_for_in_vain(tmp_path):
     script.write_text(
         "import os, time\n"
         "from tfcyclegan.workers import Workers, make_strategy\n"
-        "workers = Workers(make_strategy('multiworker', collective_timeout=4))\n"
+        "strategy = make_strategy('multiworker', start_timeout=60, collective_timeout=4)\n"
+        "workers = Workers(strategy)\n"
         "with workers.watched():\n"
         "    assert workers.add_up([1, 2]) == [2, 4]\n"
         "    if workers.chief:\n"
