@@ -52,21 +52,27 @@ def test_workers_meet(order, meet):
             pass
 
 
+def in_a_process(worker):
+    """A worker that meets the others and ends."""
+    script = "from tfcyclegan.cluster import Cluster; Cluster.from_environment().meet(60)"
+    environment = {**os.environ, **worker.environment()}
+    return subprocess.Popen([sys.executable, "-c", script], env=environment)
+
+
+def until_it_listens(worker):
+    while not worker.listens(worker.index):
+        time.sleep(0.05)
+
+
 def test_a_worker_that_left_again_is_missed(meet):
     """One that was there and is gone is waited for like one who never came."""
     chief, one, two = Cluster.on_this_machine(3)
-    script = (
-        "import sys; from tfcyclegan.cluster import Cluster; Cluster.from_environment().meet(60)"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", script], env={**os.environ, **one.environment()}
-    ) as process:
-        gathering = meet(chief, 90)
-        while not one.listens(1):
-            time.sleep(0.05)
+    with in_a_process(one) as process:
+        gathering = meet(chief, 60)
+        until_it_listens(one)
         time.sleep(1)
         process.kill()
-    joining = meet(two, 90)
+    joining = meet(two, 60)
     time.sleep(2)
     assert not gathering.done()
     assert not joining.done()
@@ -74,11 +80,26 @@ def test_a_worker_that_left_again_is_missed(meet):
         worker.result(timeout=5)
 
 
+def test_a_chief_that_stands_still(meet):
+    """For longer than workers wait for a word of it: they ask again when it goes on."""
+    chief, one, two = Cluster.on_this_machine(3)
+    with in_a_process(chief) as process:
+        until_it_listens(chief)
+        joining = meet(one, 60)
+        time.sleep(1)
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(7)
+        process.send_signal(signal.SIGCONT)
+        for worker in (meet(two), joining):
+            worker.result(timeout=10)
+    assert process.returncode == 0
+
+
 @pytest.mark.parametrize(
     ("present", "message"),
     [
-        (0, r"worker 1 \(.*\), worker 2 \(.*\) did not come within 1 s: start every worker"),
-        (1, r"worker 2 \(.*\) did not come within 1 s"),
+        (0, r"no sign of worker 1 \(.*\), worker 2 \(.*\) after 1 s: start every worker"),
+        (1, r"no sign of worker 2 \(.*\) after 1 s"),
     ],
 )
 def test_workers_that_do_not_come(present, message):
@@ -91,7 +112,7 @@ def test_workers_that_do_not_come(present, message):
 
 def test_the_chief_does_not_come():
     one = Cluster.on_this_machine(2)[1]
-    with pytest.raises(InputError, match=r"worker 0 \(.*\) did not come within 1 s"):
+    with pytest.raises(InputError, match=r"no sign of worker 0 \(.*\) after 1 s"):
         one.meet(1)
 
 
@@ -100,7 +121,7 @@ def test_somebody_else_answers():
     chief, one = Cluster.on_this_machine(2)
     ports = [int(address.rpartition(":")[2]) for address in chief.addresses]
     with socket.create_server(("127.0.0.1", ports[1])):
-        with pytest.raises(InputError, match=r"worker 1 \(.*\) did not come within 1 s"):
+        with pytest.raises(InputError, match=r"no sign of worker 1 \(.*\) after 1 s"):
             chief.meet(1)
         with pytest.raises(InputError, match=f"port {ports[1]} of this worker"):
             one.meet(1)
@@ -114,7 +135,7 @@ def test_somebody_else_answers():
                     connection.close()
 
         threading.Thread(target=serve, daemon=True).start()
-        with pytest.raises(InputError, match="did not come, though something listens there"):
+        with pytest.raises(InputError, match="though something listens there, after 1 s"):
             one.meet(1)
 
 
@@ -122,16 +143,15 @@ def test_the_chief_is_told_all_kinds_of_things(meet):
     """Strangers, workers of another cluster and second ones of the same place change nothing."""
     chief, one, two = Cluster.on_this_machine(3)
     gathering = meet(chief)
-    while not one.listens(0):
-        time.sleep(0.05)
+    until_it_listens(chief)
     for said in (b"", b"\n", b"GET / HTTP/1.1\r\n\r\n", b"\xff" * 5000, b"tfcyclegan 1\n"):
         with socket.create_connection(("127.0.0.1", int(chief.addresses[0][-5:]))) as connection:
             connection.sendall(said)
     other = Cluster((*chief.addresses[:2], "127.0.0.1:9"), 1)
     for greeting, answer in (
-        (f"{other.greeting} 1", "refused cluster\n"),
-        (f"{chief.greeting} 3", "refused cluster\n"),
-        (f"{chief.greeting} 0", "refused cluster\n"),
+        (f"{other.greeting} 1", "refused\n"),
+        (f"{chief.greeting} 3", "refused\n"),
+        (f"{chief.greeting} 0", "refused\n"),
         (f"{chief.greeting} 1", "unreached\n"),
         ("GET / HTTP/1.1", ""),
     ):
@@ -152,11 +172,12 @@ def test_a_worker_is_turned_away(meet, monkeypatch):
     joining = meet(one, 3)
     time.sleep(1)
     monkeypatch.setattr(Cluster, "_door", lambda _: socket.socket())  # on another machine
-    with pytest.raises(InputError, match="has another worker with this one's type and index"):
-        one.meet(5)
-    for worker in (gathering, joining):
-        with pytest.raises(InputError, match=r"worker 2 \(.*\) did not come within [36] s"):
-            worker.result()
+    with pytest.raises(InputError, match=r"still has another worker 1 \(.*\) after 1 s"):
+        one.meet(1)
+    with pytest.raises(InputError, match=r"no sign of worker 2 \(.*\) after 3 s"):
+        joining.result()  # as the chief has told it
+    with pytest.raises(InputError, match=r"no sign of worker 1 .*, worker 2 .* after 6 s"):
+        gathering.result()
 
 
 def test_a_worker_that_the_chief_does_not_reach(meet, monkeypatch):
@@ -165,7 +186,7 @@ def test_a_worker_that_the_chief_does_not_reach(meet, monkeypatch):
     known = threading.Event()
     monkeypatch.setattr(Cluster, "listens", lambda *_: known.is_set())
     gathering = meet(chief)
-    with pytest.raises(InputError, match=r"worker 0 .* does not reach worker 1 \(.*\) within 1 s"):
+    with pytest.raises(InputError, match=r"worker 0 .* cannot reach worker 1 \(.*\) after 1 s"):
         one.meet(1)
     joining = meet(one)
     known.set()

@@ -124,8 +124,8 @@ class Cluster:
             timeout: seconds.
 
         Raises:
-            InputError: somebody else has this worker's port or place, the chief has another
-                cluster, or workers do not come.
+            InputError: this worker's port is taken, the chief has another cluster, or workers do
+                not come.
         """
         start = said = time.monotonic()
 
@@ -134,12 +134,12 @@ class Cluster:
             now = time.monotonic()
             if now - start > timeout:
                 raise InputError(
-                    f"{amiss} within {timeout:g} s: start every worker that TF_CONFIG names, and "
-                    "see that they reach each other"
+                    f"{amiss} after {timeout:g} s: start every worker that TF_CONFIG names, each "
+                    "once, and see that they reach each other"
                 )
             if now - said > 10:
                 said = now
-                logger.info("waiting: %s yet", amiss)
+                logger.info("waiting: %s", amiss)
 
         with self._door() as door:
             if self.index:
@@ -154,6 +154,7 @@ class Cluster:
             return socket.create_server(
                 ("", port),
                 family=socket.AF_INET6 if both else socket.AF_INET,
+                backlog=128 + len(self.addresses),  # who only looks whether it listens stays in it
                 dualstack_ipv6=both,
             )
         except (OSError, OverflowError) as problem:
@@ -165,43 +166,47 @@ class Cluster:
     def _gather(self, door: socket.socket, waiting: Callable[[str], None]) -> None:
         """The chief's part: it hears from the others, and tells them when all are there."""
         with _Reception(self, door) as reception:
-            while missing := reception.missing(wait=1.0):
-                waiting(self._did_not_come(missing))
-            reception.let_go()
+            while missing := reception.tell_who_is_missing():
+                waiting(self._no_sign_of(missing))
 
     def _join(self, waiting: Callable[[str], None]) -> None:
         """The others' part: they see that all are there, say so to the chief and wait for it."""
         unseen = [place for place in range(1, len(self.addresses)) if place != self.index]
         while unseen := [place for place in unseen if not self.listens(place)]:
-            waiting(self._did_not_come(unseen))
+            waiting(self._no_sign_of(unseen))
             time.sleep(0.2)
         while not self._visit_chief(waiting):
             time.sleep(0.2)
 
     def _visit_chief(self, waiting: Callable[[str], None]) -> bool:
         """Whether the chief let this worker go; False where it has to be tried again."""
-        amiss = self._did_not_come([0])
+        amiss = self._no_sign_of([0])
         try:
-            with self._connect(0) as connection:
+            with self._connect(0) as connection, connection.makefile("rb") as answers:
                 amiss += ", though something listens there,"
                 connection.settimeout(5.0)
                 connection.sendall(f"{self.greeting} {self.index}\n".encode())
-                for line in connection.makefile("rb"):
-                    match line.decode().split():
+                while answer := answers.readline(_LONGEST).decode().split():
+                    match answer:
                         case ["go"]:
                             return True
                         case ["missing", *places]:
-                            amiss = self._did_not_come([int(place) for place in places])
+                            amiss = self._no_sign_of([int(place) for place in places])
                         case ["unreached"]:
-                            amiss = f"{self.name(0)} does not reach {self.name(self.index)}"
-                        case ["refused", why] if why in _REFUSALS:
-                            raise InputError(f"TF_CONFIG: {self.name(0)} {_REFUSALS[why]}")
+                            amiss = f"{self.name(0)} cannot reach {self.name(self.index)}"
+                        case ["taken"]:
+                            amiss = f"{self.name(0)} still has another {self.name(self.index)}"
+                        case ["refused"]:
+                            raise InputError(
+                                f"TF_CONFIG: {self.name(0)} has another cluster than this worker: "
+                                "give all the same"
+                            )
                         case _:
                             break
                     waiting(amiss)
         except InputError:
             raise
-        except (OSError, ValueError, IndexError):  # gone, too late, or no line of ours
+        except (OSError, ValueError, IndexError):  # gone, too slow, or no line of ours
             pass
         waiting(amiss)
         return False
@@ -211,8 +216,8 @@ class Cluster:
         """What tells a worker of this cluster from others."""
         return "tfcyclegan " + hashlib.sha256(json.dumps(self.addresses).encode()).hexdigest()
 
-    def _did_not_come(self, places: Sequence[int]) -> str:
-        return f"{', '.join(map(self.name, places))} did not come"
+    def _no_sign_of(self, places: Sequence[int]) -> str:
+        return f"no sign of {', '.join(map(self.name, places))}"
 
     def silent(self) -> list[str]:
         """The other workers that no connection can be made to, as `worker 1 (host:port)`."""
@@ -241,11 +246,8 @@ class Cluster:
         return f"worker {place} ({self.addresses[place]})"
 
 
-#: Why the chief turns a worker away, and how the worker puts it.
-_REFUSALS = {
-    "cluster": "has another cluster than this worker: give both the same",
-    "place": "has another worker with this one's type and index: give each its own",
-}
+#: Characters of a line between workers. One with 10,000 of them missing is as long.
+_LONGEST = 2**16
 
 
 class _Reception(socketserver.ThreadingTCPServer):
@@ -277,21 +279,19 @@ class _Reception(socketserver.ThreadingTCPServer):
             for visit in self.visits.values():
                 visit.connection.shutdown(socket.SHUT_RDWR)
 
-    def missing(self, wait: float) -> list[int]:
-        """Who has not come. Those who have are told; then it waits for a change, up to `wait` s."""
+    def tell_who_is_missing(self) -> list[int]:
+        """Tells those who are there whom they wait for, or to go, and waits for what they do."""
         with self.changed:
             others = range(1, len(self.cluster.addresses))
             missing = [place for place in others if place not in self.visits]
             if missing:
                 self._tell(" ".join(["missing", *map(str, missing)]))
-                self.changed.wait(wait)
+                self.changed.wait(1.0)
+            else:
+                self._tell("go")
+                # They leave first: what lingers of a connection is on their side then.
+                self.changed.wait_for(lambda: not self.visits, 1.0)
             return missing
-
-    def let_go(self) -> None:
-        """All are there. They leave first: what lingers of a connection is on their side then."""
-        with self.changed:
-            self._tell("go")
-            self.changed.wait_for(lambda: not self.visits, 1.0)
 
     def _tell(self, line: str) -> None:
         for visit in self.visits.values():
@@ -308,17 +308,20 @@ class _Visit(socketserver.StreamRequestHandler):
     def handle(self) -> None:
         cluster, changed, visits = self.server.cluster, self.server.changed, self.server.visits
         with contextlib.suppress(OSError, ValueError):
-            *greeting, place = self.rfile.readline(200).decode().split()
+            *greeting, place = self.rfile.readline(_LONGEST).decode().split()
             place = int(place)
             if greeting[:1] != ["tfcyclegan"]:
-                return None  # nobody of ours
+                return  # nobody of ours
             if greeting != cluster.greeting.split() or not 0 < place < len(cluster.addresses):
-                return self.tell("refused cluster")
+                self.tell("refused")
+                return
             if not cluster.listens(place):
-                return self.tell("unreached")
+                self.tell("unreached")
+                return
             with changed:
                 if place in visits:
-                    return self.tell("refused place")
+                    self.tell("taken")
+                    return
                 visits[place] = self
                 changed.notify_all()
             try:
