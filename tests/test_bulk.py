@@ -386,6 +386,59 @@ def test_the_counts_die_while_they_are_asked(run_python, monkeypatch):
     assert Path("mark").exists()
 
 
+LEFT = """
+import signal, sys, threading, time
+import ray
+from tfcyclegan.translation import on_ray
+from tfcyclegan.translation.locations import Found
+
+ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False,
+         object_store_memory=10**8)
+pictures, model, bad, to = sys.argv[1:]
+found = [Found(f"{pictures}/{number}.png", f"{number}.png") for number in range(100000)]
+
+def left(model, leave):
+    before = set(threading.enumerate())
+    answers = on_ray.translate_on_ray(ray, found, len(found), on_ray.Work(model, to))
+    try:
+        leave(answers)
+    except BaseException as problem:
+        print(type(problem).__name__)  # its frames hold what Ray Data made
+        left = {thread.name for thread in set(threading.enumerate()) - before}
+        print(sorted(left - {"Prefetcher"}))
+
+def close(answers):
+    next(answers)
+    answers.close()
+    raise EOFError
+
+def interrupt(answers):
+    signal.signal(signal.SIGALRM, lambda *_: 1 / 0)
+    next(answers)
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    for _ in answers:
+        pass
+
+left(model, close)
+left(model, interrupt)
+left(bad, list)
+ray.shutdown()
+time.sleep(1)
+print("alive")
+"""
+
+
+def test_nothing_goes_on_once_it_is_left(home, run_python):
+    """A thread of Ray Data's that asks Ray for something after the end would end the process."""
+    Path("bad.tflite").write_bytes(b"nothing of the kind")
+    bad, to = Path("bad.tflite").absolute(), Path("out").absolute()
+    said = run_python(LEFT, home, home / FORMS["LiteRT"], bad, to).splitlines()
+    assert said == [
+        *("EOFError", "[]", "ZeroDivisionError", "[]", "InputError", "[]"),
+        "alive",
+    ]
+
+
 KEPT = """
 import sys
 import ray

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -184,8 +184,12 @@ def _with_ray(
     start = time.perf_counter()
     try:
         if len(listing):
-            with cluster(address) as ray, _progress(console, len(listing)) as progress:
-                for answer in translate_on_ray(ray, listing, len(listing), work, workers):
+            with (
+                cluster(address) as ray,
+                _progress(console, len(listing)) as progress,
+                closing(translate_on_ray(ray, listing, len(listing), work, workers)) as answers,
+            ):
+                for answer in answers:
                     way = answer.direction or way
                     counts.done += answer.count - len(answer.problems)
                     for source, name, problem in answer.problems:

@@ -21,6 +21,7 @@ import socket
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -68,6 +69,9 @@ _SETTINGS = {
     "print_on_execution_start": False,
     "execution_no_progress_timeout_s": -1,
 }
+
+#: Seconds that Ray Data has to end what it is at.
+_ENDING = 30.0
 
 #: Bytes of the object store of a cluster of our own, where names lie and no pictures.
 _NAMES = 256 * 2**20
@@ -442,7 +446,7 @@ def translate_on_ray(
         first += len(batch)
     attempts = ray.remote(**_ATTEMPTS)(Attempts).remote()
     rows = [{"pictures": pictures} for pictures in waiting.values()]
-    with _set(ray.data.DataContext.get_current(), _SETTINGS):
+    with _set(ray.data.DataContext.get_current(), _SETTINGS), _ended_threads():
         answers = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
             Translator,
             fn_constructor_args=(work, attempts),
@@ -466,6 +470,28 @@ def translate_on_ray(
             ) from problem
     if waiting:
         raise RuntimeError(f"{len(waiting)} batches never came back")
+
+
+@contextlib.contextmanager
+def _ended_threads() -> Iterator[None]:
+    """Ends the threads that Ray Data starts meanwhile, if not all of its answers were wanted.
+
+    They would go on until somebody collects them, and the one that asks something of Ray after
+    `ray.shutdown` has the whole process end, with 1 and without a word.
+    """
+    before = set(threading.enumerate())
+    try:
+        yield
+    finally:
+        # The one of that name waits for something to do, for ever.
+        after = {one for one in threading.enumerate() if one.name != "Prefetcher"} - before
+        deadline = time.monotonic() + _ENDING
+        for thread in after:
+            if hasattr(thread, "shutdown"):  # who keeps the others going
+                with contextlib.suppress(Exception):  # a cluster that is gone
+                    thread.shutdown(force=True)
+        for thread in after:
+            thread.join(max(0.0, deadline - time.monotonic()))
 
 
 @contextlib.contextmanager
