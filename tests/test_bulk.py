@@ -234,7 +234,7 @@ def head(tmp_path_factory):
     folder = tmp_path_factory.mktemp("head")
     process = subprocess.Popen(command, env=settings, cwd=folder, stdout=subprocess.DEVNULL)
     try:
-        # A process that comes while it starts may be ended by Ray's C++ parts, without a word.
+        # Until it lets somebody in.
         connect = f"import ray; ray.init(address='127.0.0.1:{port}')"
         deadline = time.monotonic() + 120
         while subprocess.run([sys.executable, "-c", connect], env=settings, cwd=folder).returncode:
