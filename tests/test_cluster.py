@@ -140,7 +140,7 @@ def test_somebody_else_answers():
 
 
 def test_the_chief_is_told_all_kinds_of_things(meet):
-    """Strangers, workers of another cluster and second ones of the same place change nothing."""
+    """Strangers, and workers of another cluster or out of reach, change nothing."""
     chief, one, two = Cluster.on_this_machine(3)
     gathering = meet(chief)
     until_it_listens(chief)

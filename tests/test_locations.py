@@ -551,3 +551,44 @@ def test_batches():
     assert set(lengths([1] * 6400, 2)) == {64}
     assert lengths([2**25] * 3, 1) == [1, 1, 1]
     assert lengths([2**24] * 4, 1) == [2, 2]
+
+
+class Executor(threading.Thread):
+    """As Ray Data's: it goes on until it is asked to end, and keeps others going meanwhile."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.asked, self.ended = threading.Event(), threading.Event()
+
+    def run(self):
+        self.asked.wait()
+        self.ended.set()
+
+    def shutdown(self, force):
+        assert force
+        self.asked.set()
+        raise RuntimeError("the cluster is gone")
+
+
+def test_threads_are_ended_and_waited_for():
+    """What was there before, and who never ends, is left alone; errors are those of the inside."""
+    forever = threading.Event()
+    before = threading.Thread(target=forever.wait, daemon=True)
+    parked = threading.Thread(target=forever.wait, daemon=True, name="Prefetcher")
+    executor = Executor()
+    worker = threading.Thread(target=executor.ended.wait, daemon=True)
+    before.start()
+
+    @on_ray._ended_threads()
+    def fails():
+        for thread in (parked, executor, worker):
+            thread.start()
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        fails()
+    assert not executor.is_alive()
+    assert not worker.is_alive()
+    assert before.is_alive()
+    assert parked.is_alive()
+    forever.set()

@@ -148,7 +148,7 @@ class Cluster:
                 self._gather(door, waiting)
 
     def _door(self) -> socket.socket:
-        port = int(self.addresses[self.index].rpartition(":")[2])
+        _, port = self._endpoint(self.index)
         both = socket.has_dualstack_ipv6()
         try:
             return socket.create_server(
@@ -238,8 +238,11 @@ class Cluster:
         return True
 
     def _connect(self, place: int) -> socket.socket:
+        return socket.create_connection(self._endpoint(place), timeout=1.0)
+
+    def _endpoint(self, place: int) -> tuple[str, int]:
         host, _, port = self.addresses[place].rpartition(":")
-        return socket.create_connection((host.strip("[]"), int(port)), timeout=1.0)
+        return host.strip("[]"), int(port)
 
     def name(self, place: int) -> str:
         """What to call a worker in a message."""
