@@ -47,7 +47,7 @@ test-addons: $(VENV)/test-installed $(ADDONS)/installed
 	rm -rf $(ADDONS)/models
 	$(ADDONS)/bin/python tests/golden/addons_models.py --to $(ADDONS)/models \
 	--seed $$(date +%s) --filters 4 --blocks 2
-	TFCYCLEGAN_ADDONS=$(ADDONS)/models $(BIN)/python -m pytest tests/test_addons.py
+	TFCYCLEGAN_ADDONS=$(ADDONS)/models $(BIN)/python -m pytest tests/interop/test_addons.py
 
 golden-addons: $(ADDONS)/installed
 	$(ADDONS)/bin/python tests/golden/addons_models.py

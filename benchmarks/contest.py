@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from tfcyclegan.files import written_whole
+from tfcyclegan.files import atomic_write
 
 console = Console(width=100, highlight=False)
 
@@ -133,7 +133,7 @@ def report(title: str, figures: Sequence[Figure], json_file: Path | None, note: 
 
 def save(results: Sequence[Mapping[str, Any]], json_file: Path) -> None:
     """Writes results whole or not at all."""
-    with written_whole(json_file) as part:
+    with atomic_write(json_file) as part:
         part.write_text(json.dumps(results, indent=2))
 
 

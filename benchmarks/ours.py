@@ -38,7 +38,7 @@ def replicas(way: str, size: int, blocks: int, batch: int, precision: str, steps
     settings = dict(locals())
     import tensorflow as tf
 
-    from tfcyclegan.workers import make_strategy
+    from tfcyclegan.distributed.workers import make_strategy
 
     if way == "workers" and "TF_CONFIG" not in os.environ:
         return _in_two_workers(settings)
@@ -54,7 +54,7 @@ def replicas(way: str, size: int, blocks: int, batch: int, precision: str, steps
 
 def _in_two_workers(settings: dict) -> dict:
     """Starts both, and gives what the first one found."""
-    from tfcyclegan.cluster import Cluster
+    from tfcyclegan.distributed.cluster import Cluster
 
     workers = [
         subprocess.Popen(

@@ -75,11 +75,11 @@ class _Unaligned(Dataset):
 
     def __getitem__(self, place: int) -> tuple[torch.Tensor, torch.Tensor]:
         return (
-            self._picture(self.A[place % len(self.A)]),
-            self._picture(random.choice(self.B)),
+            self.picture_output(self.A[place % len(self.A)]),
+            self.picture_output(random.choice(self.B)),
         )
 
-    def _picture(self, path: Path) -> torch.Tensor:
+    def picture_output(self, path: Path) -> torch.Tensor:
         """Resized to 286 px by bicubic, cropped to 256 px, mirrored half of the time."""
         image = Image.open(path).convert("RGB").resize((286, 286), Image.Resampling.BICUBIC)
         left, above = random.randint(0, 30), random.randint(0, 30)

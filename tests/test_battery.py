@@ -14,7 +14,7 @@ from tfcyclegan import (
     unet_generator,
 )
 from tfcyclegan.layers import Cropping2D, Dropout, LeakyReLU, NarrowConv2D, ResidualTanh
-from tfcyclegan.networks import with_precision
+from tfcyclegan.networks.twins import with_precision
 
 
 def wrap(make_layer, inputs=1):

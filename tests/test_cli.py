@@ -19,9 +19,10 @@ from PIL import Image
 from tfcyclegan import InputError, environment
 from tfcyclegan.cli import main
 from tfcyclegan.commands.train import understand
-from tfcyclegan.config import Config, Measuring
 from tfcyclegan.export.proof import BARS, Bar
-from tfcyclegan.training import build_model, compile_model
+from tfcyclegan.training.build import build_model, compile_model
+from tfcyclegan.training.config import Config
+from tfcyclegan.training.measuring import Measuring
 
 ROOT = Path(__file__).parents[1]
 TINY = [

@@ -16,8 +16,8 @@ import tensorflow as tf
 
 import tfcyclegan
 from tfcyclegan import cyclegan
-from tfcyclegan.replicas import parts, replica_id
-from tfcyclegan.workers import Workers, make_strategy
+from tfcyclegan.distributed.replicas import parts, replica_id
+from tfcyclegan.distributed.workers import Workers, make_strategy
 
 
 def networks(precision, norm="instance", dropout=0.0):

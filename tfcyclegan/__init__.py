@@ -28,19 +28,16 @@ __all__ = [
 if (_problem := backend_problem()) is None:
     warn_if_untested()
     # All at once, not when first used: Keras must know the classes to load a saved model.
-    from .callbacks import ResumableState
     from .cyclegan import CycleGAN
-    from .data import Data, load_data
+    from .data.loading import Data, load_data
+    from .distributed.workers import make_strategy
     from .image_pool import ImagePool
     from .layers import InstanceNormalization, ReflectionPadding2D
-    from .networks import (
-        patch_discriminator,
-        pixel_discriminator,
-        resnet_generator,
-        unet_generator,
-    )
+    from .networks.discriminators import patch_discriminator, pixel_discriminator
+    from .networks.resnet import resnet_generator
+    from .networks.unet import unet_generator
     from .schedules import LinearDecay
-    from .workers import make_strategy
+    from .training.resume import ResumableState
 else:
 
     def __getattr__(name: str) -> None:

@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("tfcyclegan").setLevel(logging.INFO)
     if problem := backend_problem():
         return _complain(problem, 2)
-    from .callbacks import Interrupted
+    from .errors import Interrupted
 
     try:
         return _run(arguments)

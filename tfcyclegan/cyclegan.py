@@ -16,28 +16,31 @@ from typing import TYPE_CHECKING, Any
 import keras
 import tensorflow as tf
 
-from .image_pool import ImagePool
-from .losses import OBJECTIVES, gradient_penalty, l1
-from .networks import Direction, patch_discriminator, resnet_generator, with_precision
-from .optimizers import Adam
-from .replicas import (
+from .directions import Direction
+from .distributed.replicas import (
     FollowPosition,
-    at_least_one,
+    all_reduce_overflow,
     check_compiling,
     common_strategy,
-    overflown_together,
+    distribute,
+    is_distributed,
+    pad_empty_batch,
     replica_count,
     replica_id,
-    several,
-    shared_out,
 )
+from .distributed.workers import CollectiveTimeout, Workers, callback_list, check_callbacks
+from .image_pool import ImagePool
+from .losses import OBJECTIVES, gradient_penalty, l1
+from .networks.discriminators import patch_discriminator
+from .networks.resnet import resnet_generator
+from .networks.twins import with_precision
+from .optimizers import Adam
 from .schedules import LinearDecay
-from .workers import Patience, Workers, check_callbacks, listed
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from .data import Data
+    from .data.loading import Data
     from .export.proof import Report
 
 
@@ -229,7 +232,7 @@ class CycleGAN(keras.Model):
             steps_per_execution,
             jit_compile,
         )
-        if several(self.strategy):
+        if is_distributed(self.strategy):
             jit_compile = False  # Keras, too, takes "auto" for that under a strategy
         for net in self._networks if recompute else ():
             for layer in net.layers:
@@ -285,7 +288,7 @@ class CycleGAN(keras.Model):
         self._calls = tuple(
             net if run_eagerly else _traced(net, recompute) for net in self._networks
         )
-        if several(self.strategy):
+        if is_distributed(self.strategy):
             # Replicas cannot agree, as batch norm's averages have to, in a function of its own.
             self._calls = tuple(
                 net if _has_averages(net) else call
@@ -373,9 +376,9 @@ class CycleGAN(keras.Model):
         """
         real_A, real_B = data
         pictures = tf.shape(real_A)[0]
-        if several(self.strategy):
+        if is_distributed(self.strategy):
             # Of a short batch a replica may get nothing, which convolutions do not take.
-            real_A, real_B = at_least_one(real_A), at_least_one(real_B)
+            real_A, real_B = pad_empty_batch(real_A), pad_empty_batch(real_B)
         terms_A, fake_B = self._translation_terms("A", real_A, training=False)
         terms_B, fake_A = self._translation_terms("B", real_B, training=False)
         identity_terms, _ = self._identity_terms(real_A, real_B, training=False)
@@ -505,8 +508,8 @@ class CycleGAN(keras.Model):
             report = model.export_generators("exports/horse2zebra", data)
             ```
         """
-        from .data import some_pictures
-        from .export import export_generators
+        from .data.loading import some_pictures
+        from .export.exporting import export_generators
 
         size = settings.pop("image_size", self.image_size) or 256
         sides = (size, size) if isinstance(size, int) else size
@@ -556,25 +559,25 @@ class CycleGAN(keras.Model):
         if isinstance(x, tf.data.Dataset):
             kwargs.setdefault("shuffle", False)  # a dataset has its order; Keras warns otherwise
         workers = self.workers
-        callbacks = listed(kwargs.pop("callbacks", None))
+        callbacks = callback_list(kwargs.pop("callbacks", None))
         check_callbacks(callbacks, workers)
         if workers.count > 1:
-            callbacks = [Patience(workers), *callbacks]
+            callbacks = [CollectiveTimeout(workers), *callbacks]
         validation = kwargs.pop("validation_data", None)
         if workers.replicas > 1:
-            if shares := getattr(x, "shares", None):
+            if shards := getattr(x, "shards", None):
                 # One iterator for all epochs, then: it goes on for ever.
-                steps_per_epoch = steps_per_epoch or shares.steps
-                callbacks = [FollowPosition(shares.position), *callbacks]
-            if shares := getattr(validation, "shares", None):
-                kwargs["validation_steps"] = kwargs.get("validation_steps") or shares.steps
+                steps_per_epoch = steps_per_epoch or shards.steps
+                callbacks = [FollowPosition(shards.position), *callbacks]
+            if shards := getattr(validation, "shards", None):
+                kwargs["validation_steps"] = kwargs.get("validation_steps") or shards.steps
         with workers.watched():
             return super().fit(
-                shared_out(x, self.strategy, training=True),
+                distribute(x, self.strategy, training=True),
                 epochs=epochs,
                 initial_epoch=initial_epoch,
                 steps_per_epoch=steps_per_epoch,
-                validation_data=shared_out(validation, self.strategy),
+                validation_data=distribute(validation, self.strategy),
                 callbacks=callbacks,
                 **kwargs,
             )
@@ -582,12 +585,15 @@ class CycleGAN(keras.Model):
     def evaluate(self, x: Any = None, y: Any = None, **kwargs: Any) -> Any:
         """`keras.Model.evaluate` on a dataset of `(A, B)` batches, on all replicas."""
         workers = self.workers
-        if workers.replicas > 1 and (shares := getattr(x, "shares", None)):
-            kwargs["steps"] = kwargs.get("steps") or shares.steps
+        if workers.replicas > 1 and (shards := getattr(x, "shards", None)):
+            kwargs["steps"] = kwargs.get("steps") or shards.steps
         if workers.count > 1 and "_use_cached_eval_dataset" not in kwargs:  # fit's has them
-            kwargs["callbacks"] = [Patience(workers), *listed(kwargs.get("callbacks"))]
+            kwargs["callbacks"] = [
+                CollectiveTimeout(workers),
+                *callback_list(kwargs.get("callbacks")),
+            ]
         with workers.watched():
-            return super().evaluate(shared_out(x, self.strategy), y, **kwargs)
+            return super().evaluate(distribute(x, self.strategy), y, **kwargs)
 
     @property
     def distribute_strategy(self) -> tf.distribute.Strategy:
@@ -703,7 +709,7 @@ def _apply(
 ) -> None:
     """A step of an optimizer, left out where a float16 gradient of any replica overflows."""
     if replica_count() > 1 and isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        gradients = overflown_together(gradients)
+        gradients = all_reduce_overflow(gradients)
     optimizer.apply(gradients, variables)
 
 

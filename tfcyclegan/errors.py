@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+from pathlib import Path
+
 #: The command line's exit code where the same command may go well the next time (BSD's
 #: EX_TEMPFAIL).
 TRY_AGAIN = 75
@@ -50,3 +53,17 @@ def first_line(problem: object) -> str:
     """What an error of some library says, in one line of bounded length."""
     lines = str(problem).strip().splitlines()
     return lines[0][:300] if lines else type(problem).__name__
+
+
+class Interrupted(Exception):
+    """A signal asked to stop; the step was finished and the state saved.
+
+    Attributes:
+        signal: its number.
+        checkpoint: path of what was saved.
+    """
+
+    def __init__(self, number: int, checkpoint: Path):
+        super().__init__(f"{signal.Signals(number).name}: saved {checkpoint}")
+        self.signal = number
+        self.checkpoint = checkpoint

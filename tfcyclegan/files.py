@@ -35,7 +35,7 @@ def work_for(name: str) -> None:
     _owner = name
 
 
-def part_name(name: str) -> str:
+def temporary_name(name: str) -> str:
     """A hidden name of its own to write a file under until it is whole."""
     stem, suffix = os.path.splitext(name)
     # The ending stays the last one: some writers choose the format by it.
@@ -69,7 +69,7 @@ def is_left_behind(name: str, ended: str | None = None) -> bool:
 
 
 @contextlib.contextmanager
-def written_whole(path: str | os.PathLike) -> Iterator[Path]:
+def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     """Gives a path beside the wanted one to write to; moves it there when all went well.
 
     A reader sees the old file or the new one and never a part of it, a killed process included.
@@ -82,12 +82,12 @@ def written_whole(path: str | os.PathLike) -> Iterator[Path]:
 
     Example:
         ```python
-        with written_whole("config.json") as part:
+        with atomic_write("config.json") as part:
             part.write_text("{}")
         ```
     """
     path = Path(path)
-    part = path.with_name(part_name(path.name))
+    part = path.with_name(temporary_name(path.name))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from .replicas import part_here, replica_id
+from .distributed.replicas import local_copy, replica_id
 
 
 @keras.saving.register_keras_serializable("tfcyclegan")
@@ -86,7 +86,7 @@ class ImagePool(keras.layers.Layer):
 
     def _pass(self, image: tf.Tensor, place: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         """One picture in, one out."""
-        images, counter = part_here(self.images), part_here(self.count)
+        images, counter = local_copy(self.images), local_copy(self.count)
         seed = tf.stack([self.seed * 65_536 + tf.cast(place, tf.int64), step])
         swap, which = tf.unstack(tf.random.stateless_uniform([2], seed))
         count = tf.identity(counter)

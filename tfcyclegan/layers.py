@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from .replicas import replica_id
+from .distributed.replicas import replica_id
 
 
 @keras.saving.register_keras_serializable("tfcyclegan")

@@ -12,17 +12,18 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from ..backends import direction_of, generator_of
-from ..config import Config, Measuring
 from ..cyclegan import CycleGAN
+from ..directions import Direction
 from ..errors import InputError
 from ..evaluation import METRICS, Evaluation, Pretrained, open_pretrained
 from ..evaluation.metrics import split_names
-from ..evaluation.report import write_report
-from ..evaluation.setup import make_evaluator
-from ..files import written_whole
-from ..networks import Direction
-from ..runs import open_run, run_folder
+from ..files import atomic_write
+from ..runtimes.keras_model import direction_of, generator_of
+from ..training.config import Config
+from ..training.evaluators import make_evaluator
+from ..training.measuring import Measuring
+from ..training.report import write_report
+from ..training.run_folder import open_run, run_folder
 
 
 def evaluate(
@@ -54,7 +55,7 @@ def evaluate(
     console = Console()
     evaluation = make_evaluator(config, _default_extractor(config, console))(generators)
     print_evaluation(evaluation, console)
-    with written_whole(folder / "evaluation.json") as part:
+    with atomic_write(folder / "evaluation.json") as part:
         part.write_text(evaluation.to_json())
     page = write_report(run_folder(path), evaluation, folder, path.name if path.is_file() else None)
     console.print(f"report: {page}", highlight=False, markup=False, soft_wrap=True)

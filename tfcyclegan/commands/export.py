@@ -10,16 +10,16 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from ..backends import direction_of, generator_of, load_model
-from ..config import Config
 from ..cyclegan import CycleGAN
-from ..data import load_test_pictures
+from ..data.loading import load_test_pictures
+from ..directions import Direction
 from ..errors import InputError
-from ..export import export_generators
+from ..export.exporting import export_generators
 from ..export.proof import Report
-from ..networks import Direction
-from ..runs import open_run
-from ..translation import parse_size
+from ..runtimes.keras_model import direction_of, generator_of, load_model
+from ..training.config import Config
+from ..training.run_folder import open_run
+from ..translation.files import parse_size
 
 
 def export(
@@ -75,7 +75,7 @@ def export(
 
 
 def _to_pytorch(run: str, to: Path) -> int:
-    from ..interop import export_to_pytorch
+    from ..interop.exporting import export_to_pytorch
 
     if not Path(run, "config.json").exists():
         raise InputError(

@@ -11,9 +11,9 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from ..interop import Description, describe, import_checkpoint
-from ..networks import Direction
-from ..runs import free_run_dir
+from ..directions import Direction
+from ..interop.importing import Description, describe, import_checkpoint
+from ..training.run_folder import free_run_dir
 
 
 def import_model(

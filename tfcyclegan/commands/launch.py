@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import tensorflow as tf
 import tyro
 
-from ..cluster import Cluster
+from ..distributed.cluster import Cluster
 from ..errors import TRY_AGAIN, InputError
 
 #: Seconds that workers have to see that one of them is gone, and to say so.

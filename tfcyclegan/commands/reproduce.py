@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 import tyro
 from rich.console import Console
 
-from ..callbacks import Interrupted
-from ..config import Config
-from ..runs import name_of
-from ..studies import STUDIES, Findings, paired_test_set, plan
+from ..errors import Interrupted
+from ..studies.ablation import STUDIES, Findings, paired_test_set, plan
+from ..training.config import Config
+from ..training.run_folder import name_of
 from .evaluate import table_of
 
 

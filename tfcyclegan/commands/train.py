@@ -12,16 +12,16 @@ from typing import Any
 import tyro
 from rich.console import Console
 
-from ..cluster import Cluster
-from ..config import ARCHITECTURE, Config
+from ..distributed.cluster import Cluster
 from ..errors import InputError
 from ..evaluation import METRICS
 from ..evaluation.metrics import metric_name
-from ..networks import default_depth
+from ..networks.unet import default_depth
 from ..precision import resolve_precision
-from ..runs import free_run_dir, newest_run, run_folder
-from ..training import Run
-from ..training import train as run_training
+from ..training.config import ARCHITECTURE, Config
+from ..training.run import Run
+from ..training.run import train as run_training
+from ..training.run_folder import free_run_dir, newest_run, run_folder
 from .evaluate import print_evaluation
 from .export import export_model
 

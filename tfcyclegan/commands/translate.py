@@ -20,11 +20,17 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from ..backends import open_backend
+from ..directions import Direction
 from ..errors import InputError
 from ..files import owner
-from ..networks import Direction
-from ..translation import already_there, check_names, find_pictures, parse_size, translate_files
+from ..runtimes.opening import open_runtime
+from ..translation.files import (
+    already_there,
+    check_names,
+    find_pictures,
+    parse_size,
+    translate_files,
+)
 from ..translation.gallery import write_gallery
 from ..translation.locations import Listing, existing, open_place, tidy
 from ..translation.on_ray import Work, cluster, translate_on_ray
@@ -113,14 +119,14 @@ def translate(
             option = "--workers" if workers is not None else "--address"
             raise InputError(f"{option} is for --engine ray: pass that as well, or leave it out")
         jobs = find_pictures(inputs, to, glob)
-        backend = open_backend(model, direction, timeout, threads)
-        way = backend.direction
+        runtime = open_runtime(model, direction, timeout, threads)
+        way = runtime.direction
         start = time.perf_counter()
         counts = _Counts()
         with _progress(console, len(jobs)) as progress:
             for job in translate_files(
                 jobs,
-                backend,
+                runtime,
                 to,
                 image_size=image_size,
                 independent_tiles=independent_tiles,

@@ -29,7 +29,7 @@ class Position:
 
 
 @dataclass(frozen=True)
-class Shares:
+class Shards:
     """How the replicas of several devices share the batches of a dataset.
 
     Attributes:
@@ -76,7 +76,7 @@ def training_pairs(
 
     Returns:
         A dataset of `(A, B)`, float32 `[batch_size, H, W, C]` in [-1, 1], of cardinality
-        `position.steps_per_epoch`, with `Shares` of it as `shares`.
+        `position.steps_per_epoch`, with `Shards` of it as `shards`.
     """
     samples_per_epoch = position.steps_per_epoch * batch_size
 
@@ -146,7 +146,7 @@ def training_pairs(
             .prefetch(tf.data.AUTOTUNE)
         )
 
-    pairs.shares = Shares(share, batch_size, position.steps_per_epoch, position)
+    pairs.shards = Shards(share, batch_size, position.steps_per_epoch, position)
     return pairs
 
 
@@ -156,7 +156,7 @@ def validation_pairs(
     """Batches of A and B in file order, as many as the longer domain fills, the last one short.
 
     Returns:
-        A dataset of `(A, B)`, float32 `[N, H, W, C]` in [-1, 1], with `Shares` of it as `shares`.
+        A dataset of `(A, B)`, float32 `[N, H, W, C]` in [-1, 1], with `Shards` of it as `shards`.
     """
 
     def pair(place: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -198,7 +198,7 @@ def validation_pairs(
             .prefetch(tf.data.AUTOTUNE)
         )
 
-    pairs.shares = Shares(share, batch_size, steps)
+    pairs.shards = Shards(share, batch_size, steps)
     return pairs
 
 

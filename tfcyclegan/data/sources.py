@@ -19,7 +19,7 @@ from PIL import Image
 
 from ..errors import InputError
 from . import shapes
-from .pictures import SUFFIXES, decode
+from .decoding import SUFFIXES, decode
 
 SPLITS = ("trainA", "trainB", "testA", "testB")
 

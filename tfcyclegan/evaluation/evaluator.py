@@ -15,9 +15,10 @@ import numpy as np
 import tensorflow as tf
 
 from ..data.preprocessing import to_float, to_uint8
-from ..data.testset import TestSet
+from ..data.test_set import TestSet
+from ..directions import Direction
 from ..errors import InputError
-from ..networks import Direction, with_precision
+from ..networks.twins import with_precision
 from .distributions import diversity, fid, kid
 from .label_maps import Palette, label_scores
 from .metrics import METRICS, choose_metrics, metric_name

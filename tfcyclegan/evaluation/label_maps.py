@@ -106,7 +106,7 @@ def label_scores(
         palette: the classes.
 
     Returns:
-        Shares in [0, 1]: `pixel_accuracy`; `class_accuracy`, the mean over the classes that the
+        Shards in [0, 1]: `pixel_accuracy`; `class_accuracy`, the mean over the classes that the
         truth has; `class_iou`, the mean over the classes that either has.
 
     Example:

@@ -15,14 +15,13 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 import h5py
 import keras
 import numpy as np
 import tensorflow as tf
 
-from ..config import FeatureScaling, Pixels
 from ..errors import InputError, first_line
 from .squeezenet import squeezenet
 
@@ -394,3 +393,12 @@ def class_indices(wanted: str, names: Sequence[str] | None, count: int) -> list[
     if not places:
         raise InputError("no class to look for: give names or numbers")
     return places
+
+
+#: How a pretrained network wants its pixels: "caffe", "tf" and "torch" as Keras's `imagenet_utils`
+#: makes them, "unit" in [0, 1], "none" in [0, 255].
+Pixels = Literal["caffe", "tf", "torch", "unit", "none"]
+
+
+#: "rms": features divided by the root mean square of the real target pictures' features.
+FeatureScaling = Literal["none", "rms"]

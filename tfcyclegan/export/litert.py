@@ -9,9 +9,9 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
-from ..backends import DESCRIPTION_NAME
-from ..files import written_whole
-from ..networks import divisor, least_size
+from ..files import atomic_write
+from ..networks.inspection import divisor, least_size
+from ..runtimes.protocol import DESCRIPTION_NAME
 from .portable import portable_twin
 
 Precision = Literal["float32", "float16", "int8"]
@@ -134,9 +134,9 @@ def _metadata(
 
 def write_beside(path: Path, content: bytes, metadata: dict[str, Any]) -> None:
     """Writes a LiteRT file and, beside it and of the same name, its metadata as JSON."""
-    with written_whole(path) as part:
+    with atomic_write(path) as part:
         part.write_bytes(content)
-    with written_whole(path.with_suffix(".json")) as part:
+    with atomic_write(path.with_suffix(".json")) as part:
         described = {"file": path.name, "bytes": len(content), **metadata}
         part.write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n")
 

@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from ..layers import Cropping2D, InstanceNormalization, NarrowConv2D, ReflectionPadding2D
-from ..networks import with_precision
+from ..networks.twins import with_precision
 
 
 class _SlicedReflection(ReflectionPadding2D):

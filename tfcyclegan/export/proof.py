@@ -20,10 +20,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ..backends import KerasBackend
 from ..data.preprocessing import to_uint8
 from ..evaluation.pairs import similarity
-from ..networks import divisor, least_size
+from ..networks.inspection import divisor, least_size
+from ..runtimes.keras_model import KerasRuntime
 
 
 class Runner(Protocol):
@@ -125,7 +125,7 @@ class Proof:
         self.direction = direction
         self.pictures = [np.asarray(picture, np.float32)[np.newaxis] for picture in pictures]
         self._divisor, self._least = divisor(generator), least_size(generator)
-        self._original = KerasBackend(generator, generator.name)
+        self._original = KerasRuntime(generator, generator.name)
         self._truth = [self._original.run(images) for images in self.pictures]
         self.milliseconds = _median_milliseconds(self._original.run, self.pictures[0])
 

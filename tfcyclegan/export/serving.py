@@ -18,9 +18,10 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from ..backends import DESCRIPTION_NAME, MAX_PIXELS, versions
-from ..files import written_whole
-from ..networks import divisor, least_size, with_precision
+from ..files import atomic_write
+from ..networks.inspection import divisor, least_size
+from ..networks.twins import with_precision
+from ..runtimes.protocol import DESCRIPTION_NAME, MAX_PIXELS, versions
 
 
 class Servable(tf.Module):
@@ -336,7 +337,7 @@ def write_server_files(export_dir: Path, name: str) -> None:
         for direction in ("AtoB", "BtoA")
         if versions(serving / direction)
     ]
-    with written_whole(serving / "models.config") as part:
+    with atomic_write(serving / "models.config") as part:
         part.write_text("model_config_list {\n" + "".join(entries) + "}\n")
     # These two are there to be changed by hand.
     for path, text in (
@@ -344,7 +345,7 @@ def write_server_files(export_dir: Path, name: str) -> None:
         (export_dir / "compose.yaml", _COMPOSE),
     ):
         if not path.exists():
-            with written_whole(path) as part:
+            with atomic_write(path) as part:
                 part.write_text(text)
 
 

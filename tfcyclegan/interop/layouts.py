@@ -16,7 +16,7 @@ import keras
 import numpy as np
 
 from ..errors import InputError
-from ..networks import Norm
+from ..networks.factory import Norm
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..networks import Norm
+from ..networks.factory import Norm
 from .layouts import (
     NORM_VECTORS,
     Convolution,

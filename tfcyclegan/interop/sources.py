@@ -6,8 +6,8 @@ import os
 import re
 from pathlib import Path
 
+from ..directions import GENERATORS, Direction
 from ..errors import InputError
-from ..networks import GENERATORS, Direction
 from .layouts import Network, some
 from .pytorch import read_network, state_dict
 from .torch_files import is_torch_file, read_torch_file

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import InputError, first_line
-from ..files import written_whole
+from ..files import atomic_write
 
 #: Bytes of the largest pickle that is looked at. A generator of the paper has 15 KB of it.
 LARGEST_PICKLE = 2**20
@@ -446,7 +446,7 @@ def write_torch_file(path: str | os.PathLike, tensors: Mapping[str, np.ndarray])
     }
     members = {"data.pkl": _pickled(arrays), "byteorder": b"little"}
     members |= {f"data/{place}": array.tobytes() for place, array in enumerate(arrays.values())}
-    with written_whole(path) as part, zipfile.ZipFile(part, "w") as archive:
+    with atomic_write(path) as part, zipfile.ZipFile(part, "w") as archive:
         for name, data in {**members, "version": b"3\n"}.items():
             # Without a date of its own, so that the same weights are the same file.
             archive.writestr(zipfile.ZipInfo(f"{Path(path).stem}/{name}"), data)

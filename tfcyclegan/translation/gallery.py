@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from PIL import Image
 
-from ..files import written_whole
+from ..files import atomic_write
 
 #: The folder beside the translated pictures.
 FOLDER = "side-by-side"
@@ -25,7 +25,7 @@ def write_comparison(before: Image.Image, after: Image.Image, directory: Path, n
     both = Image.new("RGB", (2 * size[0], size[1]))
     both.paste(before.convert("RGB").resize(size, Image.Resampling.LANCZOS), (0, 0))
     both.paste(after.convert("RGB").resize(size, Image.Resampling.LANCZOS), (size[0], 0))
-    with written_whole(directory / FOLDER / f"{name}.jpg") as part:
+    with atomic_write(directory / FOLDER / f"{name}.jpg") as part:
         both.save(part, "JPEG", quality=92, subsampling=0)
 
 
@@ -56,7 +56,7 @@ def write_gallery(directory: Path, title: str) -> Path | None:
         figures="\n".join(figures),
     )
     index = directory / "index.html"
-    with written_whole(index) as part:
+    with atomic_write(index) as part:
         part.write_text(page, encoding="utf-8")
     return index
 

@@ -22,9 +22,9 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, Any, NamedTuple
 
-from ..data.pictures import SUFFIXES
+from ..data.decoding import SUFFIXES
 from ..errors import InputError, first_line
-from ..files import is_left_behind, part_name, written_whole
+from ..files import atomic_write, is_left_behind, temporary_name
 
 #: Endings of lists of pictures.
 MANIFESTS = (".txt", ".csv", ".jsonl")
@@ -518,9 +518,9 @@ class Folder:
         with contextlib.suppress(OSError):
             self.target(name).unlink()
 
-    def written_whole(self, name: str) -> contextlib.AbstractContextManager[Path | IO[bytes]]:
-        """See `files.written_whole`."""
-        return written_whole(self.target(name))
+    def atomic_write(self, name: str) -> contextlib.AbstractContextManager[Path | IO[bytes]]:
+        """See `files.atomic_write`."""
+        return atomic_write(self.target(name))
 
 
 class Store:
@@ -571,7 +571,7 @@ class Store:
             self._files.rm_file(f"{self._path}/{name}")
 
     @contextlib.contextmanager
-    def written_whole(self, name: str) -> Iterator[IO[bytes]]:
+    def atomic_write(self, name: str) -> Iterator[IO[bytes]]:
         """Gives a file in memory to write to, which goes into the store when all went well.
 
         Raises:
@@ -585,7 +585,7 @@ class Store:
                 self._files.pipe_file(path, content.getvalue())
                 return
             folder, last = posixpath.split(path)
-            part = posixpath.join(folder, part_name(last))
+            part = posixpath.join(folder, temporary_name(last))
             self._files.makedirs(folder, exist_ok=True)
             try:
                 self._files.pipe_file(part, content.getvalue())

@@ -28,12 +28,12 @@ from typing import Any
 
 from PIL import Image
 
-from ..backends import open_backend
-from ..data import in_order
+from ..directions import Direction
 from ..errors import InputError, Terminated, first_line
 from ..files import owner, work_for
-from ..networks import Direction
-from . import Job, fetched, job_of, size_to_work_at, translate_each
+from ..parallel import map_in_order
+from ..runtimes.opening import open_runtime
+from .files import Job, fetched, job_of, size_to_work_at, translate_each
 from .locations import Found, open_place
 
 #: Of a batch: pictures at most and at least, and bytes of their files. A batch is what is lost
@@ -82,7 +82,7 @@ class Work:
     """What every worker is told.
 
     Attributes:
-        model, direction, timeout, threads: see `open_backend`.
+        model, direction, timeout, threads: see `open_runtime`.
         to: where the translations go.
         image_size, independent_tiles, strict, side_by_side: see `translate_files`.
         folder: the one that relative paths start from.
@@ -153,7 +153,7 @@ class Translator:
         try:
             # As many as without Ray, which tells its workers otherwise: sums depend on it.
             threads = work.threads or _cores()
-            self._backend = open_backend(work.model, work.direction, work.timeout, threads)
+            self._backend = open_runtime(work.model, work.direction, work.timeout, threads)
             self._size = size_to_work_at(work.image_size, self._backend)
             self._place = open_place(work.to)
             self._place.make()
@@ -185,7 +185,7 @@ class Translator:
     def _translated(self, first: int, found: list[Found]) -> Iterator[Job]:
         jobs = [job_of(picture.source, picture.name, self._place) for picture in found]
         if self._lost_with(_BATCH + first) < _LOST_WITH_BATCH:
-            for group in _by_size(in_order(fetched, jobs, workers=_READERS, ahead=_READERS)):
+            for group in _by_size(map_in_order(fetched, jobs, workers=_READERS, ahead=_READERS)):
                 yield from self._each(group)
         else:
             for number, job in enumerate(jobs, first):

@@ -39,7 +39,7 @@ class Report:
         """Writes it whole, in the place of an earlier one."""
         self._write({"summary": summary})
         self._file.seek(0)
-        with place.written_whole(REPORT) as part:
+        with place.atomic_write(REPORT) as part:
             if isinstance(place, Folder):
                 with part.open("wb") as file:
                     shutil.copyfileobj(self._file, file)

@@ -24,9 +24,9 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from ..backends import BadPicture
 from ..data.preprocessing import to_float, to_uint8
 from ..layers import Dropout, InstanceNormalization, LeakyReLU, ReflectionPadding2D, ResidualTanh
+from ..runtimes.protocol import BadPicture
 
 #: Bytes of one strip of one layer: what is in memory is a few times that.
 STRIP_BYTES = 96 * 2**20

@@ -1,0 +1,117 @@
+"""Test sets: what is measured on, and who belongs with whom."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tfcyclegan import InputError, load_data
+from tfcyclegan.data.preprocessing import to_uint8
+from tfcyclegan.data.test_set import TestSet, load_test_set
+
+
+def draw(path, seed, size=(20, 20)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    return pixels
+
+
+@pytest.fixture
+def paired(tmp_path):
+    """testA and testB with pairs whose names sort apart."""
+    for split in ("trainA", "trainB"):
+        draw(tmp_path / split / "x.png", 0)
+    for place, (a, b) in enumerate((("10_A", "10_B"), ("9_A", "9_B"), ("sub/7", "sub/7"))):
+        draw(tmp_path / "testA" / f"{a}.png", place)
+        draw(tmp_path / "testB" / f"{b}.png", place + 10)
+    return tmp_path
+
+
+def test_the_embedded_set_knows_its_truth():
+    found = load_test_set("shapes", image_size=32, count=5)
+    assert [len(x) for x in (found.A, found.B, found.truth_A, found.masks_A)] == [5] * 4
+    data = load_data("shapes", image_size=32)
+    np.testing.assert_array_equal(found.truth_A, to_uint8(data.truth.AtoB[:5]))
+    np.testing.assert_array_equal(found.truth_B, to_uint8(data.truth.BtoA[:5]))
+    np.testing.assert_array_equal(found.masks_B, data.truth.mask_B[:5])
+    # Beside the coat and the head, a picture and its truth are the same.
+    outside = found.masks_A == 0
+    np.testing.assert_array_equal(np.array(found.A)[outside], np.array(found.truth_A)[outside])
+
+
+def test_pictures_are_as_validation_shows_them(folder):
+    found = load_test_set(str(folder), image_size=16)
+    data = load_data(folder, image_size=16)
+    for pictures, batches in ((found.A, data.test_A), (found.B, data.test_B)):
+        expected = [to_uint8(image) for batch in batches for image in batch.numpy()]
+        np.testing.assert_array_equal(pictures, expected)
+    again = TestSet.of(data)
+    np.testing.assert_array_equal(again.A, found.A)
+    assert found.truth_A is None
+    assert again.truth_A is None
+    assert [name.rsplit("/", 1)[1] for name in found.names_A] == ["0.png", "1.png"]
+
+
+def test_training_pictures_for_the_floor(folder):
+    (folder / "testA" / "1.png").unlink()
+    found = load_test_set(str(folder), image_size=16, floor=True)
+    # As many as there are translations to compare with.
+    assert (len(found.train_A), len(found.train_B)) == (2, 1)
+    assert load_test_set(str(folder), image_size=16).train_A == []
+
+
+def test_partners_have_the_same_name(paired):
+    found = load_test_set(str(paired), image_size=20, preprocess="none", paired=True)
+    names = [
+        [name.rsplit(f"test{domain}/")[-1] for name in names]
+        for domain, names in (("A", found.names_A), ("B", found.names_B))
+    ]
+    assert names == [["10_A.png", "9_A.png", "sub/7.png"], ["10_B.png", "9_B.png", "sub/7.png"]]
+    for place, seed in enumerate((10, 11, 12)):
+        expected = np.random.default_rng(seed).integers(0, 256, (20, 20, 3), dtype=np.uint8)
+        np.testing.assert_array_equal(found.truth_A[place], expected)
+    assert found.truth_B is found.A
+    some = load_test_set(str(paired), image_size=20, preprocess="none", paired=True, count=2)
+    assert len(some.A) == len(some.truth_A) == 2
+
+
+def test_a_picture_without_a_partner(paired):
+    draw(paired / "testA" / "11_A.png", 5)
+    with pytest.raises(InputError, match=r"1 pictures have no partner .* such as .*11_A.png"):
+        load_test_set(str(paired), image_size=20, paired=True)
+    (paired / "testA" / "11_A.png").rename(paired / "testB" / "12.png")
+    with pytest.raises(InputError, match=r"such as .*12.png: name pairs alike"):
+        load_test_set(str(paired), image_size=20, paired=True)
+
+
+def test_pairs_that_are_none(paired):
+    draw(paired / "testA" / "9.png", 5)
+    with pytest.raises(InputError, match=r"9.png and .*9_A.png have the same name"):
+        load_test_set(str(paired), image_size=20, paired=True)
+    draw(paired / "testA" / "9.png", 5, size=(20, 24))
+    (paired / "testA" / "9.png").rename(paired / "testA" / "9_A.png")
+    with pytest.raises(InputError, match=r"9_A.png and its partner come in other sizes, 24×20 and"):
+        load_test_set(str(paired), image_size=20, preprocess="none", paired=True)
+
+
+def test_the_truth_is_drawn_in_the_domains_channels():
+    found = load_test_set("shapes", image_size=16, count=2, channels_A=1)
+    assert found.A[0].shape == found.truth_B[0].shape == (16, 16, 1)
+    assert found.B[0].shape == found.truth_A[0].shape == (16, 16, 3)
+    data = TestSet.of(load_data("shapes", image_size=16, channels_A=1))
+    np.testing.assert_array_equal(data.truth_B[:2], found.truth_B)
+
+
+def test_sets_that_cannot_be_measured_on(folder):
+    with pytest.raises(InputError, match="--test-count 0"):
+        load_test_set("shapes", count=0)
+    (folder / "testA" / "0.png").write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"0.png: cannot be decoded"):
+        load_test_set(str(folder), image_size=16)
+    assert len(load_test_set(str(folder), image_size=16, skip_bad_images=True).A) == 1
+    for split in ("testA", "testB"):
+        for path in (folder / split).iterdir():
+            path.unlink()
+        (folder / split).rmdir()
+    with pytest.raises(InputError, match="has no testA and no testB to measure on"):
+        load_test_set(str(folder), image_size=16)

@@ -1,0 +1,415 @@
+"""Several real workers: equal to one process, killed for real, and brought back."""
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from test_kill_resume import assert_same_files, newest_step
+from test_replicas import assert_close, draw_noise, ended, history, started
+
+from tfcyclegan.distributed.cluster import Cluster
+from tfcyclegan.training.checkpoints import Checkpoints
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = [
+    *("--data", "shapes", "--image-size", "16", "--batch-size", "4", "--precision", "float32"),
+    *("--filters", "4", "--blocks", "1", "--discriminator-filters", "4"),
+    *("--discriminator-layers", "1", "--pool-size", "5", "--dropout", "0.3"),
+    *("--epochs", "6", "--steps-per-epoch", "20", "--checkpoint-steps", "7"),
+    *("--deterministic", "--no-tensorboard", "--no-export", "--resume"),
+]
+STEPS = 120
+
+pytestmark = pytest.mark.slow
+
+
+def cluster(count=2):
+    """The environments of workers that know of each other."""
+    return [each.environment() for each in Cluster.on_this_machine(count)]
+
+
+def train(environment, run_dir, *options, cwd=None):
+    """A worker of a run."""
+    return subprocess.Popen(
+        [sys.executable, ROOT / "train.py", *SETTINGS, "--run-dir", run_dir, *options],
+        env={**os.environ, **environment, "TF_CPP_MIN_LOG_LEVEL": "2"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=cwd,
+    )
+
+
+def wait_for(condition, workers, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert all(worker.poll() is None for worker in workers), [w.communicate() for w in workers]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def last_state(run_dir):
+    """Everything in the newest checkpoint, all workers' parts of it."""
+    newest = Checkpoints(run_dir / "checkpoints").paths()[0]
+    state = {}
+    for path in sorted(newest.parent.glob(f"{newest.stem}*.npz")):
+        with np.load(path) as file:
+            names = json.loads(bytes(file["meta"]))["names"]
+            state |= {name: file[str(place)] for place, name in enumerate(names)}
+    return state
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """A run of two workers that nobody disturbed."""
+    run_dir = tmp_path_factory.mktemp("straight") / "run"
+    workers = [train(environment, run_dir) for environment in cluster()]
+    for worker in workers:
+        out, err = worker.communicate(timeout=300)
+        assert worker.returncode == 0, out + err
+    return run_dir
+
+
+def assert_same_outcome(run_dir, straight):
+    assert newest_step(run_dir) == newest_step(straight) == STEPS
+    expected, got = last_state(straight), last_state(run_dir)
+    assert expected.keys() == got.keys()
+    assert {"pool_A/000/images", "replica_1/pool_A/000/images"} <= expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(got[name], value, err_msg=name)
+    assert_same_files(run_dir, straight)
+
+
+def test_two_workers_are_one_process_with_the_whole_batch(tmp_path):
+    """Weights and losses, after several epochs, validation included; and of both the same."""
+    folder = draw_noise(tmp_path / "data")
+    options = {"epochs": 3}
+    alone = ended(started("none", tmp_path / "alone.npz", folder, options), tmp_path / "alone.npz")
+    outs = [tmp_path / f"{index}.npz" for index in range(2)]
+    workers = [
+        started("multiworker", out, folder, options, environment)
+        for out, environment in zip(outs, cluster(), strict=True)
+    ]
+    chief, other = (ended(worker, out) for worker, out in zip(workers, outs, strict=True))
+    assert_close(alone, chief)
+    assert "val_loss" in history(chief)
+    for name, value in chief.items():
+        if not name.startswith("replica_"):
+            np.testing.assert_array_equal(value, other[name], err_msg=name)
+
+
+def test_an_overflow_on_the_second_worker_alone(tmp_path):
+    folder = draw_noise(tmp_path / "data")
+    options = {"epochs": 2, "precision": "mixed_float16", "pool_size": 3, "overflow": 9}
+    outs = [tmp_path / f"{index}.npz" for index in range(2)]
+    workers = [
+        started("multiworker", out, folder, options, environment)
+        for out, environment in zip(outs, cluster(), strict=True)
+    ]
+    chief, other = (ended(worker, out) for worker, out in zip(workers, outs, strict=True))
+    assert chief["step"] == 12
+    assert chief["discriminator_optimizer/iterations"] < 12
+    for name, value in chief.items():
+        if not name.startswith("replica_"):
+            np.testing.assert_array_equal(value, other[name], err_msg=name)
+            assert name == "history" or np.isfinite(value).all(), name
+    pools = chief["replica_0/pool_A/000/images"], other["replica_1/pool_A/000/images"]
+    assert not np.array_equal(*pools)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize("victim", [0, 1])
+def test_who_is_left_says_who_was_lost(victim, number, tmp_path):
+    """Within 30 s, naming it and the way to go on; whether it died or hangs."""
+    environments = cluster()
+    workers = [train(environment, tmp_path / "run") for environment in environments]
+    wait_for(lambda: newest_step(tmp_path / "run") >= 14, workers)
+    lost, left = workers[victim], workers[1 - victim]
+    time.sleep(random.Random(f"{victim}{number}").random())
+    lost.send_signal(number)
+    began = time.monotonic()
+    try:
+        _, err = left.communicate(timeout=60)
+    finally:
+        lost.kill()
+        lost.communicate()
+        left.kill()
+    assert time.monotonic() - began < 30
+    assert left.returncode == 75, err
+    address = json.loads(environments[0]["TF_CONFIG"])["cluster"]["worker"][victim]
+    line = next(line for line in err.splitlines() if line.startswith("tfcyclegan:"))
+    newest = Checkpoints(tmp_path / "run/checkpoints").paths()[0]
+    assert f"worker {victim} ({address}) was lost" in line
+    assert f"--resume --run-dir {tmp_path}/run to go on from {newest}" in line
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_brought_back_after_kills_at_random_moments(seed, straight, tmp_path):
+    """`launch --restart`: SIGKILL of either worker, three times, wherever it hits."""
+    moments = random.Random(seed)
+    run_dir = tmp_path / "run"
+    command = [sys.executable, "-m", "tfcyclegan", "launch", "--workers", "2", "--restart", "3"]
+    command += ["--", str(ROOT / "train.py"), *SETTINGS, "--run-dir", str(run_dir)]
+    with subprocess.Popen(
+        command,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as launcher:
+        kills = 0
+        while kills < 3:
+            target = newest_step(run_dir) + moments.randint(1, 30)
+            wait_for(lambda target=target: newest_step(run_dir) >= min(target, 100), [launcher])
+            time.sleep(moments.random() * 0.5)
+            victims = children(launcher.pid)
+            if len(victims) == 2:
+                os.kill(moments.choice(victims), signal.SIGKILL)
+                kills += 1
+                wait_for(
+                    lambda gone=victims: not set(gone) & set(children(launcher.pid)), [launcher]
+                )
+        _, err = launcher.communicate(timeout=300)
+    assert launcher.returncode == 0, err
+    assert err.count("was ended by SIGKILL") == 3
+    assert err.count("bringing all 2 workers back") == 3
+    assert len(re.findall(r"resuming from .*, step \d+ of 120", err)) >= 2
+    files = [path.name for path in (run_dir / "checkpoints").iterdir()]
+    assert all(re.fullmatch(r"step_\d+(\.worker_[01]_of_2)?\.npz", name) for name in files), files
+    assert_same_outcome(run_dir, straight)
+
+
+def children(pid):
+    """The processes that a process started and that are still there."""
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in listed]
+
+
+def test_ray_replaces_a_killed_worker(straight, tmp_path):
+    """Ray Train starts two workers, one is killed, and the outcome is that of the straight run."""
+    run_dir = tmp_path / "run"
+    script = (
+        "import sys\n"
+        "from tfcyclegan.commands.train import understand\n"
+        "from tfcyclegan.ray_training import train_on_ray\n"
+        "config, _ = understand(sys.argv[1:])\n"
+        "print(train_on_ray(config, workers=2))\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, *SETTINGS, "--run-dir", run_dir],
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "RAY_ADDRESS": "local"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=tmp_path,
+    ) as driver:
+        killed = False
+        said = []
+        for line in driver.stdout:
+            said.append(line)
+            if not killed and newest_step(run_dir) >= 14:
+                workers = [
+                    process
+                    for process in psutil.Process(driver.pid).children(recursive=True)
+                    if "RayTrainWorker" in process.name() + "".join(process.cmdline())
+                ]
+                if len(workers) == 2:
+                    workers[1].kill()
+                    killed = True
+    assert driver.returncode == 0, "".join(said)
+    assert killed
+    assert any("resuming from" in line for line in said)
+    assert_same_outcome(run_dir, straight)
+
+
+def test_one_is_asked_to_stop(straight, tmp_path):
+    """SIGTERM to the second worker: both save and leave, and go on to the same outcome."""
+    run_dir = tmp_path / "run"
+    workers = [train(environment, run_dir) for environment in cluster()]
+    wait_for(lambda: newest_step(run_dir) >= 14, workers)
+    workers[1].send_signal(signal.SIGTERM)
+    for worker in workers:
+        out, err = worker.communicate(timeout=60)
+        assert worker.returncode == 128 + signal.SIGTERM, err
+        step = int(re.search(r"step_0*(\d+)\.npz is saved", out).group(1))
+        assert step == newest_step(run_dir)
+    workers = [train(environment, run_dir) for environment in cluster()]
+    for worker in workers:
+        out, err = worker.communicate(timeout=300)
+        assert worker.returncode == 0, out + err
+    assert_same_outcome(run_dir, straight)
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut short", "of another attempt"])
+def test_half_written_checkpoint_is_not_read(damage, straight, tmp_path):
+    """A part is not what it should be: the checkpoint before is read, by both."""
+    run_dir = tmp_path / "run"
+    workers = [train(environment, run_dir) for environment in cluster()]
+    wait_for(lambda: newest_step(run_dir) >= 28, workers)
+    for worker in workers:
+        worker.kill()
+        worker.communicate()
+    newest, before, *_ = Checkpoints(run_dir / "checkpoints").paths()
+    part = newest.with_name(f"{newest.stem}.worker_1_of_2.npz")
+    if damage == "missing":
+        part.unlink()
+    elif damage == "cut short":
+        part.write_bytes(part.read_bytes()[:2000])
+    else:
+        part.write_bytes(before.with_name(f"{before.stem}.worker_1_of_2.npz").read_bytes())
+    workers = [train(environment, run_dir) for environment in cluster()]
+    for worker in workers:
+        out, err = worker.communicate(timeout=300)
+        assert worker.returncode == 0, out + err
+        assert f"{newest} is damaged" in err
+    assert_same_outcome(run_dir, straight)
+
+
+def test_workers_of_other_settings_or_without_a_common_folder(tmp_path):
+    """Refused with one line that names the difference; nobody hangs."""
+    one, other = cluster()
+    workers = [
+        train(one, tmp_path / "run"),
+        train(other, tmp_path / "run", "--learning-rate", "0.001"),
+    ]
+    errors = [worker.communicate(timeout=120)[1] for worker in workers]
+    assert workers[1].returncode == 2, errors
+    assert "--learning-rate was 0.0003, now 0.001" in errors[1]
+    assert workers[0].returncode == 75, errors
+    one, other = cluster()
+    places = [tmp_path / "here", tmp_path / "there"]
+    for place in places:
+        place.mkdir()
+    workers = [
+        train(environment, "run", cwd=place)
+        for environment, place in zip((one, other), places, strict=True)
+    ]
+    errors = [worker.communicate(timeout=120)[1] for worker in workers]
+    for worker, error in zip(workers, errors, strict=True):
+        assert worker.returncode == 2, errors
+        assert "has to lie where all workers write to it" in error
+    assert not Checkpoints(places[0] / "run/checkpoints").paths()
+
+
+def test_a_folder_that_one_worker_does_not_see(straight, tmp_path):
+    """Nothing is set aside or started afresh: both say so, and the checkpoints stay."""
+    places = [tmp_path / "here", tmp_path / "there"]
+    shutil.copytree(straight, places[0] / "run")
+    places[1].mkdir()
+    files = sorted(path.name for path in (places[0] / "run/checkpoints").iterdir())
+    workers = [
+        train(environment, "run", "--epochs", "7", cwd=place)
+        for environment, place in zip(cluster(), places, strict=True)
+    ]
+    errors = [worker.communicate(timeout=120)[1] for worker in workers]
+    for worker, error in zip(workers, errors, strict=True):
+        assert worker.returncode == 2, errors
+        assert "see that every worker reaches the run's folder" in error
+    assert sorted(path.name for path in (places[0] / "run/checkpoints").iterdir()) == files
+
+
+def test_who_is_waited_for_in_vain(tmp_path):
+    """A worker that lives and does nothing is not called lost: the time-out says what it is."""
+    script = tmp_path / "waits.py"
+    script.write_text(
+        "import os, time\n"
+        "from tfcyclegan.workers import Workers, make_strategy\n"
+        "strategy = make_strategy('multiworker', start_timeout=60, collective_timeout=4)\n"
+        "workers = Workers(strategy)\n"
+        "with workers.watched():\n"
+        "    assert workers.all_reduce([1, 2]) == [2, 4]\n"
+        "    if workers.chief:\n"
+        "        time.sleep(15)\n"
+        "    workers.all_reduce([1, 2])\n"
+    )
+    workers = [
+        subprocess.Popen(
+            [sys.executable, script],
+            env={**os.environ, **environment, "TF_CPP_MIN_LOG_LEVEL": "2"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for environment in cluster()
+    ]
+    errors = [worker.communicate(timeout=120)[1] for worker in workers]
+    assert workers[1].returncode == 75, errors
+    assert (
+        "a worker kept the others waiting for longer than 4 s (--collective-timeout)" in errors[1]
+    )
+    assert "worker 1" in errors[0]
+
+
+def test_callbacks_that_do_not_go_with_several_workers(tmp_path):
+    """Keras's own are refused by name, and ours where one worker alone has them; nobody hangs."""
+    script = tmp_path / "callbacks.py"
+    script.write_text(
+        "import keras, tfcyclegan\n"
+        "from tiny_run import networks\n"
+        "strategy = tfcyclegan.make_strategy('multiworker')\n"
+        "data = tfcyclegan.load_data('shapes', image_size=16, batch_size=2, steps_per_epoch=2)\n"
+        "with strategy.scope():\n"
+        "    model = tfcyclegan.CycleGAN(**networks('float32'), image_size=16, pool_size=0)\n"
+        "    model.compile()\n"
+        "state = tfcyclegan.ResumableState('checkpoints', data)\n"
+        "for callbacks in (\n"
+        "    [keras.callbacks.ModelCheckpoint('{epoch}.keras')],\n"
+        "    [keras.callbacks.BackupAndRestore('backup')],\n"
+        "    [state] if model.workers.chief else [],\n"
+        "):\n"
+        "    try:\n"
+        "        model.fit(data.train, callbacks=callbacks, verbose=0)\n"
+        "    except ValueError as problem:\n"
+        "        print(problem)\n"
+    )
+    workers = [
+        subprocess.Popen(
+            [sys.executable, script],
+            env={**os.environ, **environment, "PYTHONPATH": str(ROOT / "tests")},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+        )
+        for environment in cluster()
+    ]
+    for worker in workers:
+        out, err = worker.communicate(timeout=120)
+        assert worker.returncode == 0, err
+        first, second, third = out.splitlines()
+        assert first.startswith("ModelCheckpoint does not work with several workers")
+        assert second.startswith("BackupAndRestore does not work with several workers")
+        assert third.startswith("ResumableState and StopOnSignal are for all workers or for none")
+    assert [path.name for path in tmp_path.iterdir()] == ["callbacks.py"]
+
+
+def test_ray_passes_on_what_a_worker_refuses(run_python, tmp_path, monkeypatch):
+    """As the line it is, not as what Ray makes of it."""
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    said = run_python(
+        "import sys\n"
+        "from tfcyclegan import InputError\n"
+        "from tfcyclegan.config import Config\n"
+        "from tfcyclegan.ray_training import train_on_ray\n"
+        "for config in (Config(), Config(data='nowhere', run_dir=sys.argv[1], batch_size=2)):\n"
+        "    try:\n"
+        "        train_on_ray(config, restarts=0)\n"
+        "    except InputError as problem:\n"
+        "        print('refused:', problem)\n",
+        tmp_path / "run",
+    )
+    refused = [line for line in said.splitlines() if line.startswith("refused: ")]
+    assert len(refused) == 2
+    assert "run_dir: name a folder" in refused[0]
+    assert "--data nowhere: there is no such folder" in refused[1]
+    assert not (tmp_path / "run").exists()

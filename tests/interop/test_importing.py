@@ -1,0 +1,678 @@
+"""Models from elsewhere: recognised, equal in what they draw, ordinary runs, and back again."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from tfcyclegan import InputError, patch_discriminator, pixel_discriminator
+from tfcyclegan.cli import main
+from tfcyclegan.commands.train import understand
+from tfcyclegan.cyclegan import CycleGAN
+from tfcyclegan.interop import read_torch_file
+from tfcyclegan.interop.exporting import export_to_pytorch
+from tfcyclegan.interop.importing import describe, import_checkpoint
+from tfcyclegan.interop.layouts import convolutions, weights_by_layer
+from tfcyclegan.interop.pytorch import state_dict
+from tfcyclegan.interop.torch_files import write_torch_file
+from tfcyclegan.runtimes.keras_model import KerasRuntime, load_model
+from tfcyclegan.runtimes.opening import open_runtime
+from tfcyclegan.training.build import (
+    build_discriminator,
+    build_generator,
+    build_model,
+    set_initial_weights,
+)
+from tfcyclegan.training.config import ARCHITECTURE, Config
+from tfcyclegan.training.run_folder import newest_run, open_run
+
+#: How far outputs may be from the source framework's.
+CLOSE = 1e-4
+
+#: What each golden file is, beside what all of its kind are.
+GENERATORS = {
+    "resnet/latest_net_G_A.pth": {"norm": "instance", "use_bias": True, "blocks": 2},
+    "affine/latest_net_G.pth": {"norm": "instance-affine", "use_bias": True, "blocks": 1},
+    "tracked/latest_net_G.pth": {"norm": "instance", "use_bias": True, "blocks": 1},
+    "batch/latest_net_G_A.pth": {"norm": "batch", "use_bias": False, "blocks": 3},
+    "none/latest_net_G_A.pth": {"norm": "none", "use_bias": False, "blocks": 0},
+    "grey/latest_net_G_B.pth": {"channels_A": 3, "channels_B": 1, "blocks": 1},
+    "dropout/latest_net_G_A.pth": {"dropout": 0.5, "blocks": 1},
+    "resize/latest_net_G_A.pth": {"upsampling": "resize", "blocks": 1},
+    "renamed/G_A2B_epoch3.pth": {"norm": "instance-affine", "blocks": 2},
+    "unet/latest_net_G_A.pth": {"generator": "unet", "depth": 5, "filters": 1, "image_size": 32},
+    "unet/5_net_G_A.pth": {"generator": "unet", "depth": 6, "norm": "batch", "filters": 1},
+    "scratch/genz.pth.tar": {"downsampling_padding": "reflect", "bare_first": False, "blocks": 2},
+    "bare/genz.pth.tar": {"downsampling_padding": "reflect", "bare_first": True},
+    "block/genh.pth.tar": {"bare_first": False, "norm": "instance-affine", "blocks": 1},
+}
+DISCRIMINATORS = {
+    "resnet/latest_net_D_A.pth": {"discriminator_layers": 3, "norm": "instance"},
+    "layers/latest_net_D_A.pth": {"discriminator_layers": 2, "norm": "batch", "use_bias": False},
+    "layers/latest_net_D_B.pth": {"discriminator_layers": 4, "discriminator_filters": 1},
+    "pixel/latest_net_D_A.pth": {"discriminator": "pixel", "norm": "instance", "use_bias": True},
+    "pixel/latest_net_D_B.pth": {"discriminator": "pixel", "norm": "batch", "use_bias": False},
+    "scratch/critich.pth.tar": {"sigmoid": True, "discriminator_padding": "reflect"},
+}
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Commands run in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def outputs(pytorch_models):
+    with np.load(pytorch_models / "outputs.npz") as file:
+        return dict(file)
+
+
+def command(*arguments):
+    return main([*map(str, arguments)])
+
+
+def refused(capsys, message, *arguments):
+    """It ends with 2 and one line on standard error that says what it should."""
+    capsys.readouterr()
+    assert command(*arguments) == 2
+    error = capsys.readouterr().err
+    assert re.search(message, error), error
+    assert error.count("\n") == 1
+    assert "Traceback" not in error
+
+
+def discriminator_of(network):
+    """A network of this package with the weights that were found."""
+    settings = network.settings
+    build = {
+        "filters": settings["discriminator_filters"],
+        "norm": settings["norm"],
+        "use_bias": settings["use_bias"],
+        "epsilon": settings["epsilon"],
+    }
+    if settings["discriminator"] == "pixel":
+        return network.fill(pixel_discriminator(network.channels, **build))
+    return network.fill(
+        patch_discriminator(
+            256,
+            network.channels,
+            layers=settings["discriminator_layers"],
+            padding=settings["discriminator_padding"],
+            sigmoid=settings["sigmoid"],
+            alignment=settings["alignment"],
+            **build,
+        )
+    )
+
+
+def part_for(name, outputs):
+    """As much of the golden pictures as a network has drawn."""
+    height, width = outputs[name].shape[1:3]
+    return outputs["images"][:, :height, :width]
+
+
+# ---------------------------------------------------------------------- equality
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_generators_draw_what_they_drew_in_pytorch(name, pytorch_models, outputs, tmp_path):
+    found = import_checkpoint(pytorch_models / name, tmp_path / "run")
+    config = Config.load(tmp_path / "run" / "config.json")
+    assert {key: getattr(config, key) for key in GENERATORS[name]} == GENERATORS[name]
+    direction = "BtoA" if re.search("G_B|genh", name) else "AtoB"
+    generator = load_model(tmp_path / "run")
+    assert list(found.networks) == [generator.name] == [{"AtoB": "G", "BtoA": "F"}[direction]]
+    images = part_for(name, outputs)[..., : generator.input_shape[-1]]
+    np.testing.assert_allclose(generator(images), outputs[name], atol=CLOSE)
+    twice = tf.concat([images, images[:, ::-1]], 0)  # and not through the fused kernel
+    np.testing.assert_allclose(generator(twice)[:1], outputs[name], atol=CLOSE)
+
+
+@pytest.mark.parametrize("name", DISCRIMINATORS)
+def test_discriminators_judge_as_they_did_in_pytorch(name, pytorch_models, outputs):
+    found = describe(pytorch_models / name)
+    ((key, network),) = found.networks.items()
+    assert key == ("D_B" if "D_A" in name else "D_A")
+    settings = DISCRIMINATORS[name]
+    assert {key: network.settings[key] for key in settings} == settings
+    np.testing.assert_allclose(
+        discriminator_of(network)(outputs["images"]), outputs[name], atol=CLOSE
+    )
+
+
+@pytest.mark.parametrize("name", ["resnet", "scratch"])
+def test_a_folder_is_a_whole_cyclegan(name, pytorch_models, outputs, tmp_path):
+    import_checkpoint(pytorch_models / name, tmp_path / "run")
+    model, config, _ = open_run(str(tmp_path / "run"), data="shapes")
+    assert isinstance(model, CycleGAN)
+    assert config.sigmoid == (name == "scratch")
+    names = {
+        # The reference's D_A judges what its G_A draws.
+        "resnet": {"G": "G_A", "F": "G_B", "D_B": "D_A", "D_A": "D_B"},
+        "scratch": {"G": "genz", "F": "genh", "D_A": "critich", "D_B": "criticz"},
+    }[name]
+    for ours, theirs in names.items():
+        (key,) = (key for key in outputs if key.startswith(name) and theirs in key)
+        images = part_for(key, outputs) if len(ours) == 1 else outputs["images"]
+        got = getattr(model, ours)(images)
+        np.testing.assert_allclose(got, outputs[key], atol=CLOSE, err_msg=ours)
+    before = [weight.numpy() for weight in model.weights]
+    again = load_model(tmp_path / "run")
+    for weight, value in zip(again.weights, before, strict=True):
+        np.testing.assert_array_equal(weight, value)
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("G_A2B_epoch3.pth", "G"), ("netG_B2A.pth", "F"), ("best.pth", "G"), ("9_net_G_B.pth", "F"),
+     ("genh.pth.tar", "F")],
+)  # fmt: skip
+def test_a_files_name_says_which_way(file, name, pytorch_models, tmp_path):
+    shutil.copy(pytorch_models / "renamed" / "G_A2B_epoch3.pth", tmp_path / file)
+    assert list(describe(tmp_path / file).networks) == [name]
+    assert list(describe(tmp_path / file, "BtoA").networks) == ["F"]
+    assert list(describe(tmp_path / file, "AtoB").networks) == ["G"]
+
+
+def test_epochs_of_a_folder(pytorch_models, tmp_path, capsys):
+    folder = tmp_path / "checkpoints"
+    shutil.copytree(pytorch_models / "resnet", folder)
+    for source in sorted(folder.glob("latest_*")):
+        shutil.copy(source, source.with_name(source.name.replace("latest", "10")))
+    shutil.copy(pytorch_models / "affine" / "latest_net_G.pth", folder / "9_net_G_A.pth")
+
+    def blocks(**settings):
+        return describe(folder, **settings).config.blocks
+
+    assert (blocks(), blocks(epoch="9"), blocks(epoch="10")) == (2, 1, 2)
+    for latest in folder.glob("latest_*"):
+        latest.unlink()
+    assert blocks() == 2  # 10 is later than 9
+    refused(capsys, r"--epoch 11: .* has 10, 9", "import", folder, "--epoch", 11)
+    refused(capsys, "--epoch 9: goes with a folder", "import",
+            folder / "9_net_G_A.pth", "--epoch", 9)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["resnet", "unet", "batch"])
+def test_made_afresh(name, tmp_path):
+    """Where PyTorch is installed: other weights, other sizes, and the same again."""
+    torch = pytest.importorskip("torch")
+    from golden import pytorch_models as golden
+
+    torch.manual_seed(7)
+    network, sizes = {
+        "resnet": (golden.ReferenceResnet("instance-affine", 3, filters=6), (64, 96)),
+        "unet": (golden.ReferenceUnet(depth=7, filters=2), (256, 128)),
+        "batch": (golden.ReferenceResnet("batch", 2, filters=5), (32, 48)),
+    }[name]
+    torch.save(golden.randomised(network).state_dict(), tmp_path / "net.pth")
+    images = np.random.default_rng(0).uniform(-1, 1, (2, *sizes, 3)).astype(np.float32)
+    import_checkpoint(tmp_path / "net.pth", tmp_path / "run")
+    got = load_model(tmp_path / "run")(images)
+    np.testing.assert_allclose(got, golden.draw(network, images), atol=CLOSE)
+
+
+@pytest.mark.parametrize("name", ["resnet", "renamed", "unet", "scratch"])
+def test_real_pictures(name, real_data, tmp_path):
+    """Each kind of generator in PyTorch and here, on photographs."""
+    torch = pytest.importorskip("torch")
+    from golden import pytorch_models as golden
+
+    torch.manual_seed(0)
+    network = {
+        "resnet": lambda: golden.ReferenceResnet(blocks=9, filters=8),
+        "renamed": golden.renamed_resnet,
+        "unet": lambda: golden.ReferenceUnet(depth=8, filters=4),
+        "scratch": lambda: golden.ScratchGenerator(blocks=3),
+    }[name]()
+    golden.randomised(network)
+    # Smaller than usual in the end: not all black and white.
+    last = [module for module in network.modules() if getattr(module, "weight", None) is not None]
+    last[-1].weight.data *= 0.2
+    torch.save(network.state_dict(), tmp_path / "latest_net_G_A.pth")
+    import_checkpoint(tmp_path / "latest_net_G_A.pth", tmp_path / "run")
+    paths = sorted((real_data / "horse2zebra" / "testA").glob("*.jpg"))[:2]
+    images = np.stack([np.asarray(Image.open(path), np.float32) / 127.5 - 1 for path in paths])
+    expected = golden.draw(network, images)
+    assert expected.std() > 0.02
+    np.testing.assert_allclose(load_model(tmp_path / "run")(images), expected, atol=CLOSE)
+
+
+# ---------------------------------------------------------------------- an ordinary run
+
+
+def test_the_command(pytorch_models, folder, capsys):
+    """Imported, described, translated with, exported; all by what is in the folder."""
+    file = pytorch_models / "grey" / "latest_net_G_B.pth"
+    assert command("import", file, "--describe") == 0
+    printed = capsys.readouterr().out
+    assert "resnet of 1 blocks" in printed
+    ((name, what, _),) = describe(file).rows()
+    assert name == "F"
+    assert what.endswith("resnet of 1 blocks, 2 filters, 1 to 3 channels, norm instance")
+    assert not Path("runs").exists()
+    assert command("import", file, "--image-size", 16, "--data", folder) == 0
+    assert "run: runs/grey" in capsys.readouterr().out
+    assert sorted(path.name for path in Path("runs/grey").iterdir()) == [
+        "config.json", "model.keras",
+    ]  # fmt: skip
+    config = json.loads(Path("runs/grey/config.json").read_text())
+    assert (config["channels_B"], config["image_size"], config["data"]) == (1, 16, str(folder))
+    assert open_runtime("runs/grey").direction == "BtoA"
+    arguments = (folder / "testB", "--model", "runs/grey", "--to", "out")
+    refused(capsys, "runs/grey goes BtoA: leave --direction AtoB out", "translate", *arguments,
+            "--direction", "AtoB")  # fmt: skip
+    assert command("translate", *arguments, "--direction", "BtoA") == 0
+    with Image.open("out/0.png") as drawn, Image.open(folder / "testB" / "0.png") as source:
+        assert drawn.size == source.size
+        assert np.asarray(drawn.convert("RGB")).std() > 1
+    refused(capsys, "runs/grey goes BtoA: leave --direction AtoB out",
+            "export", "runs/grey", "--direction", "AtoB")  # fmt: skip
+    assert command("export", "runs/grey", "--count", 1, "--no-enforce") == 0
+    assert Path("exports/grey/serving/BtoA/1/saved_model.pb").exists()
+    assert Path("exports/grey/litert/BtoA-float32.tflite").exists()
+    assert not Path("exports/grey/serving/AtoB").exists()
+
+
+def test_large_pictures_are_streamed(pytorch_models, tmp_path):
+    """The alignment of another framework goes through strips too."""
+    from tfcyclegan.networks.resnet import resnet_generator
+    from tfcyclegan.translation.streaming import stream
+
+    network = resnet_generator(
+        32, filters=4, blocks=1, norm="instance-affine", use_bias=False,
+        alignment="tensorflow", epsilon=1e-3, name="G",
+    )  # fmt: skip
+    pixels = np.random.default_rng(0).integers(0, 256, (48, 40, 3), dtype=np.uint8)
+    whole = KerasRuntime(network, "G")(pixels)
+    assert np.abs(stream(network, pixels, tmp_path).astype(int) - whole).max() <= 1
+
+
+def test_what_a_run_does_not_say_is_asked_for(pytorch_models, capsys):
+    assert command("import", pytorch_models / "resnet", "--to", "run", "--image-size", 32) == 0
+    refused(capsys, "run: an imported model does not say what to measure on: pass --data",
+            "export", "run")  # fmt: skip
+    refused(capsys, "--to-pytorch: run/model.keras does not say how its networks are built",
+            "export", "run/model.keras", "--to-pytorch", "back")  # fmt: skip
+
+
+def test_a_run_is_not_resumed_and_not_overwritten(pytorch_models, capsys):
+    assert command("import", pytorch_models / "resnet", "--to", "runs/mine") == 0
+    before = {path: path.read_bytes() for path in Path("runs/mine").iterdir()}
+    assert newest_run() is None
+    refused(capsys, "holds a model and no checkpoint to go on from.*--initial-weights runs/mine",
+            "train", "--resume", "--run-dir", "runs/mine")  # fmt: skip
+    refused(capsys, "there is something already", "import", pytorch_models / "resnet",
+            "--to", "runs/mine")  # fmt: skip
+    assert {path: path.read_bytes() for path in Path("runs/mine").iterdir()} == before
+    assert command("import", pytorch_models / "resnet") == 0
+    assert Path("runs/resnet/model.keras").exists()
+    assert command("import", pytorch_models / "resnet") == 0
+    assert Path("runs/resnet-2/model.keras").exists()
+
+
+def test_a_run_appears_whole_or_not_at_all(pytorch_models, monkeypatch, capsys):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(keras.Model, "save", full)
+    refused(capsys, "--to run: cannot be written", "import", pytorch_models / "resnet",
+            "--to", "run")  # fmt: skip
+    assert list(Path().iterdir()) == []
+
+
+def test_initial_weights_of_a_whole_model(pytorch_models, outputs, caplog):
+    assert command("import", pytorch_models / "scratch", "--to", "start") == 0
+    # What describes the networks is taken from there, but what is typed.
+    arguments = ["--initial-weights", "start", "--data", "shapes", "--precision", "float32"]
+    config, _ = understand(arguments)
+    model = build_model(config.resolved())
+    set_initial_weights(model, "start")
+    assert "G, F, D_A, D_B from start" in caplog.text
+    for network, name in ((model.G, "scratch/genz.pth.tar"), (model.F, "scratch/genh.pth.tar")):
+        got = network(part_for(name, outputs))
+        np.testing.assert_allclose(got, outputs[name], atol=CLOSE)
+    np.testing.assert_allclose(
+        model.D_A(outputs["images"]), outputs["scratch/critich.pth.tar"], atol=CLOSE
+    )
+    typed, _ = understand([*arguments, "--blocks", "3"])
+    assert (typed.blocks, typed.downsampling_padding) == (3, "reflect")
+    # The file in the folder stands for it.
+    file, _ = understand(["--initial-weights", "start/model.keras", *arguments[2:]])
+    assert (file.sigmoid, file.downsampling_padding) == (True, "reflect")
+    other = build_model(Config(data="shapes", image_size=64).resolved())
+    with pytest.raises(InputError, match="its G is another network than this run's"):
+        set_initial_weights(other, "start")
+
+
+def test_training_goes_on_from_a_generator(pytorch_models, outputs, caplog, capsys):
+    file = pytorch_models / "affine" / "latest_net_G.pth"
+    assert command("import", file, "--direction", "BtoA", "--to", "start") == 0
+    arguments = (
+        "train", "--initial-weights", "start", "--run-dir", "run", "--data", "shapes",
+        "--image-size", 16, "--batch-size", 1, "--epochs", 1, "--steps-per-epoch", 2, "--no-export",
+        "--no-tensorboard", "--precision", "float32", "--sample-count", 1,
+        "--discriminator-layers", 1, "--lambda-gan", 0,
+    )  # fmt: skip
+    other = r"--initial-weights start: its F is another network than this run's \(.*\): leave out"
+    refused(capsys, other, *arguments, "--blocks", 3)
+    refused(capsys, other, *arguments, "--epsilon", 0.5)  # of the same weights
+    refused(capsys, "nowhere: there is no such file", *arguments, "--initial-weights", "nowhere")
+    assert not Path("run").exists()
+    assert command(*arguments, "--learning-rate", 1e-3) == 0
+    assert "F from start; G, D_A, D_B afresh" in caplog.text
+    name = "affine/latest_net_G.pth"
+    drawn = load_model(Path("run")).F(part_for(name, outputs)).numpy()
+    assert 1e-3 < np.abs(drawn - outputs[name]).max() < 0.5  # a little further
+    # Resuming goes on from its own checkpoint.
+    shutil.rmtree("start")
+    assert command("train", "--resume", "--run-dir", "run") == 0
+    again = load_model(Path("run")).F(part_for(name, outputs))
+    np.testing.assert_allclose(again, drawn, atol=1e-6)
+
+
+# ---------------------------------------------------------------------- the way back
+
+
+@pytest.mark.parametrize(
+    ("folder", "files"),
+    [
+        ("resnet", ["G_A", "G_B", "D_A", "D_B"]),
+        ("batch", ["G_A"]),
+        ("none", ["G_A"]),
+        ("dropout", ["G_A"]),
+        ("unet", ["G_A"]),
+    ],
+)
+def test_back_to_pytorch(folder, files, pytorch_models, capsys):
+    """The same names, shapes and numbers as came in, under the names they came under."""
+    assert command("import", pytorch_models / folder, "--to", "run") == 0
+    assert command("export", "run", "--to-pytorch", "back") == 0
+    names = [f"latest_net_{file}.pth" for file in files]
+    assert sorted(path.name for path in Path("back").iterdir()) == sorted(names)
+    for name in names:
+        came = state_dict(read_torch_file(pytorch_models / folder / name), name, 10**9)
+        went = state_dict(read_torch_file(Path("back", name)), name, 10**9)
+        assert went.keys() == came.keys()
+        for key, array in came.items():
+            np.testing.assert_array_equal(went[key], array, err_msg=key)
+
+
+def test_nothing_is_overwritten_on_the_way_back(pytorch_models, capsys):
+    assert command("import", pytorch_models / "resnet", "--to", "run") == 0
+    Path("back").mkdir()
+    Path("back/latest_net_D_B.pth").write_bytes(b"mine")
+    refused(capsys, "latest_net_D_B.pth is there already: give another folder",
+            "export", "run", "--to-pytorch", "back")  # fmt: skip
+    assert [path.name for path in Path("back").iterdir()] == ["latest_net_D_B.pth"]
+    assert Path("back/latest_net_D_B.pth").read_bytes() == b"mine"
+    refused(capsys, "--to-pytorch: goes alone",
+            "export", "run", "--to-pytorch", "elsewhere", "--direction", "AtoB")  # fmt: skip
+    config = json.loads(Path("run/config.json").read_text())
+    Path("run/config.json").write_text(json.dumps({**config, "epsilon": 0.5}))
+    refused(capsys, "not the network that the run's config.json describes: epsilon of",
+            "export", "run", "--to-pytorch", "elsewhere")  # fmt: skip
+    assert not Path("elsewhere").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("G_A", "ReferenceResnet"),
+        ("D_B", "ReferencePatch"),
+    ],
+)
+def test_pytorch_takes_what_went_back(name, make, tmp_path, outputs):
+    """A model of ours, trained or not, loads strictly and draws the same."""
+    torch = pytest.importorskip("torch")
+    from golden import pytorch_models as golden
+
+    settings = {
+        "filters": 2, "blocks": 2, "discriminator_filters": 1, "image_size": 64, "pool_size": 0,
+        "precision": "float32",
+    }  # fmt: skip
+    config = Config(data="x", **settings).resolved()
+    model = build_model(config)
+    export_to_pytorch(model, config, tmp_path)
+    network = getattr(golden, make)()
+    file = tmp_path / f"latest_net_{name}.pth"
+    network.load_state_dict(torch.load(file, weights_only=True), strict=True)
+    ours = model.G if name == "G_A" else model.D_A
+    drawn = golden.draw(network, outputs["images"])
+    assert drawn.std() > 1e-4
+    np.testing.assert_allclose(ours(outputs["images"]), drawn, atol=1e-6)
+
+
+def test_back_without_biases(pytorch_models, outputs, tmp_path):
+    """An instance norm takes a bias off again, so zeros do where the reference has one."""
+    config = Config(
+        data="x", filters=2, blocks=1, norm="instance-affine", use_bias=False, precision="float32"
+    ).resolved()
+    generator = build_generator(config, "AtoB")
+    export_to_pytorch(generator, config, tmp_path)
+    import_checkpoint(tmp_path / "latest_net_G_A.pth", tmp_path / "run")
+    again = load_model(tmp_path / "run")
+    assert Config.load(tmp_path / "run" / "config.json").use_bias is True
+    np.testing.assert_allclose(again(outputs["images"]), generator(outputs["images"]), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"residual_output": True}, "G cannot go there: the reference has no residual_output"),
+        ({"upsampling": "resize"}, "no upsampling by resizing"),
+        ({"bare_first": True}, "no bare first convolution"),
+        ({"downsampling_padding": "reflect"}, "no strided convolution with reflection"),
+        ({"alignment": "tensorflow"}, "no alignment as in TensorFlow"),
+        ({"epsilon": 1e-3}, "no epsilon of 0.001"),
+        ({"sigmoid": True}, "D_A cannot go there: the reference has no discriminator with a sig"),
+        ({"discriminator_padding": "reflect"}, "no discriminator with reflection"),
+        ({"norm": "batch", "use_bias": True}, "no bias in front of a batch norm"),
+        ({"norm": "none"}, "no bias in front of no norm"),
+    ],
+)
+def test_what_the_reference_has_not(settings, message, tmp_path):
+    config = Config(data="x", filters=1, blocks=0, discriminator_filters=1, pool_size=0,
+                    discriminator_layers=1, precision="float32", **settings).resolved()  # fmt: skip
+    with pytest.raises(InputError, match=message):
+        export_to_pytorch(build_model(config), config, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_settings_that_are_not_the_models(tmp_path):
+    config = Config(data="x", filters=1, blocks=1, precision="float32").resolved()
+    generator = build_generator(config, "AtoB")
+    other = Config(data="x", filters=1, blocks=2, precision="float32").resolved()
+    with pytest.raises(InputError, match=r"not the network that the run's config.json describes"):
+        export_to_pytorch(generator, other, tmp_path)
+
+
+# ---------------------------------------------------------------------- refusals
+
+
+def changed(pytorch_models, change):
+    tensors = dict(read_torch_file(pytorch_models / "affine" / "latest_net_G.pth"))
+    change(tensors)
+    write_torch_file("x.pth", {name: np.array(value) for name, value in tensors.items()})
+    return "x.pth"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.pop("model.5.bias"), r"x.pth: .* missing: model.5.bias\."),
+        (lambda t: t.pop("model.18.weight"), "missing: model.18.weight"),
+        (
+            lambda t: t.update({"model.10.gate.weight": np.zeros(3, np.float32)}),
+            r"not known: model.10.gate.weight\.",
+        ),
+        (
+            lambda t: t.update({"model.4.weight": np.zeros((4, 3, 3, 3), np.float32)}),
+            r"model.4.weight is \(4, 3, 3, 3\) where \(4, 2, 3, 3\) fits",
+        ),
+        (
+            lambda t: t.update({"model.1.weight": np.zeros(4, np.float32)}),
+            r"model.1.weight is \(4,\) where a convolution has four sides",
+        ),
+        (
+            lambda t: t.update({"model.2.bias": np.zeros(2, np.int64)}),
+            "model.2.bias is of int64, where weights are floats",
+        ),
+        (
+            lambda t: [t.pop(name) for name in list(t) if name.endswith("bias")],
+            "missing: model.2.bias, model.5.bias, model.8.bias, .*model.18.bias",
+        ),
+        (
+            lambda t: [t.update({f"other.{name}": t.pop(name)}) for name in list(t)],
+            "no network that is known here. It has other.model.1.weight",
+        ),
+        (
+            # A first layer that says so makes a network of terabytes.
+            lambda t: t.update({"model.1.weight": np.zeros((10**5, 3, 1, 1), np.float32)}),
+            r"model.1.weight is \(100000, 3, 1, 1\) where \(100000, 3, 7, 7\) fits",
+        ),
+        (
+            lambda t: t.update({"model.18.weight": np.zeros((5, 2, 7, 7), np.float32),
+                                "model.18.bias": np.zeros(5, np.float32)}),
+            "G goes from 3 to 5 channels",
+        ),
+    ],
+)  # fmt: skip
+def test_state_dicts_that_do_not_fit(change, message, pytorch_models, capsys):
+    refused(capsys, message, "import", changed(pytorch_models, change), "--to", "run")
+    assert not Path("run").exists()
+
+
+def test_which_norm_has_statistics(pytorch_models):
+    """Those of today's PyTorch count their batches; those that do not are old instance norms'."""
+
+    def track(tensors, counter):
+        for name in [n for n in tensors if n.endswith(".weight") and tensors[n].ndim == 1]:
+            norm = name.removesuffix(".weight")
+            tensors[f"{norm}.running_mean"] = 0 * tensors[name]
+            tensors[f"{norm}.running_var"] = 0 * tensors[name] + 1
+            if counter:
+                tensors[f"{norm}.num_batches_tracked"] = np.int64(3)
+
+    old = changed(pytorch_models, lambda tensors: track(tensors, counter=False))
+    assert describe(old).networks["G"].settings["norm"] == "instance-affine"
+    new = changed(pytorch_models, lambda tensors: track(tensors, counter=True))
+    found = describe(new).networks["G"].settings
+    assert (found["norm"], found["use_bias"]) == ("batch", True)
+
+
+def test_weights_that_are_no_numbers(pytorch_models):
+    def spoil(tensors):
+        tensors["model.1.weight"] = tensors["model.1.weight"] * np.float32(np.nan)
+
+    with pytest.raises(InputError, match="G has weights in c7_in that are no numbers"):
+        describe(changed(pytorch_models, spoil))
+
+
+def test_things_that_are_no_checkpoints(pytorch_models, folder, capsys):
+    def no(message, path, *arguments):
+        refused(capsys, message, "import", path, "--to", "run", *arguments)
+
+    no("nowhere.pth: there is no such file or folder", "nowhere.pth")
+    no("no checkpoint that is known in that folder", folder)
+    Path("empty.pth").touch()
+    no("empty.pth: an empty file", "empty.pth")
+    no("neither a PyTorch file", folder / "trainA" / "0.png")
+    Path("cut.pth").write_bytes(
+        (pytorch_models / "affine" / "latest_net_G.pth").read_bytes()[:-100]
+    )
+    no("cut.pth: damaged or cut short", "cut.pth")
+    write_torch_file("nothing.pth", {})
+    no("nothing.pth: no state dictionary in it", "nothing.pth")
+    no("a discriminator alone, which translates nothing", pytorch_models / "pixel"
+       / "latest_net_D_A.pth")  # fmt: skip
+    no("--direction AtoB: goes with one generator.*has 2", pytorch_models / "resnet",
+       "--direction", "AtoB")  # fmt: skip
+    no("--direction AtoB: goes with one generator.*has 0",
+       pytorch_models / "pixel" / "latest_net_D_A.pth", "--direction", "AtoB")  # fmt: skip
+    no("--image-size 18: no multiple of 4", pytorch_models / "resnet", "--image-size", 18)
+    Path("mixed").mkdir()
+    shutil.copy(pytorch_models / "resnet" / "latest_net_G_A.pth", "mixed")
+    shutil.copy(pytorch_models / "grey" / "latest_net_G_B.pth", "mixed")
+    no("F has blocks 1, another of its networks has 2", "mixed")
+    assert not Path("run").exists()
+
+
+def test_a_checkpoint_that_runs_a_command(capsys):
+    """By the whole command; tests/test_torch_files.py has all that can be tried."""
+    import os
+    import pickle
+    import zipfile
+
+    class Evil:
+        def __reduce__(self):
+            return os.system, ("touch ran",)
+
+    with zipfile.ZipFile("evil.pth", "w") as archive:
+        archive.writestr("evil/data.pkl", pickle.dumps({"model.1.weight": Evil()}))
+    for arguments in (("--to", "run"), ("--describe",)):
+        refused(capsys, r"evil.pth: its pickle asks for posix.system, and only tensors", "import",
+                "evil.pth", *arguments)  # fmt: skip
+    assert sorted(path.name for path in Path().iterdir()) == ["evil.pth"]
+
+
+# ---------------------------------------------------------------------- what it rests on
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"generator": "resnet", "blocks": 2, "norm": "instance-affine", "use_bias": True},
+        {"generator": "resnet", "blocks": 0, "norm": "batch", "use_bias": False},
+        {"generator": "resnet", "bare_first": True, "upsampling": "resize", "blocks": 1},
+        {"generator": "unet", "depth": 5, "norm": "batch", "use_bias": True},
+        {"generator": "unet", "depth": 7},
+        {"discriminator_layers": 4, "norm": "instance-affine"},
+        {"discriminator_layers": 1, "alignment": "tensorflow", "use_bias": False},
+        {"discriminator": "pixel", "norm": "batch", "use_bias": False},
+    ],
+)
+def test_networks_are_made_of_what_is_listed(settings):
+    """The list without building is that of the networks that are built."""
+    defaults = {"use_bias": True, "blocks": 1, "filters": 3, "discriminator_filters": 3,
+                "precision": "float32"}  # fmt: skip
+    config = Config(data="x", **{**defaults, **settings}).resolved()
+    if "generator" in settings:
+        network = build_generator(config, "AtoB")
+        fields = [name for name in ARCHITECTURE if "discriminator" not in name]
+    else:
+        network = build_discriminator(config, "A")
+        fields = [name for name in ARCHITECTURE if name != "generator"]
+    listed = convolutions({name: getattr(config, name) for name in fields}, 3,
+                          network.output_shape[-1])  # fmt: skip
+    expected = {}
+    for layer in listed:
+        bias = [(layer.filters,)] if layer.bias else []
+        expected[layer.layer] = [layer.kernel, *bias]
+        norm = {"instance-affine": 2, "batch": 4}.get(layer.norm, 0)
+        if norm:
+            expected[f"{layer.layer}_norm"] = [(layer.filters,)] * norm
+    found = {
+        layer: [array.shape for array in arrays]
+        for layer, arrays in weights_by_layer(network).items()
+    }
+    assert found == expected
+
+
+def test_import_is_left_to_those_who_need_it(run_python):
+    code = (
+        "import sys, tfcyclegan; print(*sys.modules)\n"
+        "import tfcyclegan.interop; print(*sys.modules)"
+    )
+    package, interop = (set(line.split()) for line in run_python(code).splitlines())
+    assert not [name for name in package if name.startswith("tfcyclegan.interop")]
+    assert "tfcyclegan.interop.pytorch" in interop
+    heavy = {"torch", "tyro", "matplotlib", "tensorflow_datasets", "h5py"}
+    assert not heavy & (interop - package)

@@ -1,0 +1,414 @@
+"""PyTorch's files: read as PyTorch reads them, and nothing in them executed."""
+
+import io
+import json
+import os
+import pickle
+import struct
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tfcyclegan import InputError
+from tfcyclegan.cli import main
+from tfcyclegan.interop import torch_files
+from tfcyclegan.interop.importing import describe
+from tfcyclegan.interop.pytorch import state_dict
+from tfcyclegan.interop.torch_files import read_torch_file, write_torch_file
+
+
+def zipped(path, data, storages=(), *, compression=zipfile.ZIP_STORED, name="archive"):
+    """A file in the form of `torch.save`, of any pickle."""
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr(f"{name}/data.pkl", data)
+        for place, storage in enumerate(storages):
+            archive.writestr(f"{name}/data/{place}", storage)
+        archive.writestr(f"{name}/version", "3\n")
+    return path
+
+
+class Named:
+    """Pickles as a name that the pickling side need not have."""
+
+    def __init__(self, module, name):
+        self.module, self.name = module, name
+
+
+class TorchPickler(pickle._Pickler):
+    """Writes what PyTorch would: names without looking them up, and storages by their keys."""
+
+    def persistent_id(self, value):
+        return value.identity if isinstance(value, Storage) else None
+
+    def save(self, value, save_persistent_id=True):
+        if isinstance(value, Named):
+            self.write(pickle.GLOBAL + f"{value.module}\n{value.name}\n".encode())
+        else:
+            super().save(value, save_persistent_id)
+
+
+class Storage:
+    def __init__(self, count, key="0", kind="FloatStorage"):
+        self.identity = ("storage", Named("torch", kind), key, "cpu", count)
+
+
+class Tensor:
+    """A tensor that claims what it likes."""
+
+    def __init__(self, storage, offset, size, stride):
+        self.parts = (storage, offset, size, stride, False, OrderedDict())
+
+    def __reduce__(self):
+        return REBUILD, self.parts
+
+
+def REBUILD(*parts):
+    """Stands for PyTorch's function in a pickle; it is written under that one's name."""
+
+
+def pickled(value):
+    file = io.BytesIO()
+    TorchPickler(file, 2).dump(value)
+    module = REBUILD.__module__
+    return file.getvalue().replace(
+        f"c{module}\nREBUILD\n".encode(), b"ctorch._utils\n_rebuild_tensor_v2\n"
+    )
+
+
+FOUR = np.arange(4, dtype=np.float32).tobytes()
+
+
+def one_tensor(path, offset=0, size=(2, 2), stride=(2, 1), count=4, storages=(FOUR,), **settings):
+    tensor = Tensor(Storage(count, **settings), offset, size, stride)
+    return zipped(path, pickled({"x": tensor}), storages)
+
+
+# ---------------------------------------------------------------------- what PyTorch wrote
+
+
+@pytest.mark.parametrize("file", ["tensors.pth", "tensors_protocol_4.pth"])
+def test_every_kind_of_tensor(pytorch_models, file):
+    content = read_torch_file(pytorch_models / file)
+    with np.load(pytorch_models / "outputs.npz") as outputs:
+        expected = {
+            name.removeprefix("tensors/"): outputs[name]
+            for name in outputs.files
+            if name.startswith("tensors/")
+        }
+    assert len(expected) == 13
+    for name, array in expected.items():
+        assert content[name].dtype == array.dtype
+        np.testing.assert_array_equal(content[name], array)
+    assert content["more"] == [1, 2.5, True, None, "text", (1, (2, [3])), {"a": {"b": -(2**70)}}]
+
+
+def test_old_files_by_pytorch_where_it_is(pytorch_models):
+    pytest.importorskip("torch")
+    content = read_torch_file(pytorch_models / "tensors_old.pth")
+    new = read_torch_file(pytorch_models / "tensors.pth")
+    for name in ("float32", "bfloat16", "turned", "parameter"):
+        np.testing.assert_array_equal(content[name], new[name])
+    cut = pytorch_models / "cut_old.pth"
+    cut.write_bytes((pytorch_models / "tensors_old.pth").read_bytes()[:-50])
+    with pytest.raises(InputError, match=r"damaged or cut short|more than tensors"):
+        read_torch_file(cut)
+
+
+def test_old_files_without_pytorch(pytorch_models, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "torch", None)
+    with pytest.raises(InputError, match=r"before 1.6, which takes PyTorch to read: pip install"):
+        read_torch_file(pytorch_models / "tensors_old.pth")
+
+
+def test_an_old_file_that_runs_a_command(tmp_path):
+    """PyTorch's own reader is asked for weights alone."""
+    torch = pytest.importorskip("torch")
+    torch.save({"x": Evil(tmp_path)}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    with pytest.raises(InputError, match="more than tensors and containers"):
+        read_torch_file(tmp_path / "old.pth")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_it_needs_no_pytorch(pytorch_models, run_python):
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from tfcyclegan.interop import read_torch_file\n"
+        "print(len(read_torch_file(sys.argv[1])))"
+    )
+    assert run_python(code, pytorch_models / "resnet" / "latest_net_G_A.pth").strip() == "20"
+
+
+# ---------------------------------------------------------------------- what somebody else wrote
+
+
+class Evil:
+    """Unpickling it makes a file."""
+
+    def __init__(self, folder):
+        self.command = f"touch {folder / 'ran'}"
+
+    def __reduce__(self):
+        return os.system, (self.command,)
+
+
+class EvilByState(Evil):
+    def __reduce__(self):
+        return OrderedDict, (), {"x": Evil(Path(self.command.removeprefix("touch ")).parent)}
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+@pytest.mark.parametrize("kind", [Evil, EvilByState])
+def test_a_pickle_that_runs_a_command(tmp_path, kind, protocol):
+    """The same bytes run it when they are unpickled, so the test can fail."""
+    data = pickle.dumps({"model.1.weight": kind(tmp_path)}, protocol)
+    with pytest.raises(InputError, match=r"asks for posix.system, and only tensors"):
+        read_torch_file(zipped(tmp_path / "evil.pth", data))
+    assert not (tmp_path / "ran").exists()
+    pickle.loads(data)
+    assert (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (pickle.dumps(io.StringIO), "asks for _io.StringIO"),
+        (pickle.dumps(np.float32(1)), "asks for numpy"),
+        (b"\x80\x02cbuiltins\neval\n.", "asks for builtins.eval"),
+        # Names that are allowed, called with what they are not for.
+        (b"\x80\x02ctorch\nFloatStorage\n)R.", "neither a tensor nor a container"),
+        (b"\x80\x02ctorch._utils\n_rebuild_parameter\nK\x01\x85R.", "neither a tensor"),
+        (b"\x80\x02ctorch\nFloatStorage\n}b.", "attributes to something that is no dictionary"),
+        (b"\x80\x02(ios\nsystem\n.", "a step INST"),
+        (b"\x80\x02\x82\x01.", "a step EXT1"),
+        (b"\x80\x02}\x81.", "a step NEWOBJ"),
+        (b"\x80\x02}(]K\x01u.", "keys that are no plain values"),
+        (b"\x80\x02K\x01Q.", "damaged or cut short"),
+        (b"\x80\x02.", "damaged or cut short"),
+        (b"\x80\x02}", "damaged or cut short"),
+        (b"\x80\x02h\x05.", "damaged or cut short"),
+        (b"\x80\x02t.", "damaged or cut short"),
+        (b"\x80\x02]K\x01K\x02s.", "damaged or cut short"),
+        (b"", "damaged or cut short"),
+    ],
+)
+def test_pickles_that_are_refused(tmp_path, data, message):
+    with pytest.raises(InputError, match=message):
+        read_torch_file(zipped(tmp_path / "x.pth", data))
+
+
+def proto(body):
+    return b"\x80\x04" + body + b"."
+
+
+def text(value):
+    return pickle.BINUNICODE + struct.pack("<I", len(value)) + value
+
+
+#: A tuple of itself twice, sixty times over: hashing it or writing it out takes for ever.
+DOUBLED = b")q\0" + 60 * b"h\0h\0\x86q\0"
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (DOUBLED + text(b"x") + b"\x93", "a name that is no text"),
+        (
+            DOUBLED + b"(" + text(b"storage") + b"ctorch\nFloatStorage\nh\0" + text(b"cpu")
+            + b"K\1tQ",
+            "no storage of numbers",
+        ),
+        (
+            b"](" + text(b"a") + b"K\1\x86eq\0ccollections\nOrderedDict\nh\0\x85R",
+            "neither a tensor nor a container",
+        ),
+        (b"\x8f", "a step EMPTY_SET"),
+    ],
+)  # fmt: skip
+def test_pickles_that_would_take_for_ever(tmp_path, data, message):
+    with pytest.raises(InputError, match=message):
+        read_torch_file(zipped(tmp_path / "x.pth", proto(data)))
+
+
+def test_what_a_file_says_stays_a_line(tmp_path, capsys):
+    """Names of any length, with line ends and what terminals obey."""
+    data = proto(text(b"evil\n\x1b[2J" + 10**5 * b"x") + text(b"y") + b"\x93")
+    assert main(["import", str(zipped(tmp_path / "x.pth", data)), "--describe"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "\x1b" not in error
+    assert len(error) < 500 + len(str(tmp_path))
+
+
+def test_zips_of_another_kind(tmp_path):
+    path = one_tensor(tmp_path / "x.pth")
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\1\2") + 6] = 99  # a version that nobody has
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="damaged or cut short"):
+        describe(path)
+
+
+def test_more_layers_than_there_are(tmp_path):
+    tensors = {f"model.{n}.weight": np.ones((1, 1, 1, 1), np.float32) for n in range(1000)}
+    write_torch_file(tmp_path / "many.pth", tensors)
+    with pytest.raises(InputError, match="discriminator_layers 998: more than any network has"):
+        describe(tmp_path / "many.pth")
+
+
+def test_a_tensor_of_somebody_else_is_read(tmp_path):
+    """What the following tests spoil, unspoiled."""
+    found = read_torch_file(one_tensor(tmp_path / "x.pth", 1, (1, 3), (2**40, 1)))
+    np.testing.assert_array_equal(found["x"], [[1, 2, 3]])
+
+
+@pytest.mark.parametrize(
+    ("claims", "message"),
+    [
+        ({"size": (2, 3), "stride": (3, 1)}, "does not fit into its 4 numbers"),
+        ({"stride": (2**40, 1)}, "does not fit"),
+        ({"stride": (2**80, 1)}, "does not fit"),
+        ({"offset": 1}, "does not fit"),
+        ({"offset": -1}, "no sound size"),
+        ({"stride": (-1, 1)}, "no sound size"),
+        ({"size": (2, "2")}, "no sound size"),
+        ({"size": (2,)}, "no sound size"),
+        # One number many times over would fill the memory from a small file.
+        ({"size": (10**6, 10**6), "stride": (0, 0)}, "does not fit"),
+        ({"count": 10**12}, "holds 4 numbers where its pickle claims 1000000000000"),
+        ({"count": 3}, "holds 4 numbers"),
+        ({"kind": "LongStorage"}, "holds 2 numbers"),
+        ({"key": "7"}, "no data/7 in it"),
+        ({"key": "../../secret"}, "no data/../../secret in it"),
+        ({"storages": ()}, "no data/0 in it"),
+        ({"storages": (FOUR[:-1],)}, "damaged or cut short"),
+    ],
+)
+def test_tensors_that_claim_too_much(tmp_path, claims, message):
+    with pytest.raises(InputError, match=message):
+        read_torch_file(one_tensor(tmp_path / "x.pth", **claims))
+
+
+def test_a_tensor_many_times_over(tmp_path):
+    """Each name for itself is sound; all together would need far more than the file."""
+    tensor = Tensor(Storage(4), 0, (4,), (1,))
+    data = pickled({f"model.{place}": tensor for place in range(1000)})
+    content = read_torch_file(zipped(tmp_path / "x.pth", data, [FOUR]))
+    assert len(content) == 1000
+    with pytest.raises(InputError, match="one is in it many times over"):
+        state_dict(content, "x.pth", file_size=3999)
+
+
+def test_zips_that_are_bombs(tmp_path):
+    """A megabyte of zeros in a kilobyte, members that share bytes, and sizes that are lies."""
+    zeros = np.zeros(2**18, np.float32).tobytes()
+    tensor = Tensor(Storage(2**18), 0, (2**18,), (1,))
+    packed = zipped(
+        tmp_path / "bomb.pth", pickled({"x": tensor}), [zeros], compression=zipfile.ZIP_DEFLATED
+    )
+    assert packed.stat().st_size < 3000
+    with pytest.raises(InputError, match="is compressed, which PyTorch does not do"):
+        read_torch_file(packed)
+    lying = one_tensor(tmp_path / "lying.pth")
+    data = lying.read_bytes()
+    # The last place with this size is the directory's entry of data/0.
+    size, place = struct.pack("<II", 16, 16), data.rindex(struct.pack("<II", 16, 16))
+    lying.write_bytes(data[:place] + struct.pack("<II", 2**31, 2**31) + data[place + len(size) :])
+    with pytest.raises(InputError, match="claims 2147483648 bytes where there can be"):
+        read_torch_file(lying)
+    tensors = {f"x{key}": Tensor(Storage(4096, str(key)), 0, (4096,), (1,)) for key in range(9)}
+    shared = sharing(tmp_path / "shared.pth", pickled(tensors), bytes(4 * 4096), 9)
+    # Newer Pythons notice it themselves.
+    with pytest.raises(InputError, match=r"claims \d+ bytes where there can be|Overlapped"):
+        read_torch_file(shared)
+
+
+def sharing(path, data, storage, count):
+    """A zip whose directory names one member's bytes many times."""
+    zipped(path, data, [storage])
+    with zipfile.ZipFile(path, "a") as archive:
+        one = archive.getinfo("archive/data/0")
+        for key in range(1, count):
+            again = zipfile.ZipInfo(f"archive/data/{key}")
+            for name in ("CRC", "compress_size", "file_size", "header_offset"):
+                setattr(again, name, getattr(one, name))
+            archive.filelist.append(again)
+            archive.NameToInfo[again.filename] = again
+        archive._didModify = True
+    return path
+
+
+def test_names_in_a_zip_lead_nowhere(tmp_path):
+    """Nothing is unpacked, so a member's name cannot say where to."""
+    path = zipped(tmp_path / "x.pth", pickled({"x": 1}))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("../escaped", "mine")
+        archive.writestr("archive/../../escaped", "mine")
+    before = sorted(tmp_path.parent.rglob("escaped"))
+    assert read_torch_file(path) == {"x": 1}
+    assert sorted(tmp_path.parent.rglob("escaped")) == before == []
+
+
+def test_a_pickle_that_is_too_large(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch_files, "LARGEST_PICKLE", 100)
+    path = zipped(tmp_path / "x.pth", pickled({"x": "long" * 100}))
+    with pytest.raises(InputError, match=r"data.pkl in it claims \d+ bytes where there can be 100"):
+        read_torch_file(path)
+
+
+@pytest.mark.parametrize("kept", [0.02, 0.5, 0.99])
+def test_files_that_are_cut_short(pytorch_models, tmp_path, kept):
+    data = (pytorch_models / "affine" / "latest_net_G.pth").read_bytes()
+    (tmp_path / "x.pth").write_bytes(data[: int(kept * len(data))])
+    with pytest.raises(InputError, match="damaged or cut short"):
+        read_torch_file(tmp_path / "x.pth")
+
+
+def test_a_changed_byte_is_noticed(pytorch_models, tmp_path):
+    data = bytearray((pytorch_models / "affine" / "latest_net_G.pth").read_bytes())
+    with zipfile.ZipFile(pytorch_models / "affine" / "latest_net_G.pth") as archive:
+        largest = max(archive.infolist(), key=lambda info: info.file_size)
+    data[largest.header_offset + 200] ^= 1
+    (tmp_path / "x.pth").write_bytes(bytes(data))
+    with pytest.raises(InputError, match="damaged or cut short"):
+        read_torch_file(tmp_path / "x.pth")
+
+
+def test_other_zips(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("config.json", json.dumps({}))
+    with pytest.raises(InputError, match=r"none of PyTorch's: no data.pkl in it"):
+        read_torch_file(tmp_path / "x.zip")
+
+
+# ---------------------------------------------------------------------- the way back
+
+WRITTEN = {
+    "model.1.weight": np.random.default_rng(0).normal(size=(2, 3, 7, 7)).astype(np.float32),
+    "model.1.bias": np.float32([1, 2]),
+    "turned": np.arange(6, dtype=np.float32).reshape(2, 3).T,
+    "num_batches_tracked": np.array(7, np.int64),
+}
+
+
+def test_what_is_written_is_read(tmp_path):
+    write_torch_file(tmp_path / "x.pth", WRITTEN)
+    found = read_torch_file(tmp_path / "x.pth")
+    assert list(found) == list(WRITTEN)
+    for name, array in WRITTEN.items():
+        assert found[name].dtype == array.dtype
+        np.testing.assert_array_equal(found[name], array)
+    first = (tmp_path / "x.pth").read_bytes()
+    write_torch_file(tmp_path / "x.pth", WRITTEN)
+    assert (tmp_path / "x.pth").read_bytes() == first
+
+
+def test_pytorch_reads_what_is_written(tmp_path):
+    torch = pytest.importorskip("torch")
+    write_torch_file(tmp_path / "x.pth", WRITTEN)
+    found = torch.load(tmp_path / "x.pth", weights_only=True)
+    for name, array in WRITTEN.items():
+        np.testing.assert_array_equal(found[name].numpy(), array)
+        assert found[name].shape == array.shape

@@ -1,0 +1,154 @@
+"""Tables of the paper: the runs of one differ in what they should, go on, and come together."""
+
+import dataclasses
+import json
+import os
+import signal
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from tfcyclegan import InputError
+from tfcyclegan.cli import main
+from tfcyclegan.data.test_set import TestSet, load_test_set
+from tfcyclegan.studies import ablation as studies
+from tfcyclegan.studies.ablation import STUDIES, Findings, plan
+from tfcyclegan.training.config import Config
+from tfcyclegan.training.resume import StopOnSignal
+
+TINY = [
+    "--image-size", 16, "--batch-size", 4, "--filters", 2, "--blocks", 1, "--epochs", 1,
+    "--discriminator-filters", 2, "--discriminator-layers", 1, "--steps-per-epoch", 2,
+    "--precision", "float32", "--no-tensorboard", "--test-count", 4,
+]  # fmt: skip
+
+
+def run(*arguments):
+    return main(["reproduce", "ablation", *map(str, arguments)])
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_ablation_is_the_papers():
+    trials = plan(STUDIES["ablation"], Config(seed=5), 2, Path("x"))
+    assert [(t.variant, t.seed) for t in trials[:6]] == [
+        ("cycle alone", 5), ("GAN alone", 5), ("GAN + forward cycle", 5),
+        ("GAN + backward cycle", 5), ("CycleGAN", 5), ("cycle alone", 6),
+    ]  # fmt: skip
+    weights = {
+        t.variant: (
+            t.config.lambda_gan, t.config.lambda_cycle_A, t.config.lambda_cycle_B,
+            t.config.lambda_identity,
+        )
+        for t in trials[:5]
+    }  # fmt: skip
+    # Forward is A → B → A (section 3.2).
+    assert weights == {
+        "cycle alone": (0, 10, 10, 0),
+        "GAN alone": (1, 0, 0, 0),
+        "GAN + forward cycle": (1, 10, 0, 0),
+        "GAN + backward cycle": (1, 0, 10, 0),
+        "CycleGAN": (1, 10, 10, 0),
+    }
+    differing = {"lambda_gan", "lambda_cycle_A", "lambda_cycle_B", "run_dir", "seed"}
+    for trial in trials[1:]:
+        for field in dataclasses.fields(Config):
+            if field.name not in differing:
+                one, other = (getattr(t.config, field.name) for t in (trial, trials[0]))
+                assert one == other, field.name
+    assert len({t.config.run_dir for t in trials}) == 10
+    with pytest.raises(InputError, match="--seeds 0: must be at least 1"):
+        plan(STUDIES["ablation"], Config(), 0, Path("x"))
+
+
+def test_a_study_goes_on_where_it_stopped(capsys, monkeypatch):
+    """A real signal in the third run; the same command does what is missing and nothing twice."""
+    started = []
+    train, begin = studies.train, StopOnSignal.on_train_begin
+
+    def counted(config, resume):
+        started.append(Path(config.run_dir).name)
+        return train(config, resume)
+
+    def begin_and_be_stopped(self, logs=None):
+        begin(self, logs)
+        if len(started) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(studies, "train", counted)
+    monkeypatch.setattr(StopOnSignal, "on_train_begin", begin_and_be_stopped)
+    assert run(*TINY) == 128 + signal.SIGTERM
+    assert "stopped; the same command goes on from here" in capsys.readouterr().out
+    assert len(started) == 3
+    directory = Path("runs/ablation-shapes")
+    finished = {p: p.stat().st_mtime_ns for p in directory.glob("*/result.json")}
+    assert len(finished) == 2
+
+    assert run(*TINY) == 0
+    assert started[3:] == ["GAN-forward-cycle-0", "GAN-backward-cycle-0", "CycleGAN-0"]
+    for path, changed in finished.items():
+        assert path.stat().st_mtime_ns == changed
+    printed = capsys.readouterr().out
+    assert printed.count("done already") == 2
+
+    found = json.loads((directory / "ablation.json").read_text())
+    assert found["seeds"] == [0]
+    values = found["values"]["AtoB"]
+    assert list(values) == ["doing nothing", *STUDIES["ablation"].variants]
+    for variant in STUDIES["ablation"].variants:
+        name = variant.replace(" + ", "-").replace(" ", "-")
+        result = json.loads((directory / f"{name}-0" / "result.json").read_text())
+        scores = result["evaluation"]["scores"]["AtoB"]
+        assert values[variant]["psnr"] == [scores["psnr"]["translated"]]
+        assert values["doing nothing"]["psnr"] == [scores["psnr"]["untouched"]]
+    table = (directory / "ablation.md").read_text()
+    assert f"| CycleGAN | {values['CycleGAN']['psnr'][0]:.2f} |" in table
+    assert "## B to A" in table
+    grid = Image.open(directory / "ablation.png")
+    assert grid.size == (7 * (128 + 4) - 4, 22 + 6 * (128 + 4) - 4)
+    cells = [np.asarray(grid)[22 : 22 + 128, c * 132 : c * 132 + 128] for c in range(7)]
+    test_set = load_test_set("shapes", image_size=16, count=1)
+    for cell, pixels in ((cells[0], test_set.A[0]), (cells[6], test_set.truth_A[0])):
+        np.testing.assert_array_equal(cell[::8, ::8], pixels)
+    weights = {
+        keras.saving.load_model(path.parent / "model.keras").G.get_weights()[0].tobytes()
+        for path in directory.glob("*/result.json")
+    }
+    assert len(weights) == 5
+
+    # Other settings are another study.
+    assert run(*TINY, "--filters", 3) == 2
+    assert "was run with other settings: --filters was 2, now 3" in capsys.readouterr().err
+    # And a longer one: all variants have the same budget.
+    assert run(*TINY, "--epochs", 2) == 2
+    assert "was run with other settings: --epochs was 1, now 2" in capsys.readouterr().err
+
+
+def test_seeds_have_a_mean_and_a_spread():
+    trials = plan(STUDIES["ablation"], Config(), 3, Path("s"))
+    for trial in trials:
+        columns = {"translated": 10.0 + trial.seed, "untouched": 5.0}
+        scores = {way: {"psnr": columns, "cycle_l1": columns} for way in ("AtoB", "BtoA")}
+        trial.directory.mkdir(parents=True)
+        result = {"evaluation": {"data": "s", "pictures": {}, "scores": scores}}
+        (trial.directory / "result.json").write_text(json.dumps(result))
+    findings = Findings(STUDIES["ablation"], trials, TestSet("s", [], [], [], []))
+    rows = findings.rows("AtoB")
+    assert rows[0] == ("", "PSNR to the truth")
+    assert rows[1] == ("doing nothing", "5.00")
+    assert rows[-1] == ("CycleGAN", "11.00 ± 1.00")
+    (trials[0].directory / "result.json").write_text("{}")
+    with pytest.raises(InputError, match=r"result.json: damaged: move s/cycle-alone-0 away"):
+        findings.rows("AtoB")
+
+
+def test_a_truth_is_needed(folder, capsys):
+    assert run(*TINY, "--data", folder) == 2
+    assert "the truth of its test pictures is not known" in capsys.readouterr().err
+    assert not Path("runs").exists()

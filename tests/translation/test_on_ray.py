@@ -1,0 +1,475 @@
+"""A thousand pictures on the workers of a Ray cluster, with processes that are killed for real."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+from tfcyclegan import files, resnet_generator
+from tfcyclegan.export import litert, serving
+from tfcyclegan.translation.report import REPORT
+
+ROOT = Path(__file__).parents[2]
+#: Width and height; pictures of these sizes are mixed.
+SIZES = [(16, 16), (24, 16), (20, 31), (32, 32), (9, 40)]
+FORMS = {"keras": "G.keras", "SavedModel": "export", "LiteRT": "G.tflite"}
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """One model in three forms, a thousand pictures, and two files that are none."""
+    home = tmp_path_factory.mktemp("bulk")
+    network = resnet_generator(16, filters=4, blocks=1)
+    random = np.random.default_rng(1)
+    network.set_weights([random.normal(0, 0.1, w.shape) for w in network.get_weights()])
+    network.save(home / "G.keras")
+    serving.write_saved_model(
+        network, home / "staged", model_name="x", image_size=(16, 16), max_pixels=2**21
+    )
+    serving.publish(home / "staged", home / "export/serving/AtoB")
+    ((content, metadata),) = litert.convert(network, ("float32",), image_size=None).values()
+    litert.write_beside(home / "G.tflite", content, metadata)
+    for index in range(1000):
+        width, height = SIZES[index % len(SIZES)]
+        path = home / "in" / f"{index % 7}" / f"{index:04d}.{('png', 'jpg', 'webp')[index % 3]}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (height, width, 3), np.uint8)).save(path)
+    (home / "in/3/bad.png").write_bytes((home / "in/0/0000.png").read_bytes()[:60])
+    (home / "in/none.jpg").write_text("no picture")
+    return home
+
+
+@pytest.fixture(scope="module")
+def local(home):
+    """What the single-machine path makes of the thousand, by the model's form."""
+    made = {}
+
+    def translated(form):
+        if form not in made:
+            to = home / f"local-{form}"
+            arguments = ["translate", home / "in", "--model", home / FORMS[form], "--to", to]
+            finish(start(arguments), code=1)
+            made[form] = pictures(to)
+        return made[form]
+
+    return translated
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Commands run in an empty folder, on a cluster of their own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+
+def start(arguments, **settings):
+    return subprocess.Popen(
+        [sys.executable, "-m", "tfcyclegan", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", **settings},
+    )
+
+
+def on_ray(*arguments, **settings):
+    return start(["translate", *arguments, "--engine", "ray", "--workers", 2], **settings)
+
+
+def finish(process, code=0):
+    """What it said; to standard error, without what TensorFlow says when it is imported."""
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == code, (out, err)
+    own = [
+        line
+        for line in err.splitlines(keepends=True)
+        if not re.match(
+            r"WARNING: All log messages before absl|[IWE]\d{4,} |To enable the foll", line
+        )
+    ]
+    return out, "".join(own)
+
+
+def pictures(folder):
+    """Everything below it, hidden files too, but for the report."""
+    top = Path(folder)
+    return {
+        path.relative_to(top).as_posix(): path.read_bytes()
+        for path in top.rglob("*")
+        if path.is_file() and path.name != REPORT
+    }
+
+
+def report(folder):
+    """The lines of pictures, and the summary."""
+    *lines, last = map(json.loads, Path(folder, REPORT).read_text().splitlines())
+    return lines, last["summary"]
+
+
+def workers(process):
+    """The processes that translate."""
+    found = psutil.Process(process.pid).children(recursive=True)
+    return [child for child in found if "MapWorker" in child.cmdline()[0]]
+
+
+def wait_for(condition, process, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def written(folder):
+    return sum(len(names) for _, _, names in os.walk(folder))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_thousand_pictures_and_a_killed_worker(form, home, local):
+    """Every picture exactly once, byte for byte what the single machine makes of it."""
+    arguments = (home / "in", "--model", home / FORMS[form], "--to", "out")
+    process = on_ray(*arguments)
+    wait_for(lambda: written("out") >= 250, process)
+    both = workers(process)
+    assert len(both) == 2
+    both[0].kill()
+    killed_at = written("out")
+    out, err = finish(process, code=1)
+    assert killed_at < 900
+    assert pictures("out") == local(form)
+    assert len(local(form)) == 1000
+    assert "translated 1000 pictures to out" in out
+    assert "2 could not be translated: see out/translate-report.jsonl" in out
+    assert err == ""
+    lines, summary = report("out")
+    assert sorted(line["target"] for line in lines) == ["3/bad.png", "none.jpg"]
+    assert {line["input"] for line in lines} == {
+        str(home / "in" / line["target"]) for line in lines
+    }
+    counts = [summary[name] for name in ("translated", "there_already", "failed", "left")]
+    assert counts == [1000, 0, 2, 0]
+    if form != "LiteRT":
+        return
+    # Another run does what is missing and leaves the rest as it is.
+    before = {path: path.stat().st_mtime_ns for path in Path("out").rglob("*.*")}
+    missing = sorted(before)[100:900:100]
+    for path in missing:
+        path.unlink()
+    out, _ = finish(on_ray(*arguments, "--skip-existing"), code=1)
+    assert "translated 8 pictures" in out
+    assert "992 were there already" in out
+    assert pictures("out") == local(form)
+    after = {path: path.stat().st_mtime_ns for path in before}
+    changed = {path for path in before if before[path] != after[path]}
+    assert changed == {*missing, Path("out", REPORT)}
+    # The report is a list of what is left to do, and of its names.
+    out, _ = finish(start(["translate", Path("out", REPORT), *arguments[1:3], "--to", "x"]), code=1)
+    assert "2 could not be translated" in out
+
+
+def test_the_whole_job_killed(home, local):
+    """SIGKILL of the command itself: its workers end with it, and another run does the rest."""
+    arguments = (home / "in", "--model", home / FORMS["LiteRT"], "--to", "out")
+    process = on_ray(*arguments)
+    wait_for(lambda: written("out") >= 100, process)
+    both = workers(process)
+    process.kill()
+    process.wait()
+    assert psutil.wait_procs(both, timeout=60)[1] == []
+    before = {name: data for name, data in pictures("out").items() if "/." not in f"/{name}"}
+    assert 100 <= len(before) < 1000
+    assert before.items() <= local("LiteRT").items()
+    # As a part of a picture that was just being written would be.
+    machine = files.owner().split("-")[0]
+    Path(f"out/0/.0000.part-{machine}-{process.pid}-00000000.png").write_bytes(b"half")
+    out, _ = finish(on_ray(*arguments, "--skip-existing"), code=1)
+    assert f"translated {1000 - len(before)} pictures" in out
+    assert pictures("out") == local("LiteRT")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_asked_to_stop(number, code, home, local):
+    process = on_ray(home / "in", "--model", home / FORMS["LiteRT"], "--to", "out")
+    wait_for(lambda: written("out") >= 200, process)
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(number)
+    _, err = finish(process, code)
+    assert err == "tfcyclegan: interrupted: what is written is whole, the rest is not there\n"
+    assert psutil.wait_procs(family, timeout=60)[1] == []
+    found = pictures("out")
+    assert found.items() <= local("LiteRT").items()
+    _, summary = report("out")
+    assert summary["ended"] == "interrupted"
+    assert summary["translated"] <= len(found)
+    assert summary["left"] == 1002 - summary["translated"] - summary["failed"]
+
+
+@pytest.fixture
+def head(tmp_path_factory):
+    """The address of a cluster that is there already, started in another folder."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    ray = Path(sys.executable).with_name("ray")
+    command = [ray, "start", "--head", "--node-ip-address=127.0.0.1", f"--port={port}"]
+    command += ["--num-cpus=2", "--include-dashboard=false", "--block"]
+    command += ["--object-store-memory=100000000"]
+    settings = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "disabled"}
+    # Not where others look for clusters, and a short name: sockets lie in it.
+    settings["RAY_TMPDIR"] = tempfile.mkdtemp()
+    folder = tmp_path_factory.mktemp("head")
+    process = subprocess.Popen(command, env=settings, cwd=folder, stdout=subprocess.DEVNULL)
+    try:
+        # Until it lets somebody in.
+        connect = f"import ray; ray.init(address='127.0.0.1:{port}')"
+        deadline = time.monotonic() + 120
+        while subprocess.run([sys.executable, "-c", connect], env=settings, cwd=folder).returncode:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+        yield f"127.0.0.1:{port}"
+    finally:
+        # Asked to stop, it would wait for half a minute.
+        for one in (*psutil.Process(process.pid).children(recursive=True), process):
+            one.kill()
+        process.wait(timeout=60)
+        shutil.rmtree(settings["RAY_TMPDIR"], ignore_errors=True)
+
+
+def test_a_cluster_that_is_there(head, home, local):
+    """Paths are relative to where the command is typed. A bad model is one line, as without Ray."""
+    os.chdir(home)
+    Path("bad.tflite").write_bytes(b"nothing of the kind")
+    model, message = "bad.tflite", "bad.tflite: not a LiteRT file"
+    settings = {"RAY_ADDRESS": head, "RAY_AUTH_MODE": "disabled"}
+    _, err = finish(on_ray("in", "--model", model, "--to", "bad", **settings), code=2)
+    assert err.count("\n") == 1
+    assert message in err
+    assert not Path("bad").exists()
+    arguments = ("in/0", "in/3", "--model", FORMS["LiteRT"], "--to", "there", "--side-by-side")
+    _, err = finish(on_ray(*arguments, "--address", head, RAY_AUTH_MODE="disabled"), code=1)
+    assert err == ""
+    expected = {
+        name.split("/")[1]: content
+        for name, content in local("LiteRT").items()
+        if name[0] in "03"
+    }  # fmt: skip
+    found = pictures("there")
+    page = found.pop("index.html").decode()
+    assert page.count("<figure") == len(expected)
+    beside = {name for name in found if name.startswith("side-by-side/")}
+    assert beside == {f"side-by-side/{name}.jpg" for name in expected}
+    assert {name: found[name] for name in found.keys() - beside} == expected
+
+
+DEADLY = """
+import os, sys
+if "default_worker" in "".join(sys.argv):
+    from PIL import Image
+    real = Image.open
+    def deadly(file, *arguments, **settings):
+        if b"deadly" in file.getvalue():
+            os.kill(os.getpid(), 9)
+        return real(file, *arguments, **settings)
+    Image.open = deadly
+"""
+
+
+def test_a_picture_that_takes_its_worker_down(home):
+    """Whatever makes a decoder crash: found out after some tries, and told like any bad one."""
+    Path("patched").mkdir()
+    Path("patched/sitecustomize.py").write_text(DEADLY)
+    Path("in").mkdir()
+    for path in sorted(home.glob("in/*/00*.png"))[:20]:
+        Path("in", path.name).write_bytes(path.read_bytes())
+    Path("in/deadly.png").write_bytes(b"deadly")
+    path = f"{Path('patched').absolute()}{os.pathsep}{ROOT}"
+    process = on_ray("in", "--model", home / FORMS["LiteRT"], "--to", "out", PYTHONPATH=path)
+    out, _ = finish(process, code=1)
+    assert "left out: in/deadly.png: takes down the process that reads or draws it" in out
+    assert "translated 20 pictures" in out
+    assert len(pictures("out")) == 20
+
+
+def test_from_bucket_to_bucket(home, s3):
+    """And with a number of threads that is the same on every machine."""
+    sources = [
+        path for path in sorted(home.glob("in/*/*")) if "9." in path.name or "bad" in path.name
+    ]
+    for path in sources:
+        key = path.relative_to(home).as_posix()
+        s3.put_object(Bucket="pictures", Key=key, Body=path.read_bytes())
+    with_model = ("--model", home / FORMS["SavedModel"], "--threads", 1)
+    process = on_ray("s3://pictures/in", *with_model, "--to", "s3://pictures/out")
+    out, _ = finish(process, code=1)
+    assert f"translated {len(sources) - 1} pictures" in out
+    found = {}
+    for entry in s3.list_objects_v2(Bucket="pictures", Prefix="out/")["Contents"]:
+        body = s3.get_object(Bucket="pictures", Key=entry["Key"])["Body"].read()
+        found[entry["Key"].removeprefix("out/")] = body
+    first, last = map(json.loads, found.pop(REPORT).splitlines())
+    assert first["input"] == "s3://pictures/in/3/bad.png"
+    assert last["summary"]["failed"] == 1
+    assert len(found) == len(sources) - 1 == 100
+    finish(start(["translate", home / "in", *with_model, "--to", "out", "--glob", "*9.*"]))
+    assert found.keys() == pictures("out").keys()
+    assert found == pictures("out")
+
+
+def test_memory_does_not_grow_with_the_pictures(home):
+    """1.6 GB of pixels pass through; driver, workers and object store do not keep them."""
+    side, count = 1500, 240
+    Path("in").mkdir()
+    rough = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 9, 3), np.uint8))
+    rough.resize((side, side), Image.Resampling.BICUBIC).save("in/0.jpg")
+    for index in range(1, count):
+        os.link("in/0.jpg", f"in/{index}.jpg")
+    process = on_ray("in", "--model", home / FORMS["LiteRT"], "--to", "out", "--image-size", "16")
+    seen = []
+
+    def look():
+        with_all = [psutil.Process(process.pid), *workers(process)]
+        seen.append((written("out"), sum(one.memory_info().rss for one in with_all)))
+
+    wait_for(lambda: written("out") >= 40, process)
+    while process.poll() is None:
+        try:
+            look()
+        except psutil.NoSuchProcess:
+            break
+        time.sleep(0.2)
+    finish(process)
+    assert len(pictures("out")) == count
+    early = max(rss for done, rss in seen if done <= 100)
+    late = max(rss for _, rss in seen)
+    assert late - early < 5e8 < side * side * 3 * count / 3
+
+
+COUNTS = """
+import os
+from pathlib import Path
+import ray
+from tfcyclegan.translation import on_ray
+
+class Mortal(on_ray.Attempts):
+    def begin(self, number):
+        mark = Path(os.environ["MARK"])
+        if not mark.exists():
+            mark.touch()
+            os._exit(1)
+        return super().begin(number)
+
+ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False,
+         object_store_memory=10**8)
+counts = ray.remote(**on_ray._ATTEMPTS)(Mortal).remote()
+print([ray.get(counts.begin.remote(3)) for _ in range(2)])
+"""
+
+
+def test_the_counts_die_while_they_are_asked(run_python, monkeypatch):
+    """They begin anew and are asked again: no worker hears of it."""
+    monkeypatch.setenv("MARK", str(Path("mark").absolute()))
+    assert run_python(COUNTS).splitlines()[-1] == "[0, 1]"
+    assert Path("mark").exists()
+
+
+LEFT = """
+import signal, sys, threading, time
+import ray
+from tfcyclegan.translation import on_ray
+from tfcyclegan.translation.locations import Found
+
+ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False,
+         object_store_memory=10**8)
+pictures, model, bad, to = sys.argv[1:]
+found = [Found(f"{pictures}/{number}.png", f"{number}.png") for number in range(100000)]
+
+def left(model, leave):
+    before = set(threading.enumerate())
+    answers = on_ray.translate_on_ray(ray, found, len(found), on_ray.Work(model, to))
+    try:
+        leave(answers)
+    except BaseException as problem:
+        # Its frames hold what Ray Data made.
+        left = {thread.name for thread in set(threading.enumerate()) - before} - {"Prefetcher"}
+        print("left by", type(problem).__name__, sorted(left))
+
+def close(answers):
+    next(answers)
+    answers.close()
+    raise EOFError
+
+def interrupt(answers):
+    signal.signal(signal.SIGALRM, lambda *_: 1 / 0)
+    next(answers)
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    for _ in answers:
+        pass
+
+left(model, close)
+left(model, interrupt)
+left(bad, list)
+ray.shutdown()
+time.sleep(1)
+print("left alive")
+"""
+
+
+def test_nothing_goes_on_once_it_is_left(home, run_python):
+    """A thread of Ray Data's that asks Ray for something after the end would end the process."""
+    Path("bad.tflite").write_bytes(b"nothing of the kind")
+    bad, to = Path("bad.tflite").absolute(), Path("out").absolute()
+    said = run_python(LEFT, home, home / FORMS["LiteRT"], bad, to).splitlines()
+    assert [line for line in said if line.startswith("left")] == [  # Ray tells of killed workers
+        "left by EOFError []",
+        "left by ZeroDivisionError []",
+        "left by InputError []",
+        "left alive",
+    ]
+
+
+KEPT = """
+import sys
+import ray
+from tfcyclegan.translation import on_ray
+from tfcyclegan.translation.locations import Found
+
+ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False,
+         object_store_memory=10**8)
+context = ray.data.DataContext.get_current()
+context.execution_no_progress_timeout_s = 77
+before = {name: getattr(context, name) for name in on_ray._SETTINGS}
+found = [Found(sys.argv[1], "a.png")]
+for model in sys.argv[2:4]:
+    try:
+        work = on_ray.Work(model, sys.argv[4])
+        print(sum(answer.count for answer in on_ray.translate_on_ray(ray, found, 1, work)))
+    except on_ray.InputError as problem:
+        print(problem)
+    after = ray.data.DataContext.get_current()
+    print(after is context, before == {name: getattr(after, name) for name in before})
+"""
+
+
+def test_the_callers_settings_of_ray_stay(home, run_python):
+    """When all went well, and when nothing did."""
+    source, to = home / "in/0/0000.png", Path("out").absolute()
+    Path("bad.tflite").write_bytes(b"nothing of the kind")
+    bad = Path("bad.tflite").absolute()
+    said = run_python(KEPT, source, home / FORMS["LiteRT"], bad, to).splitlines()
+    assert said[-4:-2] == ["1", "True True"]
+    assert "not a LiteRT file" in said[-2]
+    assert said[-1] == "True True"

@@ -1,0 +1,126 @@
+"""From an encoded picture to uint8 pixels, the same ones Pillow and PyTorch users see."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from ..errors import InputError
+
+#: Endings of the files a folder is searched for.
+SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp")
+
+
+#: Pillow's names of the formats that are read. (JPEG covers MPO, what many phones write.)
+_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A picture with what belongs to it beyond its RGB pixels.
+
+    Attributes:
+        image: upright 8-bit RGB, transparency laid on white.
+        alpha: how opaque each pixel is, of mode L, or None.
+        format: Pillow's name of the file's format.
+        keep: what a picture drawn from this one is saved with: EXIF without the orientation,
+            which is applied, and the colour profile where it is one for RGB.
+    """
+
+    image: Image.Image
+    alpha: Image.Image | None
+    format: str
+    keep: dict[str, bytes]
+
+
+def decode(data: bytes, name: str) -> Image.Image:
+    """Decodes a JPEG, PNG, BMP, GIF (first frame) or WebP to 8-bit RGB.
+
+    EXIF orientation is applied; transparency is laid on white; greyscale, palette, CMYK and
+    16-bit pictures become 8-bit RGB.
+
+    Args:
+        data: the file's bytes, of any origin: they are not trusted.
+        name: what to call it in a message.
+
+    Returns:
+        A Pillow image of mode RGB.
+
+    Raises:
+        InputError: it is no such picture, is cut short, or claims more than 179 million pixels
+            (Pillow's limit: a small file can claim any size).
+    """
+    return open_picture(data, name).image
+
+
+def open_picture(data: bytes, name: str) -> Opened:
+    """As `decode`, with alpha, format and what else is to be kept.
+
+    Raises:
+        InputError: as `decode`.
+    """
+    try:
+        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+        kind = image.format or "PNG"
+        image.load()
+        image = _upright(image)
+        keep = _kept(image)
+        image, alpha = _to_rgb(image)
+        return Opened(image, alpha, kind, keep)
+    except (
+        OSError,
+        EOFError,
+        SyntaxError,
+        ValueError,
+        TypeError,
+        IndexError,
+        KeyError,
+        struct.error,
+        Image.DecompressionBombError,
+    ) as problem:
+        # Pillow's readers let all of these out on damaged files.
+        raise InputError(
+            f"{name}: cannot be decoded as a picture ({_first_line(problem)}): "
+            "remove it, or pass --skip-bad-images"
+        ) from problem
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # damaged EXIF raises all kinds, and the picture itself is sound
+        return image
+
+
+def _kept(image: Image.Image) -> dict[str, bytes]:
+    keep = {}
+    with contextlib.suppress(Exception):  # as above
+        if len(image.getexif()):
+            keep["exif"] = image.getexif().tobytes()
+    if image.mode in ("RGB", "RGBA", "P") and isinstance(image.info.get("icc_profile"), bytes):
+        keep["icc_profile"] = image.info["icc_profile"]
+    return keep
+
+
+def _first_line(problem: Exception) -> str:
+    if isinstance(problem, Image.UnidentifiedImageError):
+        return "not a JPEG, PNG, BMP, GIF or WebP"
+    return (str(problem).splitlines() or [type(problem).__name__])[0]
+
+
+def _to_rgb(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """8-bit RGB on white, and the alpha channel where there is one."""
+    if image.mode.startswith("I"):
+        # 16 bits a pixel: Pillow itself would clip to 255 instead of scaling.
+        wide = np.asarray(image).astype(np.int64)
+        image = Image.fromarray(np.clip((wide * 255 + 32767) // 65535, 0, 255).astype(np.uint8))
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB"), image.getchannel("A")
+    return image.convert("RGB"), None

@@ -1,0 +1,199 @@
+"""Several devices that train one model together: a replica of the networks on each.
+
+What belongs to a strategy and what to each of its replicas, how these share a batch, and how they
+agree on gradients that are finite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import keras
+import tensorflow as tf
+
+if TYPE_CHECKING:
+    from ..data.pairing import Position
+
+
+def strategy_of(network: keras.Model) -> tf.distribute.Strategy:
+    """The strategy whose scope a network was made in; TensorFlow's default one without any."""
+    for variable in network.variables:
+        if isinstance(variable.value, tf.distribute.DistributedValues):
+            return variable.value.distribute_strategy
+    with tf.Graph().as_default():  # out of whatever scope this is called in
+        return tf.distribute.get_strategy()
+
+
+def common_strategy(networks: Sequence[keras.Model]) -> tf.distribute.Strategy:
+    """The strategy whose scope all of these were made in, which must be the one around.
+
+    Raises:
+        ValueError: naming one that was made elsewhere.
+    """
+    strategy = strategy_of(networks[0])
+    around = tf.distribute.get_strategy() if tf.distribute.has_strategy() else strategy
+    for network in networks:
+        own = strategy_of(network)
+        if is_distributed(own, strategy, around) and not own is strategy is around:
+            raise ValueError(
+                f"{network.name} was made in the scope of another strategy: make all four networks "
+                "and the CycleGAN in one `with strategy.scope():`"
+            )
+    return around  # of one replica some make ordinary variables, which do not tell
+
+
+def check_compiling(
+    strategy: tf.distribute.Strategy,
+    optimizers: Sequence[keras.optimizers.Optimizer | None],
+    steps_per_execution: int,
+    jit_compile: bool | str,
+) -> None:
+    """Refuses what several replicas cannot be compiled with.
+
+    Raises:
+        ValueError: naming it.
+    """
+    for optimizer in optimizers:
+        inner = getattr(optimizer, "inner_optimizer", optimizer)
+        theirs = getattr(inner, "_distribution_strategy", strategy)
+        if theirs is not strategy and is_distributed(theirs, strategy):
+            raise ValueError(
+                f"{inner.name} was made in the scope of another strategy than the networks: make "
+                "it in theirs"
+            )
+    if is_distributed(strategy) and steps_per_execution > 1:
+        raise ValueError(
+            f"steps_per_execution={steps_per_execution}: with several replicas it must be 1 "
+            "(compile anew; load a saved model with compile=False)"
+        )
+    if is_distributed(strategy) and jit_compile is True:
+        raise ValueError(
+            "jit_compile=True: XLA and several replicas do not go together (compile anew; load a "
+            "saved model with compile=False)"
+        )
+
+
+def is_distributed(*strategies: tf.distribute.Strategy) -> bool:
+    """Whether one of them has more than one replica."""
+    return any(strategy.num_replicas_in_sync > 1 for strategy in strategies)
+
+
+def local_copies(variable: keras.Variable) -> Sequence[tf.Variable]:
+    """A variable's copies, one for each replica of this process."""
+    value = variable.value
+    if isinstance(value, tf.distribute.DistributedValues):
+        return value.distribute_strategy.experimental_local_results(value)
+    return (value,)
+
+
+def local_copy(variable: keras.Variable) -> tf.Variable:
+    """The copy of the replica that this is computed on."""
+    copies = local_copies(variable)
+    if len(copies) == 1:
+        return copies[0]
+    return copies[int(tf.get_static_value(replica_id())) % len(copies)]
+
+
+def replica_id() -> tf.Tensor:
+    """The number, int32, of the replica that this is computed on; 0 where there is but one."""
+    context = tf.distribute.get_replica_context()
+    return context.replica_id_in_sync_group if context else tf.constant(0)
+
+
+def replica_count() -> int:
+    """How many replicas a step that is being traced is for."""
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def all_reduce_overflow(gradients: Sequence[Any]) -> list[Any]:
+    """Makes gradients that are not finite on one replica NaN on all of them.
+
+    Keras's `LossScaleOptimizer` looks at the first replica alone: an overflow elsewhere would get
+    into every replica's weights.
+    """
+    there = [gradient for gradient in gradients if gradient is not None]
+    finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in there])
+    bad = tf.cast(tf.logical_not(finite), tf.float32)
+    replica = tf.distribute.get_replica_context()
+    (bad,) = replica.all_reduce(tf.distribute.ReduceOp.SUM, [bad])
+    poison = tf.where(bad > 0, float("nan"), 0.0)
+    return [
+        None if gradient is None else gradient + tf.cast(poison, gradient.dtype)
+        for gradient in gradients
+    ]
+
+
+def distribute(data: Any, strategy: tf.distribute.Strategy, training: bool = False) -> Any:
+    """A dataset of whole batches as one that gives each replica its share of them.
+
+    For those of `load_data` each worker prepares its own pictures alone; others are sharded by
+    TensorFlow, which prepares every batch on every worker.
+
+    Args:
+        data: anything `fit` takes. For one replica it is given back.
+        strategy: whose replicas share.
+        training: whether shards have to be equal.
+
+    Raises:
+        ValueError: a batch that they cannot share evenly, or of a size that nobody knows.
+    """
+    replicas = strategy.num_replicas_in_sync
+    if replicas == 1 or data is None:
+        return data
+    if isinstance(data, tf.data.Dataset) and (shards := getattr(data, "shards", None)):
+        check_batch(shards.batch_size, replicas)
+        return strategy.distribute_datasets_from_function(shards.of)
+    if training:
+        known = isinstance(data, tf.data.Dataset)
+        batch_size = tf.nest.flatten(data.element_spec)[0].shape[0] if known else None
+        if batch_size is None:
+            raise ValueError(
+                f"{replicas} replicas share every batch evenly, and the size of these is not "
+                "fixed: give a tf.data.Dataset made with .batch(size, drop_remainder=True)"
+            )
+        check_batch(batch_size, replicas)
+    if not isinstance(data, tf.data.Dataset):
+        return data
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return strategy.experimental_distribute_dataset(data.with_options(options))
+
+
+def check_batch(batch_size: int, replicas: int) -> None:
+    """Refuses a batch that replicas cannot share evenly.
+
+    Raises:
+        ValueError: naming sizes that would do.
+    """
+    if batch_size % replicas:
+        near = max(1, round(batch_size / replicas)) * replicas
+        raise ValueError(
+            f"a batch of {batch_size} pictures cannot be shared evenly by {replicas} replicas: "
+            f"take a batch size of {near}"
+        )
+
+
+def pad_empty_batch(images: tf.Tensor) -> tf.Tensor:
+    """The pictures, or one of zeros where there is none."""
+    if images.shape[0]:
+        return images
+    missing = tf.cast(tf.shape(images)[0] == 0, tf.int32)
+    return tf.pad(images, [[0, missing], [0, 0], [0, 0], [0, 0]])
+
+
+class FollowPosition(keras.callbacks.Callback):
+    """Moves a dataset's position on by the batches that all replicas took in an epoch."""
+
+    def __init__(self, position: Position):
+        super().__init__()
+        self._position = position
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self._taken = 0
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        self._taken += 1
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        self._position.step.assign_add(self._taken)

@@ -1,0 +1,23 @@
+"""The generators and discriminators (sections 4 and 7.2 of the paper; pix2pix for the U-Net)."""
+
+from .discriminators import patch_discriminator, pixel_discriminator
+from .factory import Alignment, Norm
+from .inspection import difference, divisor, least_size
+from .resnet import default_blocks, resnet_generator
+from .twins import with_precision
+from .unet import default_depth, unet_generator
+
+__all__ = [
+    "Alignment",
+    "Norm",
+    "default_blocks",
+    "default_depth",
+    "difference",
+    "divisor",
+    "least_size",
+    "patch_discriminator",
+    "pixel_discriminator",
+    "resnet_generator",
+    "unet_generator",
+    "with_precision",
+]

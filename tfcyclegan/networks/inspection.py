@@ -1,0 +1,66 @@
+"""What can be read off a built network: its architecture and the sizes it takes."""
+
+from __future__ import annotations
+
+import keras
+from keras import layers
+
+from ..layers import (
+    ReflectionPadding2D,
+)
+
+
+def difference(network: keras.Model, other: keras.Model) -> str | None:
+    """The first thing that two networks of this package differ in beside their weights, in words.
+
+    Precision is no difference, nor is dropout, which does nothing at inference.
+    """
+
+    def described(network: keras.Model) -> list[tuple[str, dict]]:
+        found = []
+        for layer in network.layers:
+            if isinstance(layer, layers.Dropout):
+                continue
+            config = {"kind": type(layer).__name__, **layer.get_config()}
+            for name in ("dtype", "trainable", "kernel_initializer", "gamma_initializer"):
+                config.pop(name, None)
+            if isinstance(layer, layers.InputLayer):
+                config = {"channels": layer.batch_shape[-1]}
+            found.append((layer.name, config))
+        return found
+
+    ours, theirs = described(network), described(other)
+    for (name, mine), (other_name, yours) in zip(ours, theirs, strict=False):
+        if name != other_name:
+            return f"{name} in one is {other_name} in the other"
+        for setting in mine.keys() | yours.keys():
+            if mine.get(setting) != yours.get(setting):
+                return f"{setting} of {name} is {mine.get(setting)} and {yours.get(setting)}"
+    if len(ours) != len(theirs):
+        return f"{len(ours)} layers and {len(theirs)}"
+    return None
+
+
+def divisor(network: keras.Model) -> int:
+    """What a generator needs height and width to be multiples of: 4 for the paper's.
+
+    Args:
+        network: a functional model that halves by strides, as those of this package do.
+    """
+    shrinks = 1
+    for layer in network.layers:
+        if isinstance(layer, keras.Model):
+            shrinks *= divisor(layer)
+        elif not isinstance(layer, layers.Conv2DTranspose):
+            strides = getattr(layer, "strides", 1)
+            shrinks *= strides if isinstance(strides, int) else strides[0]
+    return shrinks
+
+
+def least_size(network: keras.Model) -> int:
+    """The smallest height and width a generator takes: 8 for the paper's.
+
+    Mirroring a border of one pixel needs two pixels where the network is at its smallest.
+    """
+    mirrors = any(isinstance(layer, ReflectionPadding2D) for layer in network.layers)
+    return divisor(network) * (2 if mirrors else 1)

@@ -1,0 +1,107 @@
+"""Finding out what form a trained generator has."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from ..directions import Direction
+from ..errors import InputError
+from .keras_model import KerasRuntime, direction_of, generator_of, load_model
+from .litert import LiteRTRuntime
+from .protocol import Runtime, versions
+from .saved_model import SavedModelRuntime
+from .server import GrpcRuntime, RestRuntime
+
+
+def open_runtime(
+    model: str | os.PathLike | keras.Model,
+    direction: Direction | None = None,
+    timeout: float = 60.0,
+    threads: int | None = None,
+) -> Runtime:
+    """Finds out what a model is and opens it.
+
+    Args:
+        model: a run folder, a `.keras` file, an export's folder, a SavedModel, a `.tflite` file,
+            `http://HOST:PORT/v1/models/NAME` (TF Serving's REST), `grpc://HOST:PORT/NAME`, or a
+            `CycleGAN` or generator in memory.
+        direction: "AtoB" or "BtoA". Default: AtoB where the model has both, else the one it has.
+        timeout: float, seconds that a server may take for one answer.
+        threads: int, threads to compute with, where it is not a server that computes. Default: as
+            many as there are cores. (With another number TensorFlow's sums are rounded otherwise.)
+
+    Raises:
+        InputError: nothing there, or not a generator.
+
+    Example:
+        ```python
+        to_zebra = open_runtime("exports/horse2zebra/litert/AtoB-int8.tflite")
+        zebra = to_zebra(np.asarray(Image.open("horse.jpg")))
+        ```
+    """
+    if threads is not None:
+        _compute_with(threads)
+    runtime = _open(model, direction or "AtoB", timeout, threads)
+    if direction and runtime.direction not in (direction, None):
+        raise InputError(
+            f"{runtime.name} goes {runtime.direction}: leave --direction {direction} out, or give "
+            "the other model"
+        )
+    return runtime
+
+
+def _compute_with(threads: int) -> None:
+    """Tells TensorFlow before it starts."""
+    if threads < 1:
+        raise InputError(f"--threads {threads}: at least 1 thread computes")
+    if tf.config.threading.get_intra_op_parallelism_threads() == threads:
+        return
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+    except RuntimeError as problem:
+        raise InputError(
+            f"--threads {threads}: TensorFlow computes in this process already"
+        ) from problem
+
+
+def _open(
+    model: str | os.PathLike | keras.Model,
+    direction: Direction,
+    timeout: float,
+    threads: int | None,
+) -> Runtime:
+    if isinstance(model, keras.Model):
+        return _keras_runtime(model, direction, model.name)
+    text = os.fspath(model)
+    if re.match(r"https?://", text):
+        return RestRuntime(text, timeout)
+    if text.startswith("grpc://"):
+        return GrpcRuntime(text, timeout)
+    path = Path(text)
+    if not path.exists():
+        raise InputError(
+            f"--model {text}: there is no such file or folder; give a run folder, a .keras file, a "
+            "SavedModel, a .tflite file or a server's http:// or grpc:// address"
+        )
+    if path.suffix == ".tflite" and path.is_file():
+        return LiteRTRuntime(path, threads)
+    if path.suffix == ".keras" or (path / "config.json").exists():
+        return _keras_runtime(load_model(path), direction, text)
+    for candidate in (path, *versions(path)[-1:], *versions(path / "serving" / direction)[-1:]):
+        if (candidate / "saved_model.pb").exists():
+            return SavedModelRuntime(candidate)
+    raise InputError(
+        f"--model {text}: no run, SavedModel or export in that folder (looked for config.json, "
+        f"saved_model.pb, numbered versions and serving/{direction})"
+    )
+
+
+def _keras_runtime(model: keras.Model, direction: Direction, name: str) -> KerasRuntime:
+    runtime = KerasRuntime(generator_of(model, direction, name), name)
+    runtime.direction = direction if hasattr(model, "generator") else direction_of(model)
+    return runtime

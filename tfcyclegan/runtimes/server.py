@@ -1,0 +1,196 @@
+"""A generator behind TF Serving, over REST or gRPC."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ..errors import InputError, first_line
+from .png import assertion_message, from_png, to_png
+from .protocol import MAX_PIXELS, BadPicture
+
+
+class RestRuntime:
+    """TF Serving's REST interface, `http://HOST:PORT/v1/models/NAME`.
+
+    A server that cannot be reached or is overloaded is asked again, with growing pauses, for
+    about half a minute. One that takes longer than the timeout is not.
+    """
+
+    direction = None
+    size = None
+    max_pixels = MAX_PIXELS
+    concurrent = 4
+
+    def __init__(self, url: str, timeout: float):
+        import requests
+        from urllib3.util import Retry
+
+        url = url.removesuffix("/").removesuffix(":predict")
+        if not re.match(r"https?://[^/]+/v1/models/[^/:]+(/(versions|labels)/[^/:]+)?$", url):
+            raise InputError(
+                f"--model {url}: not the address of a model: give "
+                "http://HOST:8501/v1/models/NAME, with /versions/N behind it for one version"
+            )
+        self.name = url
+        self._timeout = timeout
+        self._requests = requests
+        self._session = requests.Session()
+        retry = Retry(
+            total=6, read=0, backoff_factor=0.5, status_forcelist=(429, 502, 503, 504),
+            allowed_methods=None, raise_on_status=False, respect_retry_after_header=False,
+        )  # fmt: skip
+        adapter = requests.adapters.HTTPAdapter(max_retries=retry, pool_maxsize=self.concurrent)
+        self._session.mount(url, adapter)
+        answer = self._ask("get", f"{url}/metadata")
+        if answer.status_code != 200:
+            raise InputError(f"{url} answers {answer.status_code}: {_said(answer)}")
+        try:
+            signatures = answer.json()["metadata"]["signature_def"]["signature_def"]
+            dims = signatures["serving_default"]["inputs"]["images"]["tensor_shape"]["dim"]
+            self.channels = int(dims[-1]["size"])
+            found = "image_bytes" in signatures["serving_bytes"]["inputs"]
+        except (ValueError, KeyError, IndexError, TypeError) as problem:
+            raise InputError(_without_signatures(url)) from problem
+        if not found or self.channels not in (1, 3):
+            raise InputError(_without_signatures(url))
+
+    def _ask(self, method: str, url: str, **body: Any) -> Any:
+        try:
+            return self._session.request(method, url, timeout=self._timeout, **body)
+        except self._requests.RequestException as problem:
+            raise InputError(
+                f"{url} does not answer ({_cause(problem)}): check that the server runs and is "
+                "reached from here"
+            ) from problem
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        text = base64.b64encode(to_png(pixels)).decode()
+        body = {"signature_name": "serving_bytes", "instances": [{"b64": text}]}
+        answer = self._ask("post", f"{self.name}:predict", json=body)
+        if answer.status_code == 400:
+            raise BadPicture(f"{self.name} refuses it: {assertion_message(_said(answer))}")
+        if answer.status_code != 200:
+            raise InputError(f"{self.name} answers {answer.status_code}: {_said(answer)}")
+        try:
+            data = base64.b64decode(answer.json()["predictions"][0]["b64"])
+        except (ValueError, KeyError, IndexError, TypeError) as problem:
+            raise InputError(f"{self.name} answers something else than a picture") from problem
+        return from_png(data, pixels, self.name)
+
+
+class GrpcRuntime:
+    """TF Serving's gRPC interface, `grpc://HOST:PORT/NAME` (or `/NAME/VERSION`)."""
+
+    direction = None
+    size = None
+    max_pixels = MAX_PIXELS
+    concurrent = 4
+
+    def __init__(self, url: str, timeout: float):
+        import grpc
+        from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+        parts = re.fullmatch(r"grpc://([^/]+)/([^/]+)(?:/([0-9]{1,18}))?/?", url)
+        if not parts:
+            raise InputError(
+                f"--model {url}: not the address of a model: give grpc://HOST:8500/NAME"
+            )
+        self.name = url
+        self._timeout = timeout
+        self._grpc = grpc
+        self._predict_pb2 = predict_pb2
+        address, self._model, self._version = parts.groups()
+        policy = {
+            "maxAttempts": 5, "initialBackoff": "0.5s", "maxBackoff": "8s",
+            "backoffMultiplier": 2, "retryableStatusCodes": ["UNAVAILABLE"],
+        }  # fmt: skip
+        service = {"methodConfig": [{"name": [{}], "retryPolicy": policy}]}
+        self._channel = grpc.insecure_channel(
+            address,
+            options=[
+                ("grpc.service_config", json.dumps(service)),
+                # Pictures are larger than the usual 4 MB.
+                ("grpc.max_receive_message_length", -1),
+                ("grpc.max_send_message_length", -1),
+            ],
+        )
+        self._service = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+        self.channels = self._ask_channels()
+
+    def _ask_channels(self) -> int:
+        from google.protobuf.message import DecodeError
+        from tensorflow_serving.apis import get_model_metadata_pb2
+
+        request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+        self._name_model(request.model_spec)
+        answer = self._call(self._service.GetModelMetadata, request)
+        signatures = get_model_metadata_pb2.SignatureDefMap()
+        try:
+            answer.metadata["signature_def"].Unpack(signatures)
+            found = signatures.signature_def
+            channels = found["serving_default"].inputs["images"].tensor_shape.dim[-1].size
+            if "image_bytes" not in found["serving_bytes"].inputs or channels not in (1, 3):
+                raise KeyError("image_bytes")
+        except (KeyError, IndexError, DecodeError) as problem:
+            raise InputError(_without_signatures(self.name)) from problem
+        return channels
+
+    def _name_model(self, spec: Any) -> None:
+        spec.name = self._model
+        if self._version:
+            spec.version.value = int(self._version)
+
+    def _call(self, method: Callable, request: Any) -> Any:
+        try:
+            return method(request, timeout=self._timeout)
+        except self._grpc.RpcError as problem:
+            said = problem.details() or "no reason given"
+            if problem.code() == self._grpc.StatusCode.INVALID_ARGUMENT:
+                raise BadPicture(f"{self.name} refuses it: {assertion_message(said)}") from problem
+            raise InputError(
+                f"{self.name} does not answer as it should ({problem.code().name}: "
+                f"{first_line(said)}): check that the server runs and has the model {self._model}"
+            ) from problem
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        request = self._predict_pb2.PredictRequest()
+        self._name_model(request.model_spec)
+        request.model_spec.signature_name = "serving_bytes"
+        request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([to_png(pixels)]))
+        answer = self._call(self._service.Predict, request)
+        try:
+            data = tf.make_ndarray(answer.outputs["image_bytes"])[0]
+        except (ValueError, KeyError, IndexError, TypeError) as problem:
+            raise InputError(f"{self.name} answers something else than a picture") from problem
+        return from_png(data, pixels, self.name)
+
+
+def _without_signatures(where: str) -> str:
+    return (
+        f"{where}: that model has no signature serving_default from images and serving_bytes from "
+        "image_bytes: serve one that this package exported"
+    )
+
+
+def _said(answer: Any) -> str:
+    try:
+        return str(answer.json()["error"])
+    except (ValueError, KeyError, TypeError):
+        return first_line(answer.text)
+
+
+def _cause(problem: BaseException) -> str:
+    """The innermost reason of a failed connection: the outer ones repeat addresses."""
+    reason: Any = problem
+    while (inner := getattr(reason, "reason", None) or next(iter(reason.args), None)) is not None:
+        if not isinstance(inner, BaseException):
+            break
+        reason = inner
+    return first_line(reason).split(": ", 1)[-1]

@@ -1,0 +1,12 @@
+"""The paper's tables, reproduced."""
+
+from .ablation import STUDIES, Findings, Study, Trial, paired_test_set, plan
+
+__all__ = [
+    "STUDIES",
+    "Findings",
+    "Study",
+    "Trial",
+    "paired_test_set",
+    "plan",
+]

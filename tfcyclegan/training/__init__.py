@@ -1,0 +1,1 @@
+"""A training run: its settings, its folder, and everything that happens in it."""

@@ -1,0 +1,76 @@
+"""What the generators make of the same few pictures, epoch after epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import keras
+import numpy as np
+
+from ..data.preprocessing import to_uint8
+
+if TYPE_CHECKING:
+    pass
+
+
+class SampleGrids(keras.callbacks.Callback):
+    """Draws what the generators make of the same few pictures at the end of epochs.
+
+    A line a pair: A, G(A), F(G(A)), B, F(B), G(F(B)).
+
+    Args:
+        directory: folder for `epoch_0001.png` and so on.
+        images_A: float32 `[N, H, W, C]` in [-1, 1].
+        images_B: as many of B.
+        every: int, epochs between grids. Default 1. The last epoch always has one.
+        log_dir: folder of TensorBoard logs to put the pictures in as well. Default: none.
+    """
+
+    def __init__(
+        self,
+        directory: str | Path,
+        images_A: np.ndarray,
+        images_B: np.ndarray,
+        every: int = 1,
+        log_dir: str | Path | None = None,
+    ):
+        super().__init__()
+        self._directory = Path(directory)
+        self._images_A, self._images_B = images_A, images_B
+        self._every = every
+        self._log_dir = log_dir
+        self._writer = None
+
+    def on_epoch_end(self, epoch: int, logs: Mapping | None = None) -> None:
+        last = epoch + 1 == self.params["epochs"]
+        if last or (self._every and (epoch + 1) % self._every == 0):
+            self.draw(epoch + 1)
+
+    def draw(self, epoch: int) -> Path:
+        """Draws the grid of this moment and gives its path."""
+        import tensorflow as tf
+
+        from .plots import draw_grid
+
+        # Not `translate`: for a few pictures, tracing a graph takes longer than doing without.
+        G, F = self.model.G, self.model.F
+        fake_B, fake_A = G(self._images_A), F(self._images_B)
+        columns = {
+            "A": self._images_A,
+            "G(A)": fake_B,
+            "F(G(A))": F(fake_B),
+            "B": self._images_B,
+            "F(B)": fake_A,
+            "G(F(B))": G(fake_A),
+        }
+        columns = {name: to_uint8(images) for name, images in columns.items()}
+        path = self._directory / f"epoch_{epoch:04d}.png"
+        grid = draw_grid(columns, path)
+        if self._log_dir:
+            self._writer = self._writer or tf.summary.create_file_writer(str(self._log_dir))
+            with self._writer.as_default(step=epoch):
+                tf.summary.image("samples", np.asarray(grid)[None])
+            self._writer.flush()
+        return path
