@@ -425,7 +425,7 @@ def test_refuses_networks(message, make):
     ("message", "settings"),
     [
         ("objective='wgan' is unknown", {"objective": "wgan"}),
-        ("lambda_identity=-1: a weight cannot be negative", {"lambda_identity": -1}),
+        ("lambda_identity=-1: a weight must be at least 0", {"lambda_identity": -1}),
         (
             "nothing to learn",
             {"lambda_gan": 0, "lambda_cycle_A": 0, "lambda_cycle_B": 0},
