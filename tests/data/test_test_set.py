@@ -1,12 +1,13 @@
-"""Test sets: what is measured on, and who belongs with whom."""
+"""Test sets: which pictures, and which belong together."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from tfcyclegan import InputError, load_data
+from tfcyclegan.data import shapes
 from tfcyclegan.data.preprocessing import to_uint8
-from tfcyclegan.data.test_set import TestSet, load_test_set
+from tfcyclegan.data.test_set import load_test_set
 
 
 def draw(path, seed, size=(20, 20)):
@@ -28,15 +29,17 @@ def paired(tmp_path):
 
 
 def test_the_embedded_set_knows_its_truth():
-    found = load_test_set("shapes", image_size=32, count=5)
+    found = load_test_set("shapes", image_size=32, test_count=5)
     assert [len(x) for x in (found.A, found.B, found.truth_A, found.masks_A)] == [5] * 4
-    data = load_data("shapes", image_size=32)
-    np.testing.assert_array_equal(found.truth_A, to_uint8(data.truth.AtoB[:5]))
-    np.testing.assert_array_equal(found.truth_B, to_uint8(data.truth.BtoA[:5]))
-    np.testing.assert_array_equal(found.masks_B, data.truth.mask_B[:5])
+    scene = shapes.scenes("testB")[4]
+    plain, mask = scene.render(32, striped=False)
+    np.testing.assert_array_equal(found.truth_B[4], plain)
+    np.testing.assert_array_equal(found.masks_B[4], mask)
     # Beside the coat and the head, a picture and its truth are the same.
     outside = found.masks_A == 0
-    np.testing.assert_array_equal(np.array(found.A)[outside], np.array(found.truth_A)[outside])
+    np.testing.assert_array_equal(
+        np.stack(list(found.A))[outside], np.stack(found.truth_A)[outside]
+    )
 
 
 def test_pictures_are_as_validation_shows_them(folder):
@@ -44,9 +47,9 @@ def test_pictures_are_as_validation_shows_them(folder):
     data = load_data(folder, image_size=16)
     for pictures, batches in ((found.A, data.test_A), (found.B, data.test_B)):
         expected = [to_uint8(image) for batch in batches for image in batch.numpy()]
-        np.testing.assert_array_equal(pictures, expected)
-    again = TestSet.of(data)
-    np.testing.assert_array_equal(again.A, found.A)
+        np.testing.assert_array_equal(list(pictures), expected)
+    again = data.test_set
+    np.testing.assert_array_equal(list(again.A), list(found.A))
     assert found.truth_A is None
     assert again.truth_A is None
     assert [name.rsplit("/", 1)[1] for name in found.names_A] == ["0.png", "1.png"]
@@ -57,7 +60,7 @@ def test_training_pictures_for_the_floor(folder):
     found = load_test_set(str(folder), image_size=16, floor=True)
     # As many as there are translations to compare with.
     assert (len(found.train_A), len(found.train_B)) == (2, 1)
-    assert load_test_set(str(folder), image_size=16).train_A == []
+    assert load_test_set(str(folder), image_size=16).train_A == ()
 
 
 def test_partners_have_the_same_name(paired):
@@ -71,7 +74,7 @@ def test_partners_have_the_same_name(paired):
         expected = np.random.default_rng(seed).integers(0, 256, (20, 20, 3), dtype=np.uint8)
         np.testing.assert_array_equal(found.truth_A[place], expected)
     assert found.truth_B is found.A
-    some = load_test_set(str(paired), image_size=20, preprocess="none", paired=True, count=2)
+    some = load_test_set(str(paired), image_size=20, preprocess="none", paired=True, test_count=2)
     assert len(some.A) == len(some.truth_A) == 2
 
 
@@ -90,21 +93,23 @@ def test_pairs_that_are_none(paired):
         load_test_set(str(paired), image_size=20, paired=True)
     draw(paired / "testA" / "9.png", 5, size=(20, 24))
     (paired / "testA" / "9.png").rename(paired / "testA" / "9_A.png")
-    with pytest.raises(InputError, match=r"9_A.png and its partner come in other sizes, 24×20 and"):
+    with pytest.raises(
+        InputError, match=r"its partner have different sizes, 24×20 and"
+    ):
         load_test_set(str(paired), image_size=20, preprocess="none", paired=True)
 
 
 def test_the_truth_is_drawn_in_the_domains_channels():
-    found = load_test_set("shapes", image_size=16, count=2, channels_A=1)
+    found = load_test_set("shapes", image_size=16, test_count=2, channels_A=1)
     assert found.A[0].shape == found.truth_B[0].shape == (16, 16, 1)
     assert found.B[0].shape == found.truth_A[0].shape == (16, 16, 3)
-    data = TestSet.of(load_data("shapes", image_size=16, channels_A=1))
+    data = load_data("shapes", image_size=16, channels_A=1).test_set
     np.testing.assert_array_equal(data.truth_B[:2], found.truth_B)
 
 
 def test_sets_that_cannot_be_measured_on(folder):
-    with pytest.raises(InputError, match="--test-count 0"):
-        load_test_set("shapes", count=0)
+    with pytest.raises(InputError, match="test_count=0"):
+        load_test_set("shapes", test_count=0)
     (folder / "testA" / "0.png").write_bytes(b"no picture")
     with pytest.raises(InputError, match=r"0.png: cannot be decoded"):
         load_test_set(str(folder), image_size=16)
@@ -115,3 +120,13 @@ def test_sets_that_cannot_be_measured_on(folder):
         (folder / split).rmdir()
     with pytest.raises(InputError, match="has no testA and no testB to measure on"):
         load_test_set(str(folder), image_size=16)
+
+
+def test_training_pictures_where_there_are_none_to_test(folder):
+    for path in (folder / "testB").iterdir():
+        path.unlink()
+    (folder / "testB").rmdir()
+    found = load_test_set(str(folder), image_size=16, or_training=True, test_count=2)
+    assert [name.split("/")[-2] for name in (*found.names_A, *found.names_B)] == [
+        "testA", "testA", "trainB", "trainB",
+    ]  # fmt: skip

@@ -32,8 +32,8 @@ class TestSet:
         names_B: the same for B.
         truth_A: for each picture of A what it should become in B; None where that is unknown.
         truth_B: for each picture of B what it should become in A, or None.
-        masks_A: for each picture of A how much of a pixel is coat, float32 `[H, W]` in [0, 1];
-            None but for the embedded set.
+        masks_A: for each picture of A how much of a pixel is coat, float32 `[N, H, W]` in
+            [0, 1]; None but for the embedded set.
         masks_B: the same for B.
         train_A: pictures of trainA, evenly picked, as many as testB has (whose translations they
             are compared with); empty unless asked for.
@@ -49,8 +49,8 @@ class TestSet:
     names_B: Sequence[str]
     truth_A: Sequence[np.ndarray] | None = None
     truth_B: Sequence[np.ndarray] | None = None
-    masks_A: Sequence[np.ndarray] | None = None
-    masks_B: Sequence[np.ndarray] | None = None
+    masks_A: np.ndarray | None = None
+    masks_B: np.ndarray | None = None
     train_A: Sequence[np.ndarray] = ()
     train_B: Sequence[np.ndarray] = ()
 
@@ -171,9 +171,9 @@ def read_test_set(
 
 def _drawn_truth(
     preparation: Mapping[str, Preprocessing], count: int | None
-) -> dict[str, list[np.ndarray]]:
+) -> dict[str, Any]:
     """The embedded set's test scenes in the other domain, and where their coats are."""
-    known: dict[str, list[np.ndarray]] = {}
+    known: dict[str, Any] = {}
     for domain, other in ("AB", "BA"):
         size, channels = preparation[other].image_size, preparation[other].channels
         drawn = [
@@ -183,7 +183,7 @@ def _drawn_truth(
         known[f"truth_{domain}"] = [
             resized(Image.fromarray(pixels), (size, size), channels) for pixels, _ in drawn
         ]
-        known[f"masks_{domain}"] = [mask for _, mask in drawn]
+        known[f"masks_{domain}"] = np.stack([mask for _, mask in drawn])
     return known
 
 
