@@ -92,8 +92,8 @@ def load_test_set(
     """Loads the pictures to measure on: whole where they are resized, their middle where cropped.
 
     Args:
-        source, image_size, preprocess, channels_A, channels_B, divisor, skip_bad_images,
-            data_dir: as in `load_data`.
+        source, image_size, preprocess, channels_A, channels_B, divisor: as in `load_data`.
+        skip_bad_images, data_dir: as in `load_data`.
         paired: bool, whether testA and testB show the same under the same file names (an ending
             `_A` or `_B` of the name does not count). The embedded set always knows its truth.
         floor: bool, whether to load training pictures too, for what two sets of real pictures of
