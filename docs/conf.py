@@ -47,7 +47,8 @@ def _escaped(text):
     parts = re.split(r"(`[^`]+`)", text)
     parts[::2] = [part.replace("|", r"\|") for part in parts[::2]]
     parts[1::2] = [f"`{part}`" for part in parts[1::2]]
-    return "".join(parts)
+    # Markup must end before a letter: `Network`s.
+    return re.sub(r"``(?=\x00\w)", r"``\\ ", "\x00".join(parts)).replace("\x00", "")
 
 
 _described = set()
