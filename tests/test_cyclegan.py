@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfcyclegan import CycleGAN, patch_discriminator, resnet_generator, unet_generator
+from tfcyclegan import (
+    CycleGAN,
+    Objective,
+    patch_discriminator,
+    resnet_generator,
+    unet_generator,
+)
 from tfcyclegan.losses import OBJECTIVES, gradient_penalty, l1
 from tfcyclegan.optimizers import Adam
 
@@ -425,7 +431,7 @@ def test_refuses_networks(message, make):
     ("message", "settings"),
     [
         ("objective='wgan' is unknown", {"objective": "wgan"}),
-        ("lambda_identity=-1: a weight cannot be negative", {"lambda_identity": -1}),
+        ("lambda_identity=-1: a weight must be at least 0", {"lambda_identity": -1}),
         (
             "nothing to learn",
             {"lambda_gan": 0, "lambda_cycle_A": 0, "lambda_cycle_B": 0},
@@ -645,3 +651,160 @@ def test_a_gradient_that_is_not_finite_skips_the_step_and_nothing_else(make_mode
     assert not np.array_equal(before["D_A"][0], after["D_A"][0])
     assert model.discriminator_optimizer.iterations.numpy() == D_before + 1
     assert int(model.step.numpy()) == 5
+
+
+# ---------------------------------------------------------------------------- extending it
+
+
+class SmoothCycleGAN(CycleGAN):
+    """The class docstring's example: one more term of the generators' loss."""
+
+    def generator_terms(self, images):
+        variation = tf.reduce_mean(tf.image.total_variation(images.fake))
+        return super().generator_terms(images) | {f"tv_{images.domain}": 1e-3 * variation}
+
+
+def test_a_subclass_adds_a_term_in_four_lines(make_model, pairs):
+    """It is minimised and logged like the others, also where nothing else needs the fakes."""
+    plain = make_model()
+    model = SmoothCycleGAN(**plain.networks, image_size=16, pool_size=3, seed=7)
+    a, b = next(iter(pairs))
+    expected = [
+        1e-3 * tf.reduce_mean(tf.image.total_variation(net(real)))
+        for net, real in ((model.G, a), (model.F, b))
+    ]
+    model.compile()
+    logs = model.test_step((a, b))
+    np.testing.assert_allclose([logs["tv_A"], logs["tv_B"]], expected, rtol=1e-4)
+    history = fit(model, pairs, validation_data=pairs).history
+    terms = ("G_loss", "F_loss", "cycle_A", "cycle_B", "identity_A", "identity_B", "tv_A", "tv_B")
+    total = sum(np.array(history[term]) for term in terms)
+    np.testing.assert_allclose(history["loss"], total, rtol=1e-5)
+    assert "val_tv_B" in history
+    model.compile(keras.optimizers.SGD(1.0), lambda_gan=0, lambda_identity=0, lambda_cycle_B=0)
+    before = [model.F(b).numpy(), float(model.test_step((a, b))["tv_B"])]
+    fit(model, pairs, 1)
+    assert not np.array_equal(model.F(b), before[0])
+
+
+def test_a_term_must_be_there_always(make_model, pairs):
+    class Fickle(CycleGAN):
+        calls = 0
+
+        def generator_terms(self, images):
+            Fickle.calls += 1
+            return super().generator_terms(images) | {f"t{Fickle.calls}": tf.constant(0.0)}
+
+    model = Fickle(**make_model().networks, image_size=16, pool_size=0)
+    model.compile()
+    with pytest.raises(KeyError, match="the same names always"):
+        model.train_step(next(iter(pairs)))
+
+
+@keras.saving.register_keras_serializable("tests")
+def relativistic_D(real, fake):
+    return tf.reduce_mean(tf.nn.softplus(fake - real))
+
+
+@keras.saving.register_keras_serializable("tests")
+def relativistic_G(fake):
+    return tf.reduce_mean(tf.nn.softplus(-fake))
+
+
+def test_an_objective_of_ones_own(make_model, pairs, tmp_path):
+    """It enters both losses, and comes back from a file with the functions that are registered."""
+    model = make_model()
+    objective = Objective(relativistic_D, relativistic_G)
+    model.compile(objective=objective, lambda_gan=2.0)
+    a, b = next(iter(pairs))
+    logs = model.test_step((a, b))
+    fake = model.G(a)
+    assert float(logs["G_loss"]) == pytest.approx(2 * float(relativistic_G(model.D_B(fake))), 1e-4)
+    judged = relativistic_D(model.D_B(b), model.D_B(fake))
+    assert float(logs["D_B_loss"]) == pytest.approx(float(judged), rel=1e-4)
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    assert again.objective == objective
+    fit(again, pairs, 1)
+    sigmoid = make_model(discriminator={"sigmoid": True})
+    with pytest.raises(ValueError, match="ends in a sigmoid"):
+        sigmoid.compile(objective=objective)
+
+
+class Penalised(keras.layers.Layer):
+    """A layer of a user's own that adds a loss in every call."""
+
+    def call(self, x):
+        self.add_loss(0.1 * tf.reduce_mean(tf.square(x)))
+        return x
+
+
+@pytest.mark.parametrize("settings", [{}, {"run_eagerly": True}, {"recompute": True}])
+def test_losses_that_a_generator_carries_count(settings, pairs):
+    """add_loss, weight and activity regularizers enter the generators' loss and are logged."""
+
+    def generator(name, penalised):
+        inputs = keras.Input((None, None, 3))
+        conv = keras.layers.Conv2D(
+            3,
+            3,
+            padding="same",
+            kernel_regularizer=keras.regularizers.L2(0.5),
+            activity_regularizer=keras.regularizers.L1(0.01) if penalised else None,
+        )
+        x = conv(inputs)
+        x = Penalised()(x) if penalised else x
+        return keras.Model(inputs, keras.layers.Activation("tanh")(x), name=name)
+
+    D = {name: patch_discriminator(16, filters=4, layers=1, name=name) for name in ("D_A", "D_B")}
+    G, F = generator("G", True), generator("F", False)
+    model = CycleGAN(G, F, **D, image_size=16, pool_size=0)
+    model.compile(lambda_identity=0, lambda_cycle_B=0, **settings)
+    a, b = next(iter(pairs))
+    logs = {name: float(value) for name, value in model.test_step((a, b)).items()}
+    before = {name: net.get_weights() for name, net in (("G", G), ("F", F))}
+    kernel, bias = (tf.constant(w) for w in before["G"])
+    drawn = tf.nn.conv2d(a, kernel, 1, "SAME") + bias
+    expected = 0.5 * float(tf.reduce_sum(tf.square(kernel)))
+    expected += 0.01 * float(tf.reduce_sum(tf.abs(drawn))) / len(a)
+    expected += 0.1 * float(tf.reduce_mean(tf.square(drawn)))
+    assert logs["G_regularization"] == pytest.approx(expected, rel=1e-3)
+    square = 0.5 * float(np.square(before["F"][0]).sum())
+    assert logs["F_regularization"] == pytest.approx(square, rel=1e-3)
+    total = sum(logs[n] for n in logs if n not in ("loss", "D_A_loss", "D_B_loss"))
+    assert logs["loss"] == pytest.approx(total, rel=1e-4)
+    history = fit(model, pairs, 3).history
+    assert history["F_regularization"][-1] < history["F_regularization"][0]
+
+
+def test_losses_that_a_discriminator_carries_count(make_model, pairs):
+    D = keras.Sequential(
+        [
+            keras.Input((None, None, 3)),
+            keras.layers.Conv2D(1, 4, 2, kernel_regularizer=keras.regularizers.L2(1.0)),
+        ],
+        name="D_B",
+    )
+    networks = {**make_model().networks, "D_B": D}
+    model = CycleGAN(**networks, image_size=16, pool_size=0)
+    model.compile(discriminator_optimizer=keras.optimizers.SGD(0.1))
+    history = fit(model, pairs, 3).history
+    assert history["D_B_regularization"][-1] < 0.5 * history["D_B_regularization"][0]
+    assert "G_regularization" not in history
+
+
+def test_architecture_settings_are_arguments():
+    """Those of the command line, under the same names, for the networks that are not given."""
+    model = CycleGAN(image_size=64, filters=4, blocks=2, discriminator_layers=1, channels_B=1)
+    assert model.G.output_shape[-1] == model.D_B.input_shape[-1] == 1
+    assert sum("_add" in layer.name for layer in model.G.layers) == 2
+    mine = resnet_generator(64, filters=2, blocks=1, name="G")
+    mixed = CycleGAN(mine, image_size=64, generator="unet", filters=2, discriminator="pixel")
+    assert mixed.G is mine
+    assert any("down1" in layer.name for layer in mixed.F.layers)
+    with pytest.raises(TypeError, match="filtres"):
+        CycleGAN(image_size=64, filtres=4)
+    with pytest.raises(ValueError, match="`filters` describes networks, but all are given"):
+        CycleGAN(**mixed.networks, filters=4)
+    with pytest.raises(ValueError, match="generator='wavenet' is unknown"):
+        CycleGAN(image_size=64, generator="wavenet")

@@ -15,6 +15,7 @@ __all__ = [
     "InputError",
     "InstanceNormalization",
     "LinearDecay",
+    "Objective",
     "ReflectionPadding2D",
     "ResumableState",
     "load_data",
@@ -33,6 +34,7 @@ if (_problem := backend_problem()) is None:
     from .distributed.workers import make_strategy
     from .image_pool import ImagePool
     from .layers import InstanceNormalization, ReflectionPadding2D
+    from .losses import Objective
     from .networks.discriminators import patch_discriminator, pixel_discriminator
     from .networks.resnet import resnet_generator
     from .networks.unet import unet_generator

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 
 from .environment import backend_problem
-from .errors import TRY_AGAIN, InputError, NonFiniteLoss, PeerLost, Terminated
+from .errors import TRY_AGAIN, InputError, Interrupted, NonFiniteLoss, PeerLost, Terminated
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,16 +34,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("tfcyclegan").setLevel(logging.INFO)
     if problem := backend_problem():
         return _complain(problem, 2)
-    from .errors import Interrupted
-
+    codes = {InputError: 2, NonFiniteLoss: 1, PeerLost: TRY_AGAIN}
     try:
         return _run(arguments)
-    except InputError as problem:
-        return _complain(problem, 2)
-    except NonFiniteLoss as problem:
-        return _complain(problem, 1)
-    except PeerLost as problem:
-        return _complain(problem, TRY_AGAIN)
+    except tuple(codes) as problem:
+        from .commands.flags import as_flags
+
+        code = next(code for kind, code in codes.items() if isinstance(problem, kind))
+        return _complain(as_flags(str(problem)), code)
     except Interrupted as stop:
         run_dir = shlex.quote(str(stop.checkpoint.parent.parent))
         print(f"stopped; {stop.checkpoint} is saved. Go on with:")

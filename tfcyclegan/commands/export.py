@@ -6,12 +6,14 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import tensorflow as tf
 import tyro
 from rich.console import Console
 from rich.table import Table
 
 from ..cyclegan import CycleGAN
-from ..data.loading import load_test_pictures
+from ..data.preprocessing import to_float
+from ..data.test_set import load_test_set
 from ..directions import Direction
 from ..errors import InputError
 from ..export.exporting import export_generators
@@ -104,10 +106,10 @@ def export_model(
     size = (height or width, width)
     generators = {way: generator_of(model, way, model.name) for way in directions}
     pictures = {
-        way: load_test_pictures(
-            config.data, way[0], count, image_size=size,
-            channels=generator.input_shape[-1], data_dir=config.data_dir,
-        )
+        way: [
+            tf.image.resize(to_float(p), size).numpy()
+            for p in getattr(load_test_set(config.data, or_training=True, test_count=count, **config.pictures), way[0])
+        ]
         for way, generator in generators.items()
     }  # fmt: skip
     report = export_generators(generators, to, pictures, image_size=size, **settings)

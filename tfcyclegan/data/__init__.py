@@ -1,11 +1,10 @@
 """Pictures of two domains, from wherever they are to batches the model takes."""
 
-from .loading import Data, GroundTruth, load_data
+from .loading import Data, load_data
 from .test_set import TestSet, load_test_set
 
 __all__ = [
     "Data",
-    "GroundTruth",
     "TestSet",
     "load_data",
     "load_test_set",

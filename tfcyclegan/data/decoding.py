@@ -86,7 +86,7 @@ def open_picture(data: bytes, name: str) -> Opened:
         # Pillow's readers let all of these out on damaged files.
         raise InputError(
             f"{name}: cannot be decoded as a picture ({_first_line(problem)}): "
-            "remove it, or pass --skip-bad-images"
+            "remove it, or pass skip_bad_images=True"
         ) from problem
 
 

@@ -7,13 +7,16 @@ the part that is drawn afresh each epoch (crop and flip, in TensorFlow) when it 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image
 
 from ..errors import InputError
+
+if TYPE_CHECKING:
+    from .sources import Source
 
 Preprocess = Literal["resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none"]
 
@@ -141,6 +144,24 @@ class Preprocessing:
         if self.flip:
             pixels = tf.cond(draws[2] < 0.5, lambda: pixels[:, ::-1], lambda: pixels)
         return pixels
+
+
+def preprocessings(
+    source: Source,
+    image_size: int,
+    preprocess: Preprocess | None,
+    channels_A: int,
+    channels_B: int,
+    load_size: int | None = None,
+    flip: bool = False,
+    divisor: int = 4,
+) -> dict[str, Preprocessing]:
+    """How pictures of domains "A" and "B" are prepared; arguments as in `load_data`."""
+    kind = preprocess or source.preprocess
+    return {
+        domain: Preprocessing(kind, image_size, load_size, flip, divisor, channels)
+        for domain, channels in (("A", channels_A), ("B", channels_B))
+    }
 
 
 def resized(image: Image.Image, size: tuple[int, int], channels: int = 3) -> np.ndarray:

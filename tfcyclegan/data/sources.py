@@ -20,6 +20,7 @@ from PIL import Image
 from ..errors import InputError
 from . import shapes
 from .decoding import SUFFIXES, decode
+from .preprocessing import Preprocess
 
 SPLITS = ("trainA", "trainB", "testA", "testB")
 
@@ -60,6 +61,8 @@ class Source(Protocol):
 
     name: str
     splits: tuple[str, ...]
+    #: What `preprocess` is unless it is given.
+    preprocess: Preprocess = "resize_and_crop"
 
     def pictures(self, split: str) -> Iterator[Picture]:
         """The pictures of one of its splits, in a fixed order."""
@@ -91,7 +94,7 @@ def find_source(source: str | os.PathLike, image_size: int, data_dir: str | None
     known = ("shapes", *TFDS_CONFIGS)
     near = difflib.get_close_matches(config, known, n=1)
     hint = f"did you mean {near[0]}?" if near else f"known data sets: {', '.join(known)}"
-    raise InputError(f"--data {text}: there is no such folder, zip or data set; {hint}")
+    raise InputError(f"{text}: there is no such folder, zip or data set; {hint}")
 
 
 def _find_roots(names: list[str]) -> dict[str, dict[str, list[str]]]:
@@ -118,12 +121,12 @@ def _one_root(where: str, roots: dict[str, dict[str, list[str]]], joint: str) ->
     """The only data set there."""
     if not roots:
         raise InputError(
-            f"--data {where}: no trainA and trainB in it; a data set has trainA/ and trainB/ "
+            f"{where}: no trainA and trainB in it; a data set has trainA/ and trainB/ "
             "with pictures, and testA/ and testB/ to measure on"
         )
     if len(roots) > 1:
         names = ", ".join(f"{where}{joint}{root}" for root in sorted(roots))
-        raise InputError(f"--data {where} holds several data sets: name one of {names}")
+        raise InputError(f"{where} holds several data sets: name one of {names}")
     return next(iter(roots))
 
 
@@ -143,7 +146,7 @@ def _check_splits(where: str, splits: dict[str, list[str]]) -> dict[str, list[st
     return {split: sorted(splits[split]) for split in SPLITS if split in splits}
 
 
-class FolderSource:
+class FolderSource(Source):
     """A folder with trainA/ trainB/ testA/ testB/, or one that has such a folder in it."""
 
     def __init__(self, folder: Path):
@@ -173,7 +176,7 @@ def _open_file(path: Path) -> Image.Image:
         raise InputError(f"{path}: cannot be read ({problem.strerror})") from problem
 
 
-class ZipSource:
+class ZipSource(Source):
     """A zip of such a folder, as the paper's site and Kaggle hand them out; never unpacked."""
 
     def __init__(self, text: str):
@@ -181,17 +184,17 @@ class ZipSource:
         path, wanted = text[:cut], text[cut:].removeprefix(":").strip("/")
         self.name = text
         if not Path(path).is_file():
-            raise InputError(f"--data {path}: there is no such file")
+            raise InputError(f"{path}: there is no such file")
         try:
             self._zip = zipfile.ZipFile(path)
             members = {info.filename: info for info in self._zip.infolist() if not info.is_dir()}
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as problem:
-            raise InputError(f"--data {path}: not a readable zip ({problem})") from problem
+            raise InputError(f"{path}: not a readable zip ({problem})") from problem
         for name in members:
             parts = PurePosixPath(name.replace("\\", "/")).parts
             if ".." in parts or name.startswith(("/", "\\")) or (parts and ":" in parts[0]):
                 raise InputError(
-                    f"--data {path}: the path {name!r} climbs out of the archive; such a zip is "
+                    f"{path}: the path {name!r} climbs out of the archive; such a zip is "
                     "not made by an honest tool and is not read"
                 )
         roots = _find_roots(self._zip.namelist())
@@ -200,7 +203,7 @@ class ZipSource:
             if wanted not in found:
                 near = difflib.get_close_matches(wanted, list(found), n=1)
                 raise InputError(
-                    f"--data {text}: no data set {wanted!r} in it; "
+                    f"{text}: no data set {wanted!r} in it; "
                     + (f"did you mean {near[0]}?" if near else f"it has {', '.join(roots)}")
                 )
             root = found[wanted]
@@ -233,7 +236,7 @@ class ZipSource:
         return decode(data, label)
 
 
-class TfdsSource:
+class TfdsSource(Source):
     """A configuration of TFDS's `cycle_gan`, downloaded by TFDS when it is not there yet."""
 
     splits = SPLITS
@@ -248,7 +251,7 @@ class TfdsSource:
             self._builder.download_and_prepare()
         except Exception as problem:  # whatever the network and TFDS raise
             raise InputError(
-                f"--data {config}: TFDS could not fetch it ({type(problem).__name__}: "
+                f"{config}: TFDS could not fetch it ({type(problem).__name__}: "
                 f"{_short(problem)}): check the network, or give a folder or zip of it"
             ) from problem
 
@@ -270,12 +273,13 @@ def _short(problem: Exception) -> str:
 
 
 @dataclass
-class EmbeddedSource:
+class EmbeddedSource(Source):
     """`shapes`, drawn at the size that is asked for."""
 
     image_size: int
     name: str = "shapes"
     splits: tuple[str, ...] = field(default=SPLITS, init=False)
+    preprocess: Preprocess = field(default="none", init=False)  # drawn at the size that is needed
 
     def pictures(self, split: str) -> Iterator[Picture]:
         striped = split.endswith("B")

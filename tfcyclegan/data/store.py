@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -32,8 +34,8 @@ class MemoryBudget:
         return True
 
 
-class PictureStore:
-    """uint8 pictures of one split, of any sizes, in memory or else on disk.
+class PictureStore(Sequence):
+    """A sequence of uint8 pictures of one split, of any sizes, in memory or else on disk.
 
     Pictures are added in order; from the first that does not fit the budget on, all go to raw
     files in a temporary folder, which goes away with the store.
@@ -52,6 +54,7 @@ class PictureStore:
     def __init__(self, budget: MemoryBudget, channels: int):
         self._budget = budget
         self._channels = channels
+        self.names: list[str] = []
         self._sizes: list[tuple[int, int]] = []
         self._arrays: list[np.ndarray] = []
         self._folder: tempfile.TemporaryDirectory | None = None
@@ -75,8 +78,16 @@ class PictureStore:
         """`(height, width)` of all pictures, None where they differ."""
         return self._sizes[0] if len(set(self._sizes)) == 1 else None
 
-    def add(self, pixels: np.ndarray) -> None:
-        """Adds a picture, uint8 `[H, W, channels]`.
+    def __getitem__(self, index: Any) -> Any:
+        """The picture of that number, uint8 `[H, W, channels]`, or a list of pictures."""
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        return self.lookup(tf.constant(index % len(self))).numpy()
+
+    def add(self, pixels: np.ndarray, name: str = "") -> None:
+        """Adds a picture, uint8 `[H, W, channels]`, and what it is called.
 
         Raises:
             InputError: the disk is full.
@@ -88,6 +99,7 @@ class PictureStore:
         else:
             self._write(len(self._sizes), pixels)
         self._sizes.append(pixels.shape[:2])
+        self.names.append(name)
         self._bytes += pixels.nbytes
 
     def _spill(self) -> None:
@@ -97,7 +109,7 @@ class PictureStore:
             )
         except OSError as problem:
             raise InputError(
-                f"--cache-dir {self._budget.cache_dir}: cannot be used ({problem.strerror})"
+                f"cache_dir={self._budget.cache_dir}: cannot be used ({problem.strerror})"
             ) from problem
         for index, pixels in enumerate(self._arrays):
             self._write(index, pixels)
@@ -112,8 +124,8 @@ class PictureStore:
             self._folder.cleanup()
             if problem.errno == errno.ENOSPC:
                 raise InputError(
-                    f"the disk is full: decoded pictures go to {folder}; give --cache-dir on a "
-                    "larger disk, or a larger --cache-memory"
+                    f"the disk is full: decoded pictures go to {folder}; give a `cache_dir` on a "
+                    "larger disk, or a larger `cache_memory`"
                 ) from problem
             raise
 

@@ -1,10 +1,10 @@
-"""Pictures to measure on: a test set as it is in its files, nothing drawn at random."""
+"""Test pictures as they are in their files, without augmentation, and what is known about them."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
@@ -13,17 +13,16 @@ import numpy as np
 from PIL import Image
 
 from ..errors import InputError
-from ..parallel import map_in_order
-from .loading import Data, GroundTruth, draw_truth
-from .preprocessing import Preprocess, Preprocessing, resized, to_uint8
-from .sources import EmbeddedSource, Picture, TfdsSource, find_source
+from . import shapes
+from .preprocessing import Preprocess, Preprocessing, preprocessings, resized
+from .reading import read
+from .sources import EmbeddedSource, Picture, Source, TfdsSource, find_source
+from .store import MemoryBudget
 
 
 @dataclass(frozen=True)
 class TestSet:
-    """Test pictures of both domains, and what is known about them.
-
-    All pictures are uint8 `[H, W, C]`.
+    """Test pictures of both domains, uint8 `[H, W, C]` each.
 
     Attributes:
         name: of the source.
@@ -31,14 +30,14 @@ class TestSet:
         B: pictures of testB.
         names_A: what each is called.
         names_B: the same for B.
-        truth_A: for each picture of A what it should become in B, or None where nobody knows.
+        truth_A: for each picture of A what it should become in B; None where that is unknown.
         truth_B: for each picture of B what it should become in A, or None.
-        masks_A: for each picture of A how much of a pixel is coat, float32 `[H, W]` in [0, 1]; of
-            the embedded set alone.
+        masks_A: for each picture of A how much of a pixel is coat, float32 `[H, W]` in [0, 1];
+            None but for the embedded set.
         masks_B: the same for B.
-        train_A: pictures of trainA, evenly picked, as many as there are of testB (whose
-            translations they are compared with); none where they were not asked for.
-        train_B: pictures of trainB, as many as there are of testA.
+        train_A: pictures of trainA, evenly picked, as many as testB has (whose translations they
+            are compared with); empty unless asked for.
+        train_B: pictures of trainB, as many as testA has.
     """
 
     __test__ = False  # for pytest: this is no test case
@@ -50,29 +49,10 @@ class TestSet:
     names_B: Sequence[str]
     truth_A: Sequence[np.ndarray] | None = None
     truth_B: Sequence[np.ndarray] | None = None
-    masks_A: np.ndarray | None = None
-    masks_B: np.ndarray | None = None
+    masks_A: Sequence[np.ndarray] | None = None
+    masks_B: Sequence[np.ndarray] | None = None
     train_A: Sequence[np.ndarray] = ()
     train_B: Sequence[np.ndarray] = ()
-
-    @staticmethod
-    def of(data: Data) -> TestSet | None:
-        """The test pictures that `load_data` read; None where there are none."""
-        if data.test_A is None or data.test_B is None:
-            return None
-
-        def pictures(batches: Iterable) -> list[np.ndarray]:
-            return [to_uint8(image) for batch in batches for image in batch.numpy()]
-
-        A, B = pictures(data.test_A), pictures(data.test_B)
-        return TestSet(
-            name=data.name,
-            A=A,
-            B=B,
-            names_A=[f"testA {number}" for number in range(len(A))],
-            names_B=[f"testB {number}" for number in range(len(B))],
-            **(_known(data.truth, A[0].shape[-1], B[0].shape[-1]) if data.truth else {}),
-        )
 
 
 def load_test_set(
@@ -85,20 +65,17 @@ def load_test_set(
     divisor: int = 4,
     paired: bool = False,
     floor: bool = False,
-    count: int | None = None,
+    test_count: int | None = None,
+    or_training: bool = False,
     skip_bad_images: bool = False,
     data_dir: str | None = None,
 ) -> TestSet:
-    """Loads the pictures to measure on: whole where they are resized, their middle where cropped.
+    """Loads test pictures: whole where they are resized, their middle where they are cropped.
 
     Args:
-        source, image_size, preprocess, channels_A, channels_B, divisor: as in `load_data`.
-        skip_bad_images, data_dir: as in `load_data`.
-        paired: bool, whether testA and testB show the same under the same file names (an ending
-            `_A` or `_B` of the name does not count). The embedded set always knows its truth.
-        floor: bool, whether to load training pictures too, for what two sets of real pictures of
-            one domain are apart.
-        count: int, pictures of each domain. Default: all. The first ones.
+        source, image_size, preprocess, channels_A, channels_B, divisor, paired, floor, test_count,
+            skip_bad_images, data_dir: as in `load_data`.
+        or_training: bool, take training pictures of a domain that has no test pictures.
 
     Raises:
         InputError: no such source, no test pictures, one that cannot be used, or with `paired`
@@ -108,104 +85,118 @@ def load_test_set(
         >>> len(load_test_set("shapes", image_size=32).A)
         64
     """
-    if count is not None and count < 1:
-        raise InputError(f"--test-count {count}: must be at least 1")
     found = find_source(source, image_size, data_dir)
-    kind = preprocess or ("none" if isinstance(found, EmbeddedSource) else "resize_and_crop")
     missing = [split for split in ("testA", "testB") if split not in found.splits]
-    if missing:
-        raise InputError(f"--data {source}: has no {' and no '.join(missing)} to measure on")
-    preparation = {
-        domain: Preprocessing(kind, image_size, None, False, divisor, channels)
-        for domain, channels in (("A", channels_A), ("B", channels_B))
-    }
-    chosen = {split: list(found.pictures(split)) for split in ("testA", "testB")}
-    if paired and not isinstance(found, EmbeddedSource):
-        if isinstance(found, TfdsSource):
-            raise InputError(
-                f"--data {found.name}: TFDS does not keep file names, so nobody knows which "
-                "pictures are pairs: give a folder or zip of the data set"
-            )
-        chosen["testB"] = _partners(chosen["testA"], chosen["testB"])
-    if count:
-        chosen = {split: pictures[:count] for split, pictures in chosen.items()}
-    if floor:
-        for domain, other in ("AB", "BA"):
-            pictures = list(found.pictures(f"train{domain}"))
-            wanted = min(len(pictures), len(chosen[f"test{other}"]))
-            places = np.linspace(0, len(pictures) - 1, wanted).round().astype(int)
-            chosen[f"train{domain}"] = [pictures[place] for place in places]
-    read = {
-        split: _read(pictures, preparation[split[-1]], skip_bad_images and not paired)
-        for split, pictures in chosen.items()
-    }
-    for split, pictures in read.items():
-        if not pictures:
-            raise InputError(f"--data {source}: none of the pictures of {split} can be used")
-    A, B = ([pixels for _, pixels in read[split]] for split in ("testA", "testB"))
-    known = {"truth_A": B, "truth_B": A} if paired else {}
-    if isinstance(found, EmbeddedSource):
-        known = _known(draw_truth(image_size, count), channels_A, channels_B)
-    elif paired:
-        for (name, a), (_, b) in zip(read["testA"], read["testB"], strict=True):
-            if a.shape[:2] != b.shape[:2]:
-                raise InputError(
-                    f"--paired: {name} and its partner come in other sizes, {a.shape[1]}×"
-                    f"{a.shape[0]} and {b.shape[1]}×{b.shape[0]}: take a --preprocess that crops"
-                )
-    return TestSet(
-        name=found.name,
-        A=A,
-        B=B,
-        names_A=[name for name, _ in read["testA"]],
-        names_B=[name for name, _ in read["testB"]],
-        train_A=[pixels for _, pixels in read.get("trainA", ())],
-        train_B=[pixels for _, pixels in read.get("trainB", ())],
-        **known,
+    if missing and not or_training:
+        raise InputError(f"{source}: has no {' and no '.join(missing)} to measure on")
+    return read_test_set(
+        found,
+        preprocessings(found, image_size, preprocess, channels_A, channels_B, divisor=divisor),
+        paired=paired,
+        floor=floor,
+        test_count=test_count,
+        skipped=[] if skip_bad_images else None,
     )
 
 
-def _known(truth: GroundTruth, channels_A: int, channels_B: int) -> dict[str, Any]:
-    """What a test set knows from the embedded set's truth, in the domains' own channels."""
+def read_test_set(
+    source: Source,
+    preparation: Mapping[str, Preprocessing],
+    *,
+    paired: bool = False,
+    floor: bool = False,
+    test_count: int | None = None,
+    skipped: list[str] | None = None,
+    budget: MemoryBudget | None = None,
+) -> TestSet:
+    """Reads the test pictures of a source, or training pictures of a domain without any.
 
-    def drawn(images: np.ndarray, channels: int) -> list[np.ndarray]:
-        sides = images.shape[1:3]
-        return [resized(Image.fromarray(pixels), sides, channels) for pixels in to_uint8(images)]
+    Args:
+        source: from `find_source`.
+        preparation: how pictures of domains "A" and "B" are resized.
+        paired, floor, test_count: as in `load_data`.
+        skipped: see `read`. Of pairs none may be left out.
+        budget: memory that the pictures may take. Default: 2 GiB.
 
-    return {
-        "truth_A": drawn(truth.AtoB, channels_B),
-        "truth_B": drawn(truth.BtoA, channels_A),
-        "masks_A": truth.mask_A,
-        "masks_B": truth.mask_B,
+    Raises:
+        InputError: as `load_test_set`.
+    """
+    if test_count is not None and test_count < 1:
+        raise InputError(f"test_count={test_count}: must be at least 1")
+    splits = {
+        domain: f"test{domain}" if f"test{domain}" in source.splits else f"train{domain}"
+        for domain in "AB"
     }
+    chosen = {domain: list(source.pictures(split)) for domain, split in splits.items()}
+    embedded = isinstance(source, EmbeddedSource)
+    if paired and not embedded:
+        chosen["B"] = _partners(source, chosen["A"], chosen["B"])
+    budget = budget or MemoryBudget(2**31)
+    A, B = (
+        read(
+            chosen[domain][:test_count],
+            f"{source.name} {splits[domain]}",
+            preparation[domain],
+            training=False,
+            budget=budget,
+            skipped=None if paired else skipped,
+        )
+        for domain in "AB"
+    )
+    known: dict[str, Any] = {}
+    if embedded:
+        known = _drawn_truth(preparation, test_count)
+    elif paired:
+        for name, a, b in zip(A.names, A, B, strict=True):
+            if a.shape[:2] != b.shape[:2]:
+                raise InputError(
+                    f"paired=True: {name} and its partner have different sizes, {a.shape[1]}×"
+                    f"{a.shape[0]} and {b.shape[1]}×{b.shape[0]}: take a `preprocess` that crops"
+                )
+        known = {"truth_A": B, "truth_B": A}
+    if floor:
+        for domain, count in (("A", len(B)), ("B", len(A))):
+            pictures = list(source.pictures(f"train{domain}"))
+            places = np.linspace(0, len(pictures) - 1, min(count, len(pictures)))
+            known[f"train_{domain}"] = read(
+                [pictures[place] for place in places.round().astype(int)],
+                f"{source.name} train{domain}",
+                preparation[domain],
+                training=False,
+                budget=budget,
+                skipped=skipped,
+            )
+    return TestSet(source.name, A, B, A.names, B.names, **known)
 
 
-def _read(
-    pictures: Sequence[Picture], preparation: Preprocessing, skip: bool
-) -> list[tuple[str, np.ndarray]]:
-    """Names and pixels."""
-
-    def prepare(picture: Picture) -> tuple[str, np.ndarray] | InputError:
-        try:
-            image = picture.open()
-            return picture.name, preparation.fixed(image, picture.name, training=False)
-        except InputError as problem:
-            return problem
-
-    read = []
-    for found in map_in_order(prepare, pictures):
-        if not isinstance(found, InputError):
-            read.append(found)
-        elif not skip:
-            raise found
-    return read
+def _drawn_truth(
+    preparation: Mapping[str, Preprocessing], count: int | None
+) -> dict[str, list[np.ndarray]]:
+    """The embedded set's test scenes in the other domain, and where their coats are."""
+    known: dict[str, list[np.ndarray]] = {}
+    for domain, other in ("AB", "BA"):
+        size, channels = preparation[other].image_size, preparation[other].channels
+        drawn = [
+            scene.render(size, striped=other == "B")
+            for scene in shapes.scenes(f"test{domain}")[:count]
+        ]
+        known[f"truth_{domain}"] = [
+            resized(Image.fromarray(pixels), (size, size), channels) for pixels, _ in drawn
+        ]
+        known[f"masks_{domain}"] = [mask for _, mask in drawn]
+    return known
 
 
-def _partners(A: list[Picture], B: list[Picture]) -> list[Picture]:
+def _partners(source: Source, A: list[Picture], B: list[Picture]) -> list[Picture]:
     """The pictures of B in the order of their partners in A."""
+    if isinstance(source, TfdsSource):
+        raise InputError(
+            f"{source.name}: TFDS keeps no file names, so pairs are unknown: give a folder or zip "
+            "of the data set"
+        )
 
     def key(picture: Picture) -> str:
-        # Behind the split's own folder, so that folders below it count.
+        # Without the split's own folder, so that folders below it count.
         name = PurePath(re.split(r"test[AB]/", picture.name)[-1]).with_suffix("").as_posix()
         return re.sub(r"_[AB]$", "", name)
 
@@ -214,12 +205,14 @@ def _partners(A: list[Picture], B: list[Picture]) -> list[Picture]:
         counts = Counter(map(key, pictures))
         twice = [picture.name for picture in pictures if counts[key(picture)] > 1]
         if twice:
-            raise InputError(f"--paired: {' and '.join(twice[:2])} have the same name: rename one")
+            raise InputError(
+                f"paired=True: {' and '.join(twice[:2])} have the same name: rename one"
+            )
     lonely = [p.name for p in A if key(p) not in by_name]
     lonely += [by_name[name].name for name in by_name.keys() - {key(p) for p in A}]
     if lonely:
         raise InputError(
-            f"--paired: {len(lonely)} pictures have no partner of the same name in the other "
-            f"domain, such as {sorted(lonely)[0]}: name pairs alike, or leave --paired out"
+            f"paired=True: {len(lonely)} pictures have no partner of the same name in the other "
+            f"domain, such as {sorted(lonely)[0]}: name pairs alike, or leave `paired` out"
         )
     return [by_name[key(picture)] for picture in A]

@@ -1,5 +1,6 @@
 """The generators and discriminators (sections 4 and 7.2 of the paper; pix2pix for the U-Net)."""
 
+from .architecture import Architecture
 from .discriminators import patch_discriminator, pixel_discriminator
 from .factory import Alignment, Norm
 from .inspection import difference, divisor, least_size
@@ -9,6 +10,7 @@ from .unet import default_depth, unet_generator
 
 __all__ = [
     "Alignment",
+    "Architecture",
     "Norm",
     "default_blocks",
     "default_depth",

@@ -64,3 +64,31 @@ def least_size(network: keras.Model) -> int:
     """
     mirrors = any(isinstance(layer, ReflectionPadding2D) for layer in network.layers)
     return divisor(network) * (2 if mirrors else 1)
+
+
+def check_channels(
+    G: keras.Model, F: keras.Model, D_A: keras.Model, D_B: keras.Model
+) -> tuple[int, int]:
+    """The channels of domains A and B, on which four networks agree.
+
+    Raises:
+        ValueError: naming a network that reads or draws others.
+    """
+    A, B = G.input_shape[-1], F.input_shape[-1]
+    for what, found, wanted in (
+        ("G draws", G.output_shape[-1], B),
+        ("F draws", F.output_shape[-1], A),
+        ("D_A reads", D_A.input_shape[-1], A),
+        ("D_B reads", D_B.input_shape[-1], B),
+    ):
+        if found != wanted:
+            raise ValueError(
+                f"{what} pictures of {found} channels, but the domain has {wanted} "
+                f"(G reads {A}, F reads {B})"
+            )
+    return A, B
+
+
+def ends_in_sigmoid(D: keras.Model) -> bool:
+    """Whether a discriminator gives probabilities instead of logits."""
+    return D.layers[-1].get_config().get("activation") == "sigmoid"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import keras
+import tensorflow as tf
 
 
 def with_precision(network: keras.Model, precision: str) -> keras.Model:
@@ -38,3 +40,27 @@ def with_precision(network: keras.Model, precision: str) -> keras.Model:
     twin = type(network).from_config(config)
     twin.set_weights(network.get_weights())
     return twin
+
+
+def twice_differentiable(D: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
+    """A float32 copy of D that can be differentiated twice, on D's own weights.
+
+    For the gradient penalty. The copy computes in float32 whatever D's dtype policy is. It leaves
+    the batch size open: the fused kernel that normalises a single picture has an inexact second
+    gradient.
+
+    Args:
+        D: a functional model, pictures `[N, H, W, C]` to logits.
+    """
+    mixed = any(layer.compute_dtype != "float32" for layer in D.layers)
+    twin = with_precision(D, "float32") if mixed else None
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None, None, D.input_shape[-1]))])
+    def call(images: tf.Tensor) -> tf.Tensor:
+        if twin is None:
+            return D(images, training=True)
+        trainable = [v.value for v in D.trainable_variables]
+        fixed = [v.value for v in D.non_trainable_variables]
+        return twin.stateless_call(trainable, fixed, images, training=True)[0]
+
+    return call

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Literal
-
-import keras
 
 from ..cyclegan import CycleGAN
 from ..data.loading import Data, load_data
-from ..directions import GENERATORS, Direction
+from ..directions import GENERATORS
 from ..errors import InputError
-from ..networks.discriminators import patch_discriminator, pixel_discriminator
 from ..networks.inspection import difference
-from ..networks.resnet import resnet_generator
-from ..networks.unet import unet_generator
 from ..runtimes.keras_model import direction_of, load_model
 from .config import Config
 
@@ -32,78 +26,20 @@ def build_model(config: Config) -> CycleGAN:
         A `CycleGAN` with fresh weights, drawn by Keras.
     """
 
+    settings = config.architecture
+    size, dtype = config.image_size, config.precision
     try:
         return CycleGAN(
-            build_generator(config, "AtoB"),
-            build_generator(config, "BtoA"),
-            build_discriminator(config, "A"),
-            build_discriminator(config, "B"),
-            image_size=config.image_size if config.pool_size else None,
+            settings.build_generator("AtoB", size, dtype),
+            settings.build_generator("BtoA", size, dtype),
+            settings.build_discriminator("A", size, dtype),
+            settings.build_discriminator("B", size, dtype),
+            image_size=size if config.pool_size else None,
             pool_size=config.pool_size,
             seed=config.seed,
         )
     except ValueError as problem:
         raise InputError(str(problem)) from problem
-
-
-def build_generator(config: Config, direction: Direction) -> keras.Model:
-    """G ("AtoB") or F ("BtoA") of a resolved configuration, with fresh weights.
-
-    Raises:
-        ValueError: settings that do not go together.
-    """
-    A, B = config.channels_A, config.channels_B
-    channels, output_channels = (A, B) if direction == "AtoB" else (B, A)
-    settings = {
-        "channels": channels,
-        "output_channels": output_channels,
-        "filters": config.filters,
-        "norm": config.norm,
-        "use_bias": config.use_bias,
-        "epsilon": config.epsilon,
-        "dropout": config.dropout,
-        "residual_output": config.residual_output,
-        "dtype": config.precision,
-        "name": GENERATORS[direction],
-    }
-    if config.generator == "unet":
-        return unet_generator(config.image_size, depth=config.depth, **settings)
-    return resnet_generator(
-        config.image_size,
-        blocks=config.blocks,
-        upsampling=config.upsampling,
-        bare_first=config.bare_first,
-        downsampling_padding=config.downsampling_padding,
-        alignment=config.alignment,
-        **settings,
-    )
-
-
-def build_discriminator(config: Config, domain: Literal["A", "B"]) -> keras.Model:
-    """D_A or D_B of a resolved configuration, with fresh weights.
-
-    Raises:
-        ValueError: settings that do not go together.
-    """
-    settings = {
-        "channels": config.channels_A if domain == "A" else config.channels_B,
-        "filters": config.discriminator_filters,
-        "norm": config.norm,
-        "use_bias": config.use_bias,
-        "epsilon": config.epsilon,
-        "dtype": config.precision,
-        "name": f"D_{domain}",
-    }
-    if config.discriminator == "pixel":
-        return pixel_discriminator(**settings)
-    return patch_discriminator(
-        config.image_size,
-        layers=config.discriminator_layers,
-        padding=config.discriminator_padding,
-        sigmoid=config.sigmoid,
-        alignment=config.alignment,
-        **settings,
-    )
 
 
 def set_initial_weights(model: CycleGAN, path: str | Path) -> None:
@@ -128,7 +64,7 @@ def set_initial_weights(model: CycleGAN, path: str | Path) -> None:
     for name, network in given.items():
         if odd := difference(network, networks[name]):
             raise InputError(
-                f"--initial-weights {path}: its {name} is another network than this run's ({odd}): "
+                f"initial_weights={path}: its {name} is another network than this run's ({odd}): "
                 "leave out the settings that describe the networks"
             )
     for name, network in given.items():
@@ -170,5 +106,8 @@ def load_config_data(config: Config) -> Data:
         seed=config.seed,
         cache_memory=config.cache_memory * 2**20,
         cache_dir=config.cache_dir,
+        paired=config.measuring.paired,
+        floor=config.measuring.extractor not in (None, "none"),
+        test_count=config.measuring.test_count,
         **config.pictures,
     )

@@ -12,12 +12,16 @@ from ..data.preprocessing import Preprocess
 from ..distributed.workers import COLLECTIVE_TIMEOUT, StrategyName
 from ..errors import InputError
 from ..files import atomic_write
+from ..losses import check_losses
+from ..networks.architecture import Architecture
 from ..networks.factory import Alignment, Norm
 from ..networks.resnet import default_blocks
-from ..networks.unet import default_depth
 from ..precision import Precision, resolve_precision
 from .measuring import Measuring
 from .recipes import EMBEDDED_RECIPE, PAPER_RECIPE
+
+#: The settings that describe networks: a run's weights fit only these.
+ARCHITECTURE = tuple(field.name for field in dataclasses.fields(Architecture))
 
 
 @dataclass(frozen=True)
@@ -172,9 +176,13 @@ class Config:
     @property
     def divisor(self) -> int:
         """What the generators need sides to be multiples of."""
-        if self.generator == "resnet":
-            return 4
-        return 2 ** (self.depth or default_depth(self.image_size or 256))
+        return self.architecture.divisor(self.image_size or 256)
+
+    @property
+    def architecture(self) -> Architecture:
+        """The settings that describe the networks; the paper's where they are None."""
+        given = {name: getattr(self, name) for name in ARCHITECTURE}
+        return Architecture(**{name: value for name, value in given.items() if value is not None})
 
     @property
     def pictures(self) -> dict[str, Any]:
@@ -211,54 +219,44 @@ class Config:
             InputError: naming the setting and a value that would do.
         """
         at_least = {
-            "depth": 5, "image_size": self.divisor, "batch_size": 1, "filters": 1, "blocks": 0,
-            "discriminator_filters": 1, "discriminator_layers": 1, "pool_size": 0, "epochs": 1,
+            "image_size": self.divisor, "batch_size": 1, "pool_size": 0, "epochs": 1,
             "steps_per_epoch": 1, "checkpoint_steps": 1, "keep_checkpoints": 1,
             "sample_every": 0, "sample_count": 1, "validation_every": 0, "cache_memory": 0,
-            "evaluate_every": 0,
-            "lambda_cycle_A": 0, "lambda_cycle_B": 0, "lambda_identity": 0, "lambda_gan": 0,
-            "learning_rate": 0, "seed": 0, "epsilon": 0, "collective_timeout": 1,
+            "evaluate_every": 0, "learning_rate": 0, "seed": 0, "collective_timeout": 1,
         }  # fmt: skip
         for name, least in at_least.items():
             value = getattr(self, name)
             if value is not None and value < least:
-                raise InputError(f"{_option(name)} {value}: must be at least {least}")
-        for name, least, most in (
-            ("beta_1", 0, 1), ("constant_fraction", 0, 1), ("dropout", 0, 1)
-        ):  # fmt: skip
-            if not least <= getattr(self, name) <= most:
-                raise InputError(
-                    f"{_option(name)} {getattr(self, name)}: must lie between {least} and {most}"
-                )
+                raise InputError(f"{name}={value}: must be at least {least}")
+        for name in ("beta_1", "constant_fraction"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name}={getattr(self, name)}: must lie between 0 and 1")
         if self.best_by and not self.evaluate_every:
-            raise InputError(f"--best-by {self.best_by}: pass --evaluate-every 1 as well")
+            raise InputError(f"best_by={self.best_by}: set evaluate_every=1 as well")
         if self.seed >= 2**32:
-            raise InputError(f"--seed {self.seed}: must be below 2**32")
+            raise InputError(f"seed={self.seed}: must be below 2**32")
         size = self.image_size
         if size is not None and size % self.divisor:
             near = max(self.divisor, round(size / self.divisor) * self.divisor)
             raise InputError(
-                f"--image-size {size}: no multiple of {self.divisor}, which the generators need: "
+                f"image_size={size}: no multiple of {self.divisor}, which the generators need: "
                 f"take {near}"
             )
-        if not any((self.lambda_cycle_A, self.lambda_cycle_B, self.lambda_gan)):
-            raise InputError("every --lambda is 0: there is nothing to learn")
-        if self.sigmoid and (self.objective != "lsgan" or self.discriminator == "pixel"):
-            raise InputError("--sigmoid goes with --objective lsgan and --discriminator patch")
-        if self.lambda_identity and self.channels_A != self.channels_B:
-            raise InputError(
-                "--lambda-identity compares pictures of A with pictures of B, which have other "
-                "channels here: pass --lambda-identity 0"
-            )
-        if self.residual_output and self.channels_A != self.channels_B:
-            raise InputError(
-                "--residual-output needs as many channels in A as in B: set it to False"
-            )
+        self.architecture.check()
+        check_losses(
+            self.objective,
+            sigmoid=self.sigmoid,
+            same_channels=self.channels_A == self.channels_B,
+            lambda_identity=self.lambda_identity,
+            lambda_cycle_A=self.lambda_cycle_A,
+            lambda_cycle_B=self.lambda_cycle_B,
+            lambda_gan=self.lambda_gan,
+        )
         whole = self.preprocess in ("scale_width", "none") and self.data != "shapes"
         if whole and self.pool_size:
             raise InputError(
-                f"--preprocess {self.preprocess} leaves pictures of many sizes, and a pool "
-                "holds pictures of one: pass --pool-size 0 or a --preprocess that crops"
+                f"preprocess={self.preprocess} leaves pictures of many sizes, and a pool "
+                "holds pictures of one: take pool_size=0 or a `preprocess` that crops"
             )
 
     def to_json(self) -> str:
@@ -317,23 +315,10 @@ class Config:
         for name, value in mine.items():
             more = longer and name == "epochs" and theirs[name] >= value
             if value != theirs[name] and name not in free and not more:
-                lines.append(f"{_option(name)} was {value}, now {theirs[name]}")
+                lines.append(f"`{name}` was {value}, now {theirs[name]}")
         return lines
 
     def flat(self) -> dict[str, Any]:
         """All settings by their names, those of `measuring` among the others."""
         values = dataclasses.asdict(self)
         return values.pop("measuring") | values
-
-
-def _option(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
-#: The settings that describe networks: what a run's weights fit to.
-ARCHITECTURE = (
-    "channels_A", "channels_B", "generator", "filters", "blocks", "depth", "norm", "use_bias",
-    "epsilon", "alignment", "upsampling", "dropout", "residual_output", "bare_first",
-    "downsampling_padding", "discriminator", "discriminator_filters", "discriminator_layers",
-    "discriminator_padding", "sigmoid",
-)  # fmt: skip

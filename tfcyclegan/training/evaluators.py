@@ -11,7 +11,9 @@ from .config import Config
 from .measuring import Measuring
 
 
-def make_evaluator(config: Config, extractor: Pretrained | None = None) -> Evaluator:
+def make_evaluator(
+    config: Config, extractor: Pretrained | None = None, test_set: TestSet | None = None
+) -> Evaluator:
     """Loads the test pictures and networks that a resolved configuration names.
 
     Args:
@@ -35,7 +37,7 @@ def make_evaluator(config: Config, extractor: Pretrained | None = None) -> Evalu
             side: class_indices(getattr(how, side), names, classifier.width) for side in classes
         }
     return Evaluator(
-        load_config_test_set(config, floor=extractor is not None),
+        test_set or load_config_test_set(config, floor=extractor is not None),
         metrics=how.metrics,
         extractor=extractor,
         classifier=classifier,
@@ -50,7 +52,7 @@ def load_config_test_set(config: Config, floor: bool = False) -> TestSet:
         config.data,
         paired=config.measuring.paired,
         floor=floor,
-        count=config.measuring.test_count,
+        test_count=config.measuring.test_count,
         **config.pictures,
     )
 

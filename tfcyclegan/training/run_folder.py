@@ -10,6 +10,7 @@ import keras
 
 from ..errors import InputError
 from ..runtimes.keras_model import load_model
+from .checkpoints import Checkpoints
 from .config import Config
 
 
@@ -84,11 +85,46 @@ def open_run(run: str, data: str | None = None) -> tuple[keras.Model, Config, st
     model = load_model(path)
     if config is None:
         if data is None:
-            raise InputError(f"{run}: a file does not say what to measure on: pass --data")
+            raise InputError(f"{run}: a file does not say what to measure on: pass `data`")
         side = getattr(model, "image_size", None)
         config = Config(data=data, image_size=side if isinstance(side, int) else 256)
     if not (data or config.data):
-        raise InputError(f"{run}: an imported model does not say what to measure on: pass --data")
+        raise InputError(f"{run}: an imported model does not say what to measure on: pass `data`")
     if data is not None:
         config = dataclasses.replace(config, data=data)
     return model, config, name
+
+
+def check_run_folder(directory: Path, config: Config, resume: bool) -> None:
+    """Refuses to overwrite a run, or to resume one with other settings.
+
+    Raises:
+        InputError: naming the folder and what to do.
+    """
+    if directory.exists() and not directory.is_dir():
+        raise InputError(f"run_dir={directory}: that is a file: give another `run_dir`")
+    # What a killed process left half-written does not count, and goes.
+    for part in directory.glob(".*.part-*"):
+        part.unlink(missing_ok=True)
+    if not directory.exists() or not any(directory.iterdir()):
+        return
+    if not resume:
+        raise InputError(
+            f"run_dir={directory}: there is a run already: pass resume=True to go on with it, or "
+            "another `run_dir`"
+        )
+    if not (directory / "config.json").exists():
+        raise InputError(
+            f"run_dir={directory}: no config.json in it, so it is no run: give another `run_dir`"
+        )
+    if (directory / "model.keras").exists() and not Checkpoints(directory / "checkpoints").paths():
+        raise InputError(
+            f"resume=True: {directory} holds a model and no checkpoint to go on from: train it "
+            f"further in a run of its own with initial_weights={directory}"
+        )
+    differences = Config.load(directory / "config.json").differences(config)
+    if differences:
+        raise InputError(
+            f"resume=True: {directory} was started with other settings: {'; '.join(differences)}. "
+            "Leave them out to go on, or start a new run with another `run_dir`"
+        )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
 
-from ..data.preprocessing import to_uint8
+from ..data.preprocessing import to_float, to_uint8
 
 if TYPE_CHECKING:
     pass
@@ -74,3 +74,22 @@ class SampleGrids(keras.callbacks.Callback):
                 tf.summary.image("samples", np.asarray(grid)[None])
             self._writer.flush()
         return path
+
+
+def same_size(A: Sequence[np.ndarray], B: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """As many pictures of A as of B, each domain cut to the smallest of its sizes.
+
+    Args:
+        A: uint8 `[H, W, C]` each, of any sizes.
+        B: the same.
+
+    Returns:
+        float32 `[N, H, W, C]` in [-1, 1] of A, and of B.
+    """
+    count = min(len(A), len(B))
+
+    def stacked(pictures: Sequence[np.ndarray]) -> np.ndarray:
+        height, width = np.min([picture.shape[:2] for picture in pictures], axis=0)
+        return to_float(np.stack([picture[:height, :width] for picture in pictures])).numpy()
+
+    return stacked(A[:count]), stacked(B[:count])

@@ -1,0 +1,88 @@
+"""Keras's `fit` and `evaluate` on several replicas and workers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from .replicas import FollowPosition, common_strategy, distribute
+from .workers import CollectiveTimeout, Workers, callback_list, check_callbacks
+
+
+class DistributedModel(keras.Model):
+    """A model whose steps run under the strategy that its networks were made in.
+
+    Call `fit` inside or outside the strategy's scope: steps run under the strategy either way.
+
+    Attributes:
+        strategy: `tf.distribute.Strategy` of the networks; TensorFlow's default one for one device.
+        workers: `Workers`, this process and the others.
+    """
+
+    def use_strategy_of(self, networks: Sequence[keras.Model]) -> None:
+        """Takes over the strategy in whose scope the networks were made.
+
+        Raises:
+            ValueError: networks of different strategies.
+        """
+        # Keras would build this object from a batch of data, which fails with several workers,
+        # and would not let a single worker call predict() on a network.
+        for model in (self, *networks):
+            model._distribute_strategy = None
+        self.strategy = common_strategy(networks)
+        self.workers = Workers(self.strategy)
+
+    @property
+    def distribute_strategy(self) -> tf.distribute.Strategy:
+        """The strategy that steps run under, whatever scope `fit` is called in.
+
+        Call fit outside any scope: callbacks that run only on the chief must not create variables
+        inside it.
+        """
+        return self.strategy
+
+    def fit(
+        self, x: Any = None, *, steps_per_epoch: int | None = None, **kwargs: Any
+    ) -> keras.callbacks.History:
+        """`keras.Model.fit` on a dataset, on all replicas."""
+        workers = self.workers
+        callbacks = callback_list(kwargs.pop("callbacks", None))
+        check_callbacks(callbacks, workers)
+        if workers.count > 1:
+            callbacks = [CollectiveTimeout(workers), *callbacks]
+        validation = kwargs.pop("validation_data", None)
+        if workers.replicas > 1:
+            if shards := getattr(x, "shards", None):
+                # One endless iterator serves all epochs.
+                steps_per_epoch = steps_per_epoch or shards.steps
+                callbacks = [FollowPosition(shards.position), *callbacks]
+            if shards := getattr(validation, "shards", None):
+                kwargs["validation_steps"] = kwargs.get("validation_steps") or shards.steps
+        with workers.watched():
+            return super().fit(
+                distribute(x, self.strategy, training=True),
+                steps_per_epoch=steps_per_epoch,
+                validation_data=distribute(validation, self.strategy),
+                callbacks=callbacks,
+                **kwargs,
+            )
+
+    def evaluate(self, x: Any = None, y: Any = None, **kwargs: Any) -> Any:
+        """`keras.Model.evaluate` on a dataset, on all replicas."""
+        workers = self.workers
+        if workers.replicas > 1 and (shards := getattr(x, "shards", None)):
+            kwargs["steps"] = kwargs.get("steps") or shards.steps
+        if workers.count > 1 and "_use_cached_eval_dataset" not in kwargs:  # not from fit
+            callbacks = callback_list(kwargs.get("callbacks"))
+            kwargs["callbacks"] = [CollectiveTimeout(workers), *callbacks]
+        with workers.watched():
+            return super().evaluate(distribute(x, self.strategy), y, **kwargs)
+
+    def gathered(self, logs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """A step's logs in the form that Keras averages over workers: along an axis."""
+        if self.workers.count == 1:
+            return logs
+        return {name: tf.reshape(value, [1]) for name, value in logs.items()}

@@ -1,0 +1,174 @@
+"""The settings that describe the four networks, and the networks that they describe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import keras
+
+from ..directions import GENERATORS, Direction
+from ..errors import InputError
+from .discriminators import patch_discriminator, pixel_discriminator
+from .factory import Alignment, Norm
+from .resnet import resnet_generator
+from .unet import default_depth, unet_generator
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What G, F, D_A and D_B look like. Defaults are the paper's (section 7.2).
+
+    Attributes:
+        channels_A: int, channels of domain A: 3 for RGB (default), 1 for grey.
+        channels_B: int, channels of domain B.
+        generator: "resnet" (the paper's; default) or "unet" (pix2pix's).
+        filters: int, channels after a generator's first convolution. Default 64.
+        blocks: int, residual blocks of a resnet. Default 9 from 256 px upwards, 6 below.
+        depth: int, halvings of a U-Net. Default: see `unet_generator`.
+        norm: "instance" (default), "instance-affine", "batch" or "none", in all four networks.
+        use_bias: bool, biases in front of norms. Default: unless norm is "batch".
+        epsilon: float, added to the norms' variances. Default 1e-5 (the reference).
+        alignment: "torch" (default) or "tensorflow"; see `resnet_generator`.
+        upsampling: "transposed" (default) or "resize"; see `resnet_generator`.
+        dropout: float, dropout rate in the generators. Default 0.
+        residual_output: bool, generators draw the change to the picture. Default False.
+        bare_first: bool, no norm and no ReLU after a resnet's first convolution. Default False.
+        downsampling_padding: "zero" (default) or "reflect", of a resnet's strided convolutions.
+        discriminator: "patch" (default) or "pixel".
+        discriminator_filters: int, channels after a discriminator's first convolution. Default 64.
+        discriminator_layers: int, strided layers of a PatchGAN. Default 3: it sees 70 px.
+        discriminator_padding: "zero" (default) or "reflect".
+        sigmoid: bool, discriminators give probabilities instead of logits. Default False.
+
+    Example:
+        >>> G = Architecture(filters=16, blocks=3).build_generator("AtoB", image_size=64)
+    """
+
+    channels_A: int = 3
+    channels_B: int = 3
+    generator: Literal["resnet", "unet"] = "resnet"
+    filters: int = 64
+    blocks: int | None = None
+    depth: int | None = None
+    norm: Norm = "instance"
+    use_bias: bool | None = None
+    epsilon: float = 1e-5
+    alignment: Alignment = "torch"
+    upsampling: Literal["transposed", "resize"] = "transposed"
+    dropout: float = 0.0
+    residual_output: bool = False
+    bare_first: bool = False
+    downsampling_padding: Literal["zero", "reflect"] = "zero"
+    discriminator: Literal["patch", "pixel"] = "patch"
+    discriminator_filters: int = 64
+    discriminator_layers: int = 3
+    discriminator_padding: Literal["zero", "reflect"] = "zero"
+    sigmoid: bool = False
+
+    def check(self) -> None:
+        """Refuses settings that do not go together.
+
+        Raises:
+            InputError: naming the setting and a value that works.
+        """
+        if self.generator not in ("resnet", "unet"):
+            raise InputError(f"generator={self.generator!r} is unknown: take resnet or unet")
+        if self.discriminator not in ("patch", "pixel"):
+            raise InputError(
+                f"discriminator={self.discriminator!r} is unknown: take patch or pixel"
+            )
+        least = {"filters": 1, "blocks": 0, "depth": 5, "epsilon": 0, "dropout": 0}
+        least |= {"discriminator_filters": 1, "discriminator_layers": 1}
+        for name, smallest in least.items():
+            value = getattr(self, name)
+            if value is not None and value < smallest:
+                raise InputError(f"{name}={value}: must be at least {smallest}")
+        if self.dropout > 1:
+            raise InputError(f"dropout={self.dropout}: must lie between 0 and 1")
+        if self.sigmoid and self.discriminator == "pixel":
+            raise InputError("sigmoid=True needs discriminator=patch")
+        if self.residual_output and self.channels_A != self.channels_B:
+            raise InputError(
+                "residual_output=True needs as many channels in A as in B: leave it out"
+            )
+
+    def divisor(self, image_size: int) -> int:
+        """What the generators need sides to be multiples of."""
+        if self.generator == "resnet":
+            return 4
+        return 2 ** (self.depth or default_depth(image_size))
+
+    def build_generator(
+        self, direction: Direction, image_size: int, dtype: str | None = None
+    ) -> keras.Model:
+        """G ("AtoB") or F ("BtoA") with fresh weights.
+
+        Args:
+            direction: "AtoB" or "BtoA".
+            image_size: int, side in px of the training pictures.
+            dtype: a Keras dtype policy. Default: the global one.
+
+        Raises:
+            ValueError: settings that do not go together.
+        """
+        self.check()
+        A, B = self.channels_A, self.channels_B
+        channels, output_channels = (A, B) if direction == "AtoB" else (B, A)
+        settings: dict[str, Any] = {
+            "channels": channels,
+            "output_channels": output_channels,
+            "filters": self.filters,
+            "norm": self.norm,
+            "use_bias": self.use_bias,
+            "epsilon": self.epsilon,
+            "dropout": self.dropout,
+            "residual_output": self.residual_output,
+            "dtype": dtype,
+            "name": GENERATORS[direction],
+        }
+        if self.generator == "unet":
+            return unet_generator(image_size, depth=self.depth, **settings)
+        return resnet_generator(
+            image_size,
+            blocks=self.blocks,
+            upsampling=self.upsampling,
+            bare_first=self.bare_first,
+            downsampling_padding=self.downsampling_padding,
+            alignment=self.alignment,
+            **settings,
+        )
+
+    def build_discriminator(
+        self, domain: Literal["A", "B"], image_size: int, dtype: str | None = None
+    ) -> keras.Model:
+        """D_A or D_B with fresh weights.
+
+        Args:
+            domain: "A" or "B".
+            image_size: int, side in px of the training pictures.
+            dtype: a Keras dtype policy. Default: the global one.
+
+        Raises:
+            ValueError: settings that do not go together.
+        """
+        self.check()
+        settings: dict[str, Any] = {
+            "channels": self.channels_A if domain == "A" else self.channels_B,
+            "filters": self.discriminator_filters,
+            "norm": self.norm,
+            "use_bias": self.use_bias,
+            "epsilon": self.epsilon,
+            "dtype": dtype,
+            "name": f"D_{domain}",
+        }
+        if self.discriminator == "pixel":
+            return pixel_discriminator(**settings)
+        return patch_discriminator(
+            image_size,
+            layers=self.discriminator_layers,
+            padding=self.discriminator_padding,
+            sigmoid=self.sigmoid,
+            alignment=self.alignment,
+            **settings,
+        )

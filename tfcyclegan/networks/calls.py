@@ -1,0 +1,112 @@
+"""How a training step calls a network, and the losses that the network's own layers add."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+
+import keras
+import tensorflow as tf
+
+from ..distributed.replicas import is_distributed, strategy_of
+
+
+class NetworkCall:
+    """A network as the training step calls it.
+
+    The network is traced once, as a function of its own, however often a step calls it: that
+    halves the time to the first step. (TensorFlow must be free to inline that function. Without
+    inlining, its optimizer let the update of D overtake G's look at D.)
+
+    Args:
+        network: a functional `keras.Model`.
+        traced: bool, False calls the network directly, for eager execution.
+        recompute: bool, whether to compute activations a second time for the gradient instead of
+            keeping them. Only with `traced`.
+
+    Attributes:
+        network: the network.
+        losses: what layers added in the calls so far (`add_loss`, activity regularizers), float32
+            scalars. Whoever collects them empties the list first.
+
+    Example:
+        >>> D = NetworkCall(patch_discriminator(64))
+        >>> logits = D(images, training=True)
+    """
+
+    def __init__(self, network: keras.Model, traced: bool = True, recompute: bool = False):
+        self.network = network
+        self.losses: list[tf.Tensor] = []
+
+        def run(images: tf.Tensor, training: bool) -> tuple[tf.Tensor, list[tf.Tensor]]:
+            return network(images, training=training), _added_losses(network)
+
+        def call(images: tf.Tensor, training: bool) -> tuple[tf.Tensor, list[tf.Tensor]]:
+            bound = functools.partial(run, training=training)
+            return (tf.recompute_grad(bound) if recompute else bound)(images)
+
+        # Replicas cannot agree on moving averages inside a function of its own.
+        separate = is_distributed(strategy_of(network)) and _has_moving_averages(network)
+        self._run = tf.function(call, autograph=False) if traced and not separate else run
+
+    def __call__(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+        output, losses = self._run(images, training)
+        self.losses += losses
+        return output
+
+    def weight_penalties(self) -> list[tf.Tensor]:
+        """The losses of weight regularizers, which depend on no picture."""
+        return [
+            tf.cast(variable.regularizer(variable), tf.float32)
+            for variable in self.network.trainable_variables
+            if variable.regularizer is not None
+        ]
+
+
+def _added_losses(network: keras.Model) -> list[tf.Tensor]:
+    """What layers added in the last call. Keras lists the weights' penalties behind these."""
+    penalties = sum(v.regularizer is not None for v in network.trainable_variables)
+    losses = network.losses
+    return [tf.cast(loss, tf.float32) for loss in losses[: len(losses) - penalties]]
+
+
+def stand_in(call: NetworkCall) -> Callable[..., tf.Tensor]:
+    """What gives zeros in a network's place, for a dry run of a loss.
+
+    A network with layers from elsewhere, or with activity regularizers, stands for itself: only
+    running it shows what losses it adds.
+    """
+    if _may_add_losses(call.network):
+        return call
+    channels = call.network.output_shape[-1]
+    return lambda images, training=False: tf.zeros((*images.shape[:-1], channels))
+
+
+def _may_add_losses(network: keras.Model) -> bool:
+    return any(
+        _may_add_losses(layer)
+        if isinstance(layer, keras.Model)
+        else getattr(layer, "activity_regularizer", None) is not None
+        or type(layer).__module__.split(".")[0] not in ("keras", "tfcyclegan")
+        for layer in network.layers
+    )
+
+
+def _has_moving_averages(network: keras.Model) -> bool:
+    """Whether a training step updates statistics that the network keeps (batch norm)."""
+    return any(isinstance(layer, keras.layers.BatchNormalization) for layer in network.layers)
+
+
+def check_recompute(networks: Sequence[keras.Model]) -> None:
+    """Refuses to compute twice what gives other results the second time.
+
+    Raises:
+        ValueError: naming the first layer that does.
+    """
+    for network in networks:
+        for layer in network.layers:
+            if isinstance(layer, (keras.layers.BatchNormalization, keras.layers.Dropout)):
+                raise ValueError(
+                    f"recompute=True needs layers that give the same result twice, and "
+                    f"{layer.name} in {network.name} ({type(layer).__name__}) does not"
+                )
