@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import warnings
 from pathlib import Path
 
 #: First version that is tested, and first one that is not. As in requirements.txt.
-TESTED = {"tensorflow": ("2.20", "2.22"), "keras": ("3.12", "3.16")}
+TESTED = {"tensorflow": ("2.20", "2.22"), "keras": ("3.15.1", "3.16")}
 
 
 def backend_problem() -> str | None:
@@ -49,4 +50,4 @@ def warn_if_untested() -> None:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split(".")[:2])
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
