@@ -1,4 +1,4 @@
-"""Threads that keep the order."""
+"""`map` on several threads, in order."""
 
 from __future__ import annotations
 
