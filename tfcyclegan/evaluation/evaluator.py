@@ -117,7 +117,7 @@ class Evaluation:
             ("called the target", self.classifier),
         ):
             if network:
-                scaled, classes = network["scaling"] == "rms", network.get("classes")
+                scaled, classes = network.get("scaling") == "rms", network.get("classes")
                 facts.append(
                     f"{what}: {network['name']} at {network['size']} px, pixels {network['pixels']}"
                     + (", features by their root mean square" if scaled else "")
@@ -431,12 +431,7 @@ class Evaluator:
     ) -> dict[str, float]:
         source, target = way[0], way[-1]
         wanted = self._look(target)
-        scale = 1.0
-        if self._extractor.scaling == "rms":
-            scale = 1.0 / max(float(np.sqrt(np.mean(np.square(wanted)))), 1e-12)
-        seen = self._look(source) if column == "untouched" else self._extractor(pictures)
-        drawn = seen * scale
-        wanted = wanted * scale
+        drawn = self._look(source) if column == "untouched" else self._extractor(pictures)
         scores: dict[str, float] = {}
         counts = len(drawn), len(wanted)
         if min(counts) < 2:
@@ -455,7 +450,7 @@ class Evaluator:
                 f"{size}"
             )
         if "feature_diversity" in self.metrics and column == "translated":
-            scores |= self._diversity("feature_diversity", drawn, self._look(source) * scale)
+            scores |= self._diversity("feature_diversity", drawn, self._look(source))
         return scores
 
     def _look(self, domain: str) -> np.ndarray:

@@ -65,7 +65,6 @@ def open_extractor(how: Measuring) -> Pretrained | None:
         how.extractor,
         size=how.extractor_size,
         pixels=how.extractor_pixels,
-        scaling=how.extractor_scaling,
     )
 
 
