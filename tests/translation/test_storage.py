@@ -372,7 +372,7 @@ def test_an_s3_server_that_does_not_let_us_in(s3, model, capsys, monkeypatch):
     Path("list.txt").write_text("s3://pictures/a.png\n")
     refused(capsys, "s3://pictures/a.png: cannot be reached (Unable to locate credentials)",
             "list.txt", "--model", model, "--to", "x")  # fmt: skip
-    refused(capsys, "s3://pictures/out/a.png: cannot be reached", "a.png", "--model", model,
+    refused(capsys, "s3://pictures/out: cannot be reached", "a.png", "--model", model,
             "--to", "s3://pictures/out")  # fmt: skip
 
 

@@ -102,7 +102,7 @@ def _in_folder(folder: Path, place: Path | UPath, glob: str) -> Iterator[Found]:
     # Results inside the folder are not inputs, unless the folder itself is the output folder.
     to = os.path.realpath(place) if isinstance(place, Path) else None
     to = None if to == os.path.realpath(folder) else to
-    seen = set()
+    seen: set[str] = set()
     for top, folders, files in os.walk(folder, onerror=unreadable, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         real = os.path.realpath(top)
@@ -129,9 +129,11 @@ def _in_store(url: str, place: Path | UPath, glob: str) -> Iterator[Found]:
         yield Found(url, _safe(posixpath.basename(url.split("?")[0]), url))
         return
     path = open_path(url)
+    assert isinstance(path, UPath)
     store, root = path.fs, path.path.rstrip("/")
-    same = isinstance(place, UPath) and place.protocol == path.protocol
-    to = place.path.rstrip("/") if same else root
+    to = root
+    if isinstance(place, UPath) and place.protocol == path.protocol:
+        to = place.path.rstrip("/")
     try:
         if store.isfile(path.path):
             yield Found(url, _safe(posixpath.basename(root), url))
@@ -147,7 +149,7 @@ def _in_store(url: str, place: Path | UPath, glob: str) -> Iterator[Found]:
                 full = files[file]["name"]
                 name = full.removeprefix(root).lstrip("/")
                 if not file.startswith(".") and name and _wanted(name, glob):
-                    source = store.unstrip_protocol(full)
+                    source = store.unstrip_protocol(full).removeprefix("file://")
                     yield Found(source, _safe(name, source))
     except InputError:
         raise

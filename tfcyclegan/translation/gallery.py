@@ -28,7 +28,7 @@ def write_comparison(before: Image.Image, after: Image.Image, directory: Path, n
         name: the picture's path below the output folder.
     """
     scale = min(1.0, _LONGEST / max(before.size))
-    size = tuple(max(1, round(side * scale)) for side in before.size)
+    size = (max(1, round(before.width * scale)), max(1, round(before.height * scale)))
     both = Image.new("RGB", (2 * size[0], size[1]))
     both.paste(before.convert("RGB").resize(size, Image.Resampling.LANCZOS), (0, 0))
     both.paste(after.convert("RGB").resize(size, Image.Resampling.LANCZOS), (size[0], 0))

@@ -15,7 +15,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -251,7 +251,7 @@ def _rounded_down(share: float) -> float:
 
 def translate_on_ray(
     ray: Any, pictures: Listing, work: Work, workers: int | None = None
-) -> Iterator[Outcome]:
+) -> Generator[Outcome]:
     """Translates pictures on a cluster.
 
     Args:
@@ -278,8 +278,8 @@ def translate_on_ray(
         compute=ray.data.ActorPoolStrategy(size=team.workers, max_tasks_in_flight_per_actor=1),
         num_cpus=team.cpus,
         num_gpus=team.gpus or None,
-        max_restarts=-1,
-        max_task_retries=_RETRIES,
+        # Ray restarts dead actors without limit.
+        ray_remote_args_fn=lambda: {"max_task_retries": _RETRIES},
     )
     answers.context.enable_progress_bars = False
     answers.context.print_on_execution_start = False

@@ -79,15 +79,15 @@ def read(source: str) -> bytes:
         OSError: this file cannot be read.
         InputError: the credentials are bad or the store cannot be opened.
     """
-    if not is_url(source):
-        with open(source, "rb", opener=_nonblocking) as file:
+    path = open_path(source)
+    if isinstance(path, Path):
+        with open(path, "rb", opener=_nonblocking) as file:
             about = os.fstat(file.fileno())
             if not stat.S_ISREG(about.st_mode):  # a list may name a pipe or an endless device
                 raise OSError(0, "not a regular file")
             if about.st_size > _LARGEST_FILE:
                 raise OSError(0, f"{about.st_size} bytes are too many for a picture")
             return file.read()
-    path = open_path(source)
     try:
         if re.match("https?://", source):
             content = _read_stream(path)
@@ -207,7 +207,7 @@ def _listed(folder: Path | UPath) -> set[str]:
 
 def existing(place: Path | UPath, names: Iterable[str]) -> set[str]:
     """The names that exist already. Lists each folder once."""
-    there = set()
+    there: set[str] = set()
     by_folder = sorted(names, key=posixpath.dirname)
     for folder, group in itertools.groupby(by_folder, key=posixpath.dirname):
         listed = _listed(place / folder)
