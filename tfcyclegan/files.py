@@ -12,14 +12,14 @@ from pathlib import Path
 
 from .errors import InputError
 
-_TEMPORARY = re.compile(r"\..*\.tfcyclegan-[0-9a-f]{8}(\.[^.]*)?", re.DOTALL)
+_TEMPORARY = re.compile(r"\..*\.part-tfcyclegan-[0-9a-f]{8}(\.[^.]*)?", re.DOTALL)
 
 
 def temporary_name(name: str) -> str:
     """A unique hidden name under which a file is written until it is complete."""
     stem, suffix = os.path.splitext(name)
     # Some writers choose the format by the suffix, so it stays last.
-    return f".{stem[:100]}.tfcyclegan-{secrets.token_hex(4)}{suffix}"
+    return f".{stem[:100]}.part-tfcyclegan-{secrets.token_hex(4)}{suffix}"
 
 
 def is_temporary(name: str) -> bool:

@@ -467,7 +467,7 @@ def test_what_is_there_is_listed_once_a_folder(monkeypatch):
 
 def test_what_killed_processes_leave():
     """Temporary files are removed, and files of others stay."""
-    others = ["a.png", ".a.png", ".a.part-0123abcd.png", ".a.tfcyclegan-123.png"]
+    others = ["a.png", ".a.png", ".a.part-0123abcd.png", ".a.part-tfcyclegan-123.png"]
     Path("out/deep").mkdir(parents=True)
     for name in (*others, files.temporary_name("a.png"), files.temporary_name("b")):
         Path("out/deep", name).touch()
