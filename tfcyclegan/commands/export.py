@@ -21,7 +21,7 @@ from ..export.proof import Report
 from ..runtimes.keras_model import direction_of, generator_of, load_model
 from ..training.config import Config
 from ..training.run_folder import open_run
-from ..translation.files import parse_size
+from ..translation.drawing import parse_size
 
 
 def export(
