@@ -15,8 +15,8 @@ class Position:
     """The training step whose pictures come next.
 
     A `tf.data.Dataset` made by `training_pairs` reads it when it is iterated over and gives the
-    `steps_per_epoch` batches from there. The position advances when the last batch of an epoch or of the iteration
-    is taken; an iteration that is abandoned midway leaves it where it was.
+    `steps_per_epoch` batches from there. The position advances when the last batch of an epoch or
+    of the iteration is taken; an iteration that is abandoned midway leaves it where it was.
 
     Args:
         steps_per_epoch: int.
@@ -59,8 +59,8 @@ def training_pairs(
 ) -> tf.data.Dataset:
     """Batches of A and B for training, an epoch for every iteration.
 
-    Each domain is shuffled separately, afresh each epoch. The shorter domain is repeated, in another
-    order, until the epoch is over. Crops and flips are drawn for every picture. All of this is
+    Each domain is shuffled separately, afresh each epoch. The shorter domain is repeated, in
+    another order, until the epoch is over. Crops and flips are drawn for every picture. All of this is
     computed from the sample's number, so any step can be reached without replaying those before.
 
     Args:

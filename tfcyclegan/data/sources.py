@@ -1,7 +1,7 @@
 """Where pictures come from: a folder, a zip, a TFDS data set or the embedded one.
 
-A source names its splits (trainA, trainB, perhaps testA and testB) and gives the `Picture`s of each,
-always in the same order. Nothing is decoded or resized here.
+A source names its splits (trainA, trainB, perhaps testA and testB) and gives the `Picture`s of
+each, always in the same order. Nothing is decoded or resized here.
 """
 
 from __future__ import annotations
