@@ -23,7 +23,7 @@ from ..training.run import Run
 from ..training.run import train as run_training
 from ..training.run_folder import free_run_dir, newest_run, run_folder
 from .evaluate import print_evaluation
-from .export import export_model
+from .export import export_and_print
 
 
 def command(arguments: Sequence[str]) -> Callable[..., int]:
@@ -108,10 +108,9 @@ def _train(config: Config, resume: bool) -> int:
         return 0
     _report(run, console)
     if config.export:
-        config = Config.load(run.directory / "config.json")  # as it was resolved
         name = run.directory.resolve().name
         try:
-            report = export_model(run.model, config, Path("exports", name), console)
+            report = export_and_print(run.model, run.data, Path("exports", name), console)
             problems = report.missed
         except InputError as problem:
             again = f"python -m tfcyclegan export {shlex.quote(str(run.directory))}"

@@ -65,7 +65,7 @@ def open_picture(data: bytes, name: str) -> Opened:
         InputError: as `decode`.
     """
     try:
-        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+        image: Image.Image = Image.open(io.BytesIO(data), formats=_FORMATS)
         kind = image.format or "PNG"
         image.load()
         image = _upright(image)

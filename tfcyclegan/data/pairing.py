@@ -60,8 +60,9 @@ def training_pairs(
     """Batches of A and B for training, an epoch for every iteration.
 
     Each domain is shuffled separately, afresh each epoch. The shorter domain is repeated, in
-    another order, until the epoch is over. Crops and flips are drawn for every picture. All of this is
-    computed from the sample's number, so any step can be reached without replaying those before.
+    another order, until the epoch is over. Crops and flips are drawn for every picture. All of
+    this is computed from the sample's number, so any step can be reached without replaying those
+    before.
 
     Args:
         store_A: pictures of A.

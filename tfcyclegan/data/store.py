@@ -117,6 +117,7 @@ class PictureStore(Sequence):
         self._arrays = []
 
     def _write(self, index: int, pixels: np.ndarray) -> None:
+        assert self._folder
         try:
             Path(self._folder.name, f"{index}.raw").write_bytes(pixels.tobytes())
         except OSError as problem:

@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ..errors import InputError, first_line
-from .protocol import DESCRIPTION_NAME, MAX_PIXELS, BadPicture, run_in_float
-
-
-def read_metadata(model: bytes) -> dict[str, Any] | None:
-    """What a LiteRT file says about itself, or None in one that `export` did not write."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    root = schema.Model.GetRootAs(model, 0)
-    for index in range(root.MetadataLength()):
-        entry = root.Metadata(index)
-        if entry.Name() == DESCRIPTION_NAME.encode():
-            return json.loads(root.Buffers(entry.Buffer()).DataAsNumpy().tobytes())
-    return None
+from .descriptions import read_metadata
+from .padding import run_in_float
+from .protocol import MAX_PIXELS, BadPicture
 
 
 class LiteRTModel:
@@ -137,6 +125,6 @@ class LiteRTRuntime:
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         if self.size:
             if pixels.shape[:2] != self.size:
-                raise BadPicture(f"{self.name} takes {self.size[1]}×{self.size[0]} px alone")
+                raise BadPicture(f"{self.name} takes {self.size[1]}×{self.size[0]} px only")
             return run_in_float(self.run, pixels, 1, 1)
         return run_in_float(self.run, pixels, self._divisor, self._least)

@@ -11,7 +11,8 @@ from PIL import Image
 
 from ..errors import InputError
 from ..runtimes.keras_model import KerasRuntime
-from ..runtimes.protocol import BadPicture, Runtime, padded
+from ..runtimes.padding import padded
+from ..runtimes.protocol import BadPicture, Runtime
 from .streaming import stream
 from .tiling import translate_tiles
 
