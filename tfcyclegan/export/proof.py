@@ -254,7 +254,7 @@ class Report:
         return rows
 
     def to_json(self) -> str:
-        """Everything, for programs. Infinite values, such as the PSNR of equal pictures, are null."""
+        """Everything, for programs. Infinite values (PSNR of equal pictures) are null."""
 
         def finite(value: Any) -> Any:
             return None if isinstance(value, float) and not math.isfinite(value) else value
