@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ..directions import Direction
-from ..errors import InputError, first_line
+from ..errors import InputError, Terminated, first_line
 from ..runtimes.opening import open_runtime
 from .drawing import working_size
 from .finding import Found, Listing
@@ -169,6 +169,7 @@ def cluster(address: str | None = None) -> Iterator[Any]:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address == "local":
         options.update(include_dashboard=False, object_store_memory=_OBJECT_STORE)
+    main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGTERM)
     try:
         try:
@@ -178,11 +179,17 @@ def cluster(address: str | None = None) -> Iterator[Any]:
                 f"address={address}: the Ray cluster refuses the connection "
                 f"({first_line(problem)}): set RAY_AUTH_MODE=token if it asks for one"
             ) from problem
-        if threading.current_thread() is threading.main_thread():  # Ray has set its own
-            signal.signal(signal.SIGTERM, handler or signal.SIG_DFL)
+        if main:  # Ray has set its own
+            signal.signal(signal.SIGTERM, _terminate)
         yield ray
     finally:
         ray.shutdown()
+        if main:
+            signal.signal(signal.SIGTERM, handler or signal.SIG_DFL)
+
+
+def _terminate(number: int, frame: object) -> None:
+    raise Terminated
 
 
 def _check_address(address: str) -> None:
