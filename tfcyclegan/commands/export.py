@@ -18,7 +18,7 @@ from ..directions import Direction
 from ..errors import InputError
 from ..export.exporting import export_generators
 from ..export.proof import Report
-from ..runtimes.keras_model import direction_of, generator_of, load_model
+from ..runtimes.keras_model import direction_of, generator_of
 from ..training.config import Config
 from ..training.run_folder import open_run
 from ..translation.files import parse_size
@@ -58,7 +58,11 @@ def export(
     if to_pytorch is not None:
         if (to, image_size, data, direction) != (None, None, None, "both") or dynamic_size:
             raise InputError("--to-pytorch: goes alone: export to other forms by a call of its own")
-        return _to_pytorch(run, Path(to_pytorch))
+        from ..training.imported import export_run_to_pytorch
+
+        for path in export_run_to_pytorch(run, to_pytorch):
+            print(path)
+        return 0
     model, config, name = open_run(run, data)
     directions = ("AtoB", "BtoA") if direction == "both" else (direction,)
     if not isinstance(model, CycleGAN):  # a generator alone
@@ -74,18 +78,6 @@ def export(
     for line in report.missed:
         print(f"tfcyclegan: {line}", file=sys.stderr)
     return 1 if report.missed and enforce else 0
-
-
-def _to_pytorch(run: str, to: Path) -> int:
-    from ..interop.exporting import export_to_pytorch
-
-    if not Path(run, "config.json").exists():
-        raise InputError(
-            f"--to-pytorch: {run} does not say how its networks are built: give a run folder"
-        )
-    for path in export_to_pytorch(load_model(Path(run)), Config.load(Path(run, "config.json")), to):
-        print(path)
-    return 0
 
 
 def export_model(
