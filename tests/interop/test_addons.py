@@ -18,10 +18,11 @@ from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import tensor_bundle_pb2, trackable_object_graph_pb2
 
 from tfcyclegan import InputError, InstanceNormalization, patch_discriminator
-from tfcyclegan.interop.importing import describe, import_checkpoint
+from tfcyclegan.interop.description import describe
 from tfcyclegan.interop.tensor_bundle import TensorBundle
 from tfcyclegan.runtimes.keras_model import load_model
 from tfcyclegan.training.config import Config
+from tfcyclegan.training.imported import import_checkpoint
 
 CLOSE = 1e-4
 

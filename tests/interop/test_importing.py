@@ -16,20 +16,17 @@ from tfcyclegan.cli import main
 from tfcyclegan.commands.train import understand
 from tfcyclegan.cyclegan import CycleGAN
 from tfcyclegan.interop import read_torch_file
+from tfcyclegan.interop.description import describe
 from tfcyclegan.interop.exporting import export_to_pytorch
-from tfcyclegan.interop.importing import describe, import_checkpoint
 from tfcyclegan.interop.layouts import convolutions, weights_by_layer
 from tfcyclegan.interop.pytorch import state_dict
 from tfcyclegan.interop.torch_files import write_torch_file
+from tfcyclegan.networks.architecture import Architecture
 from tfcyclegan.runtimes.keras_model import KerasRuntime, load_model
 from tfcyclegan.runtimes.opening import open_runtime
-from tfcyclegan.training.build import (
-    build_discriminator,
-    build_generator,
-    build_model,
-    set_initial_weights,
-)
+from tfcyclegan.training.build import build_model, set_initial_weights
 from tfcyclegan.training.config import ARCHITECTURE, Config
+from tfcyclegan.training.imported import import_checkpoint
 from tfcyclegan.training.run_folder import newest_run, open_run
 
 #: How far outputs may be from the source framework's.
@@ -189,14 +186,14 @@ def test_epochs_of_a_folder(pytorch_models, tmp_path, capsys):
     shutil.copy(pytorch_models / "affine" / "latest_net_G.pth", folder / "9_net_G_A.pth")
 
     def blocks(**settings):
-        return describe(folder, **settings).config.blocks
+        return describe(folder, **settings).architecture.blocks
 
     assert (blocks(), blocks(epoch="9"), blocks(epoch="10")) == (2, 1, 2)
     for latest in folder.glob("latest_*"):
         latest.unlink()
     assert blocks() == 2  # 10 is later than 9
     refused(capsys, r"--epoch 11: .* has 10, 9", "import", folder, "--epoch", 11)
-    refused(capsys, "--epoch 9: goes with a folder", "import",
+    refused(capsys, "--epoch 9: goes with a folder, and .* is a file", "import",
             folder / "9_net_G_A.pth", "--epoch", 9)  # fmt: skip
 
 
@@ -299,7 +296,7 @@ def test_what_a_run_does_not_say_is_asked_for(pytorch_models, capsys):
     assert command("import", pytorch_models / "resnet", "--to", "run", "--image-size", 32) == 0
     refused(capsys, "run: an imported model does not say what to measure on: pass --data",
             "export", "run")  # fmt: skip
-    refused(capsys, "--to-pytorch: run/model.keras does not say how its networks are built",
+    refused(capsys, "run/model.keras does not say how its networks are built",
             "export", "run/model.keras", "--to-pytorch", "back")  # fmt: skip
 
 
@@ -409,7 +406,7 @@ def test_nothing_is_overwritten_on_the_way_back(pytorch_models, capsys):
     assert command("import", pytorch_models / "resnet", "--to", "run") == 0
     Path("back").mkdir()
     Path("back/latest_net_D_B.pth").write_bytes(b"mine")
-    refused(capsys, "latest_net_D_B.pth is there already: give another folder",
+    refused(capsys, "latest_net_D_B.pth exists already: give another folder",
             "export", "run", "--to-pytorch", "back")  # fmt: skip
     assert [path.name for path in Path("back").iterdir()] == ["latest_net_D_B.pth"]
     assert Path("back/latest_net_D_B.pth").read_bytes() == b"mine"
@@ -417,7 +414,7 @@ def test_nothing_is_overwritten_on_the_way_back(pytorch_models, capsys):
             "export", "run", "--to-pytorch", "elsewhere", "--direction", "AtoB")  # fmt: skip
     config = json.loads(Path("run/config.json").read_text())
     Path("run/config.json").write_text(json.dumps({**config, "epsilon": 0.5}))
-    refused(capsys, "not the network that the run's config.json describes: epsilon of",
+    refused(capsys, "not the network that its settings describe: epsilon of",
             "export", "run", "--to-pytorch", "elsewhere")  # fmt: skip
     assert not Path("elsewhere").exists()
 
@@ -438,9 +435,9 @@ def test_pytorch_takes_what_went_back(name, make, tmp_path, outputs):
         "filters": 2, "blocks": 2, "discriminator_filters": 1, "image_size": 64, "pool_size": 0,
         "precision": "float32",
     }  # fmt: skip
-    config = Config(data="x", **settings).resolved()
-    model = build_model(config)
-    export_to_pytorch(model, config, tmp_path)
+    model = build_model(Config(data="x", **settings).resolved())
+    networks = {name: getattr(model, name) for name in ("G", "F", "D_A", "D_B")}
+    export_to_pytorch(networks, Config(data="x", **settings).architecture, tmp_path, 64)
     network = getattr(golden, make)()
     file = tmp_path / f"latest_net_{name}.pth"
     network.load_state_dict(torch.load(file, weights_only=True), strict=True)
@@ -452,11 +449,9 @@ def test_pytorch_takes_what_went_back(name, make, tmp_path, outputs):
 
 def test_back_without_biases(pytorch_models, outputs, tmp_path):
     """An instance norm takes a bias off again, so zeros do where the reference has one."""
-    config = Config(
-        data="x", filters=2, blocks=1, norm="instance-affine", use_bias=False, precision="float32"
-    ).resolved()
-    generator = build_generator(config, "AtoB")
-    export_to_pytorch(generator, config, tmp_path)
+    settings = Architecture(filters=2, blocks=1, norm="instance-affine", use_bias=False)
+    generator = settings.build_generator("AtoB", 256)
+    export_to_pytorch({"G": generator}, settings, tmp_path)
     import_checkpoint(tmp_path / "latest_net_G_A.pth", tmp_path / "run")
     again = load_model(tmp_path / "run")
     assert Config.load(tmp_path / "run" / "config.json").use_bias is True
@@ -466,32 +461,38 @@ def test_back_without_biases(pytorch_models, outputs, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"residual_output": True}, "G cannot go there: the reference has no residual_output"),
+        (
+            {"residual_output": True},
+            "G cannot be exported to PyTorch: the reference has no residual_output",
+        ),
         ({"upsampling": "resize"}, "no upsampling by resizing"),
         ({"bare_first": True}, "no bare first convolution"),
         ({"downsampling_padding": "reflect"}, "no strided convolution with reflection"),
         ({"alignment": "tensorflow"}, "no alignment as in TensorFlow"),
         ({"epsilon": 1e-3}, "no epsilon of 0.001"),
-        ({"sigmoid": True}, "D_A cannot go there: the reference has no discriminator with a sig"),
+        ({"sigmoid": True}, "D_A cannot be exported to PyTorch: .* no discriminator with a sig"),
         ({"discriminator_padding": "reflect"}, "no discriminator with reflection"),
         ({"norm": "batch", "use_bias": True}, "no bias in front of a batch norm"),
         ({"norm": "none"}, "no bias in front of no norm"),
     ],
 )
 def test_what_the_reference_has_not(settings, message, tmp_path):
-    config = Config(data="x", filters=1, blocks=0, discriminator_filters=1, pool_size=0,
-                    discriminator_layers=1, precision="float32", **settings).resolved()  # fmt: skip
+    architecture = Architecture(
+        filters=1, blocks=0, discriminator_filters=1, discriminator_layers=1, **settings
+    )
+    networks = {
+        "G": architecture.build_generator("AtoB", 256),
+        "D_A": architecture.build_discriminator("A", 256),
+    }
     with pytest.raises(InputError, match=message):
-        export_to_pytorch(build_model(config), config, tmp_path)
+        export_to_pytorch(networks, architecture, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_settings_that_are_not_the_models(tmp_path):
-    config = Config(data="x", filters=1, blocks=1, precision="float32").resolved()
-    generator = build_generator(config, "AtoB")
-    other = Config(data="x", filters=1, blocks=2, precision="float32").resolved()
-    with pytest.raises(InputError, match=r"not the network that the run's config.json describes"):
-        export_to_pytorch(generator, other, tmp_path)
+    generator = Architecture(filters=1, blocks=1).build_generator("AtoB", 256)
+    with pytest.raises(InputError, match=r"not the network that its settings describe"):
+        export_to_pytorch({"G": generator}, Architecture(filters=1, blocks=2), tmp_path)
 
 
 # ---------------------------------------------------------------------- refusals
@@ -572,7 +573,7 @@ def test_weights_that_are_no_numbers(pytorch_models):
     def spoil(tensors):
         tensors["model.1.weight"] = tensors["model.1.weight"] * np.float32(np.nan)
 
-    with pytest.raises(InputError, match="G has weights in c7_in that are no numbers"):
+    with pytest.raises(InputError, match="G has NaN or infinite weights in c7_in"):
         describe(changed(pytorch_models, spoil))
 
 
@@ -591,9 +592,9 @@ def test_things_that_are_no_checkpoints(pytorch_models, folder, capsys):
     no("cut.pth: damaged or cut short", "cut.pth")
     write_torch_file("nothing.pth", {})
     no("nothing.pth: no state dictionary in it", "nothing.pth")
-    no("a discriminator alone, which translates nothing", pytorch_models / "pixel"
+    no("only a discriminator, which translates nothing", pytorch_models / "pixel"
        / "latest_net_D_A.pth")  # fmt: skip
-    no("--direction AtoB: goes with one generator.*has 2", pytorch_models / "resnet",
+    no("--direction AtoB: goes with one generator, but .* has 2", pytorch_models / "resnet",
        "--direction", "AtoB")  # fmt: skip
     no("--direction AtoB: goes with one generator.*has 0",
        pytorch_models / "pixel" / "latest_net_D_A.pth", "--direction", "AtoB")  # fmt: skip
@@ -641,16 +642,15 @@ def test_a_checkpoint_that_runs_a_command(capsys):
 )
 def test_networks_are_made_of_what_is_listed(settings):
     """The list without building is that of the networks that are built."""
-    defaults = {"use_bias": True, "blocks": 1, "filters": 3, "discriminator_filters": 3,
-                "precision": "float32"}  # fmt: skip
-    config = Config(data="x", **{**defaults, **settings}).resolved()
+    defaults = {"use_bias": True, "blocks": 1, "filters": 3, "discriminator_filters": 3}
+    architecture = Architecture(**{**defaults, **settings})
     if "generator" in settings:
-        network = build_generator(config, "AtoB")
+        network = architecture.build_generator("AtoB", 256)
         fields = [name for name in ARCHITECTURE if "discriminator" not in name]
     else:
-        network = build_discriminator(config, "A")
+        network = architecture.build_discriminator("A", 256)
         fields = [name for name in ARCHITECTURE if name != "generator"]
-    listed = convolutions({name: getattr(config, name) for name in fields}, 3,
+    listed = convolutions({name: getattr(architecture, name) for name in fields}, 3,
                           network.output_shape[-1])  # fmt: skip
     expected = {}
     for layer in listed:

@@ -15,7 +15,7 @@ import pytest
 from tfcyclegan import InputError
 from tfcyclegan.cli import main
 from tfcyclegan.interop import torch_files
-from tfcyclegan.interop.importing import describe
+from tfcyclegan.interop.description import describe
 from tfcyclegan.interop.pytorch import state_dict
 from tfcyclegan.interop.torch_files import read_torch_file, write_torch_file
 

@@ -16,8 +16,7 @@ from ..data.test_set import load_test_set
 from ..directions import Direction
 from ..errors import InputError
 from ..export import Report, export_model
-from ..runtimes.keras_model import direction_of, load_model
-from ..training.config import Config
+from ..runtimes.keras_model import direction_of
 from ..training.run_folder import open_run
 from ..translation.drawing import parse_size
 
@@ -58,7 +57,11 @@ def export(
             raise InputError(
                 "--to-pytorch cannot be combined with other forms: export those separately"
             )
-        return _to_pytorch(run, Path(to_pytorch))
+        from ..training.imported import export_run_to_pytorch
+
+        for path in export_run_to_pytorch(run, to_pytorch):
+            print(path)
+        return 0
     model, config, name = open_run(run, data)
     directions: tuple[Direction, ...] | None = None if direction == "both" else (direction,)
     own = None if isinstance(model, CycleGAN) else direction_of(model)
@@ -83,18 +86,6 @@ def export(
     for line in report.missed:
         print(f"tfcyclegan: {line}", file=sys.stderr)
     return 1 if report.missed and enforce else 0
-
-
-def _to_pytorch(run: str, to: Path) -> int:
-    from ..interop.exporting import export_to_pytorch
-
-    if not Path(run, "config.json").exists():
-        raise InputError(
-            f"--to-pytorch: {run} does not say how its networks are built: give a run folder"
-        )
-    for path in export_to_pytorch(load_model(Path(run)), Config.load(Path(run, "config.json")), to):
-        print(path)
-    return 0
 
 
 def export_and_print(

@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from ..directions import Direction
-from ..interop.importing import Description, describe, import_checkpoint
+from ..interop.description import Description, describe
+from ..training.imported import import_checkpoint
 from ..training.run_folder import free_run_dir
 
 
@@ -42,12 +43,13 @@ def import_model(
         data: Where pictures to measure on come from, as in train. Default: none.
         describe_only: Only say what it is.
     """
-    settings = {"epoch": epoch, "image_size": image_size, "data": data}
     if describe_only:
-        _report(describe(checkpoint, direction, **settings))
+        _report(describe(checkpoint, direction, epoch=epoch))
         return 0
     run = Path(to) if to else free_run_dir(_name(checkpoint))
-    found = import_checkpoint(checkpoint, run, direction, **settings)
+    found = import_checkpoint(
+        checkpoint, run, direction, epoch=epoch, image_size=image_size, data=data
+    )
     _report(found)
     console = Console()
     console.print(f"run: {run}", highlight=False, markup=False, soft_wrap=True)

@@ -62,7 +62,7 @@ class Network:
 
     Attributes:
         origin: what kind of file it is from, in words.
-        settings: the fields of `Config` that describe it.
+        settings: the fields of `Architecture` that describe it.
         channels: int, of the pictures it reads.
         output_channels: int, of the pictures it draws; 1 for a discriminator.
         weights: for each layer with weights what Keras's `set_weights` takes.
@@ -91,8 +91,8 @@ class Network:
                 layer.set_weights(self.weights[layer.name])
         return network
 
-    def unsound(self) -> str | None:
-        """A layer with weights that are no numbers, or None."""
+    def non_finite_layer(self) -> str | None:
+        """The first layer with NaN or infinite weights, or None."""
         return next(
             (
                 name
@@ -114,7 +114,7 @@ def convolutions(
     """The convolutions of the network that settings describe, in the order of its layers.
 
     Args:
-        settings: the fields of `Config` that describe a generator or a discriminator.
+        settings: the fields of `Architecture` that describe a generator or a discriminator.
         channels: int, of the pictures it reads.
         output_channels: int, of the pictures it draws.
     """

@@ -43,13 +43,13 @@ def find_networks(
     if path.is_dir():
         networks = _in_folder(path, epoch)
     elif epoch is not None:
-        raise InputError(f"--epoch {epoch}: goes with a folder, and {path} is none")
+        raise InputError(f"epoch={epoch}: goes with a folder, and {path} is a file")
     else:
         networks = _in_file(path)
     generators = sum(network.role == "generator" for network in networks.values())
     if direction is not None and generators != 1:
         raise InputError(
-            f"--direction {direction}: goes with one generator, and {path} has {generators}"
+            f"direction={direction}: goes with one generator, but {path} has {generators}"
         )
     named = {}
     for name, network in networks.items():
@@ -74,7 +74,7 @@ def _in_folder(path: Path, epoch: str | None) -> dict[str, Network]:
             last = max(numbers, key=int) if numbers else max(epochs)
             epoch = "latest" if "latest" in epochs else last
         if epoch not in epochs:
-            raise InputError(f"--epoch {epoch}: {path} has {some(sorted(epochs))}")
+            raise InputError(f"epoch={epoch}: {path} has {some(sorted(epochs))}")
         files = epochs[epoch]
         if "G" in files and len(files) > 1:
             raise InputError(
@@ -82,7 +82,7 @@ def _in_folder(path: Path, epoch: str | None) -> dict[str, Network]:
             )
         return {REFERENCE_NAMES.get(name, ""): _read_torch(file) for name, file in files.items()}
     if epoch is not None:
-        raise InputError(f"--epoch {epoch}: {path} has no files of epochs, EPOCH_net_G_A.pth")
+        raise InputError(f"epoch={epoch}: {path} has no files named EPOCH_net_G_A.pth")
     files = {
         FROM_SCRATCH_NAMES[name]: file
         for file in sorted(path.iterdir())
