@@ -13,9 +13,9 @@ _PARTS = {"distributed", "layers", "losses", "image_pool", "schedules", "optimiz
 _MODEL = {"networks", "cycle", "players", "means", "translation_model", "cyclegan"}
 _OUTSIDE = {"data", "runtimes", "evaluation", "export", "translation", "interop"}
 ALLOWED = {
-    **dict.fromkeys(_VOCABULARY, {"errors"}),
+    **{key: {"errors"} for key in _VOCABULARY},
     "distributed": {"errors"},
-    **dict.fromkeys(_PARTS - {"distributed"}, {"errors", "distributed"}),
+    **{key: {"errors", "distributed"} for key in _PARTS - {"distributed"}},
     "networks": {"errors", "directions", "distributed", "layers"},
     **dict.fromkeys(_MODEL - {"networks"}, {"errors", "directions"} | _PARTS | _MODEL),
     "data": {"errors", "parallel"},
@@ -57,7 +57,7 @@ def imported(path):
 
 def room(module):
     """The package or module right below `tfcyclegan`."""
-    return (module.split(".") + [""])[1]
+    return ([*module.split("."), ""])[1]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
