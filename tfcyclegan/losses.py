@@ -141,7 +141,8 @@ def check_losses(
         if weight is not None and not weight >= 0:
             raise InputError(f"{name}={weight}: a weight must be at least 0")
     if not any(weights.values()):
-        raise InputError(f"{', '.join(weights)} are all 0: there is nothing to learn")
+        named = ", ".join(f"`{name}`" for name in weights)
+        raise InputError(f"{named} are all 0: there is nothing to learn")
     if lambda_identity and not same_channels:
         raise InputError(
             "the identity loss compares pictures of A with pictures of B, which have different "
