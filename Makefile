@@ -1,7 +1,7 @@
 # make train        set up and train on the embedded data (the two commands of the README)
 # make test         set up and run the tests
 # make test-slow    run the tests that start real processes for minutes
-# make test-addons  make models with the real tensorflow-addons, in .venv-addons, and read them
+# make test-addons  make models with the real tensorflow-addons, in .venv-addons, and import them
 # make install      only set up .venv
 # make lint         check the style
 # make clean        remove .venv and .venv-addons
@@ -11,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-# tensorflow-addons needs a TensorFlow of its time, and that a Python up to 3.11.
+# tensorflow-addons needs an old TensorFlow, which needs Python 3.11 or older.
 ADDONS_PYTHON ?= $(shell for python in python3.11 python3.10 python3.9; do \
 	$$python -c "" 2>/dev/null && echo $$python && break; done)
 ADDONS := .venv-addons
@@ -42,19 +42,20 @@ test: $(VENV)/test-installed
 test-slow: $(VENV)/test-installed
 	$(BIN)/python -m pytest -n 2 -m slow
 
-# Other models than the golden ones each time, by their seed.
+# Each run makes other models than the golden ones: the seed is the time.
 test-addons: $(VENV)/test-installed $(ADDONS)/installed
 	rm -rf $(ADDONS)/models
 	$(ADDONS)/bin/python tests/golden/addons_models.py --to $(ADDONS)/models \
 	--seed $$(date +%s) --filters 4 --blocks 2
-	TFCYCLEGAN_ADDONS=$(ADDONS)/models $(BIN)/python -m pytest tests/interop/test_addons.py
+	TFCYCLEGAN_ADDONS=$(ADDONS)/models $(BIN)/python -m pytest \
+	tests/interop/test_addons.py tests/interop/test_hdf5.py tests/interop/test_tf_checkpoint.py
 
 golden-addons: $(ADDONS)/installed
 	$(ADDONS)/bin/python tests/golden/addons_models.py
 
 $(ADDONS)/installed: requirements-addons.txt
-	@test -n "$(ADDONS_PYTHON)" || { echo "tensorflow-addons needs Python 3.9 to 3.11, and \
-	none is there: make ADDONS_PYTHON=python3.11 test-addons"; exit 2; }
+	@test -n "$(ADDONS_PYTHON)" || { echo "tensorflow-addons needs Python 3.9 to 3.11, which \
+	was not found: make ADDONS_PYTHON=python3.11 test-addons"; exit 2; }
 	$(ADDONS_PYTHON) -m venv $(ADDONS)
 	$(ADDONS)/bin/python -m pip --disable-pip-version-check install --quiet \
 	-r requirements-addons.txt
