@@ -48,7 +48,8 @@ test-addons: $(VENV)/test-installed $(ADDONS)/installed
 	rm -rf $(ADDONS)/models
 	$(ADDONS)/bin/python tests/golden/addons_models.py --to $(ADDONS)/models \
 	--seed $$(date +%s) --filters 4 --blocks 2
-	TFCYCLEGAN_ADDONS=$(ADDONS)/models $(BIN)/python -m pytest tests/interop/test_addons.py
+	TFCYCLEGAN_ADDONS=$(ADDONS)/models $(BIN)/python -m pytest \
+	tests/interop/test_addons.py tests/interop/test_hdf5.py tests/interop/test_tf_checkpoint.py
 
 golden-addons: $(ADDONS)/installed
 	$(ADDONS)/bin/python tests/golden/addons_models.py
