@@ -17,7 +17,7 @@ from ..networks.architecture import Architecture
 from ..networks.factory import Alignment, Norm
 from ..networks.resnet import default_blocks
 from ..precision import Precision, resolve_precision
-from .measuring import Measuring
+from .measuring import RETIRED, Measuring
 from .recipes import EMBEDDED_RECIPE, PAPER_RECIPE
 
 #: The settings that describe networks: a run's weights fit only these.
@@ -271,8 +271,11 @@ class Config:
             ValueError, TypeError, AttributeError: not a configuration.
         """
         values = json.loads(text)
-        measuring = Measuring(**values.pop("measuring", {}))
-        return cls(**values, measuring=measuring)
+        measuring = values.pop("measuring", {})
+        for name in RETIRED & measuring.keys():
+            if (value := measuring.pop(name)) not in (None, "none"):
+                raise ValueError(f"the setting {name}={value} is gone")
+        return cls(**values, measuring=Measuring(**measuring))
 
     def save(self, path: str | Path) -> None:
         """Writes it as JSON."""
