@@ -49,7 +49,9 @@ def evaluate(
         raise InputError(f"{run}: a file has no folder of its own: say where to with --to")
     model, config, _ = open_run(run, data)
     both = isinstance(model, CycleGAN)
-    ways = ("AtoB", "BtoA") if both else (direction or direction_of(model) or "AtoB",)
+    ways: tuple[Direction, ...] = (
+        ("AtoB", "BtoA") if both else (direction or direction_of(model) or "AtoB",)
+    )
     generators = {way: generator_of(model, way, run) for way in ways}
     config = _to_measure(config, measuring, generators, path)
     console = Console()

@@ -84,7 +84,7 @@ def understand(arguments: Sequence[str]) -> tuple[Config, bool]:
 def architecture(path: Path) -> dict[str, Any]:
     """The settings of a run that describe its networks."""
     saved = Config.load(path)
-    depth = default_depth(saved.image_size) if saved.generator == "unet" else None
+    depth = default_depth(saved.image_size or 256) if saved.generator == "unet" else None
     settings = {name: getattr(saved, name) for name in ARCHITECTURE}
     # The sizes of that run's pictures, which these follow, need not be those of the new one.
     return {**settings, "depth": saved.depth or depth}
@@ -104,7 +104,8 @@ def _train(config: Config, resume: bool) -> int:
     console.print(f"precision {precision}: {reason}", highlight=False)
     run = run_training(config, resume)
     if run is None:  # the rest is the chief's
-        Cluster.from_environment().outlast_chief()
+        if cluster := Cluster.from_environment():
+            cluster.outlast_chief()
         return 0
     _report(run, console)
     if config.export:
@@ -126,7 +127,7 @@ def _report(run: Run, console: Console) -> None:
     if run.best:
         name = run.best["metric"]
         metric = METRICS[metric_name(name)]
-        last = run.evaluation.flat().get(name)
+        last = run.evaluation.flat().get(name) if run.evaluation else None
         console.print(
             f"best {name}: {metric.show(run.best['value'])} in epoch {run.best['epoch']}"
             + (f" (last: {metric.show(last)})" if last is not None else "")

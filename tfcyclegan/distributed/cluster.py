@@ -311,8 +311,8 @@ class _Visit(socketserver.StreamRequestHandler):
     def handle(self) -> None:
         cluster, changed, visits = self.server.cluster, self.server.changed, self.server.visits
         with contextlib.suppress(OSError, ValueError):
-            *greeting, place = self.rfile.readline(_LONGEST).decode().split()
-            place = int(place)
+            *greeting, said = self.rfile.readline(_LONGEST).decode().split()
+            place = int(said)
             if greeting[:1] != ["tfcyclegan"]:
                 return  # nobody of ours
             if greeting != cluster.greeting.split() or not 0 < place < len(cluster.addresses):

@@ -99,7 +99,7 @@ def _multi_worker(cluster: Cluster, start_timeout: float, timeout: float) -> tf.
     cluster.meet(start_timeout)
     terminate = signal.getsignal(signal.SIGTERM)
     # Should one be lost right now, TensorFlow would wait for an hour, holding Python's lock.
-    faulthandler.dump_traceback_later(start_timeout, exit=True, file=sys.__stderr__)
+    faulthandler.dump_traceback_later(start_timeout, exit=True, file=sys.__stderr__ or 2)
     try:
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
     except (tf.errors.OpError, RuntimeError) as problem:

@@ -233,7 +233,9 @@ class Evaluator:
                 numbers.
         """
         self._notes = {}
-        runs = {way: self._runner(way, network) for way, network in generators.items()}
+        runs: dict[str, Callable] = {
+            way: self._runner(way, network) for way, network in generators.items()
+        }
         if len(runs) == 1 and self._wants("cycle"):
             self._note("the round trip is left out: it takes both generators")
         scores: dict[str, dict[str, dict[str, float]]] = {}
@@ -259,9 +261,11 @@ class Evaluator:
             data=test.name,
             pictures={split: len(pictures) for split, pictures in splits.items() if pictures},
             scores=scores,
-            extractor=self._extractor.describe() if self._wants("extractor") else None,
+            extractor=self._extractor.describe()
+            if self._extractor and self._wants("extractor")
+            else None,
             classifier=classifier,
-            palette=self._palette.name if self._wants("palette") else None,
+            palette=self._palette.name if self._palette and self._wants("palette") else None,
             notes=list(self._constant_notes | self._notes),
             examples={way: shown for way, shown in examples.items() if shown},
         )
@@ -423,12 +427,14 @@ class Evaluator:
         return scores
 
     def _hit_rate(self, way: str, pictures: Sequence[np.ndarray]) -> float:
+        assert self._classifier
         top = np.argmax(self._classifier(pictures), axis=1)
         return float(np.mean(np.isin(top, self._classes[way[-1]])))
 
     def _against_distribution(
         self, way: str, pictures: Sequence[np.ndarray], column: str
     ) -> dict[str, float]:
+        assert self._extractor
         source, target = way[0], way[-1]
         wanted = self._look(target)
         drawn = self._look(source) if column == "untouched" else self._extractor(pictures)
@@ -455,6 +461,7 @@ class Evaluator:
 
     def _look(self, domain: str) -> np.ndarray:
         """Features of the real test pictures of a domain, seen once."""
+        assert self._extractor
         if domain not in self._features:
             self._features[domain] = self._extractor(getattr(self.test_set, domain))
         return self._features[domain]

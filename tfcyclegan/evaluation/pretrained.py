@@ -14,7 +14,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import keras
 import numpy as np
@@ -182,7 +182,7 @@ def _application(name: str, classes: bool, size: int | None, mode: str | None) -
         )
     builder, own = networks[name]
     side = size or _SIZES.get(name, 224)
-    shape = {} if classes else {"input_shape": (side, side, 3), "pooling": "avg"}
+    shape: dict[str, Any] = {} if classes else {"input_shape": (side, side, 3), "pooling": "avg"}
     if classes and "classifier_activation" in inspect.signature(builder).parameters:
         shape["classifier_activation"] = None
     try:

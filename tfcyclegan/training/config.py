@@ -195,20 +195,21 @@ class Config:
             )
         }  # fmt: skip
 
-    def resolved(self) -> Config:
+    def resolved(self) -> ResolvedConfig:
         """The same with every None that has a recipe filled in, and precision chosen.
 
         Raises:
             InputError: a setting that makes no sense.
         """
-        recipe = EMBEDDED_RECIPE if self.data == "shapes" else PAPER_RECIPE
+        recipe: dict[str, Any] = EMBEDDED_RECIPE if self.data == "shapes" else PAPER_RECIPE
         if self.generator == "unet":
             recipe = {**recipe, "upsampling": "transposed"}
-        filled = {name: value for name, value in recipe.items() if getattr(self, name) is None}
-        config = dataclasses.replace(self, **filled)
-        if config.blocks is None:
-            config = dataclasses.replace(config, blocks=default_blocks(config.image_size))
-        config = dataclasses.replace(config, precision=resolve_precision(config.precision)[0])
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        values |= {name: value for name, value in recipe.items() if values[name] is None}
+        if values["blocks"] is None:
+            values["blocks"] = default_blocks(values["image_size"])
+        values["precision"] = resolve_precision(self.precision)[0]
+        config = ResolvedConfig(**values)
         config.check()
         return config
 
@@ -325,3 +326,15 @@ class Config:
         """All settings by their names, those of `measuring` among the others."""
         values = dataclasses.asdict(self)
         return values.pop("measuring") | values
+
+
+@dataclass(frozen=True)
+class ResolvedConfig(Config):
+    """A configuration in which nothing is left to a recipe; from `Config.resolved`."""
+
+    image_size: int = 256
+    batch_size: int = 1
+    filters: int = 64
+    epochs: int = 200
+    learning_rate: float = 2e-4
+    lambda_identity: float = 0.5

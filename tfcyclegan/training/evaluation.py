@@ -70,7 +70,7 @@ class EvaluateEvery(keras.callbacks.Callback):
         self.best = read_best(self._directory) if self._directory else None
         if self.best and self.best["metric"] != self.best_by:
             raise InputError(
-                f"{self._directory / 'best.json'}: the best by {self.best['metric']}, not by "
+                f"{self._directory}/best.json: the best by {self.best['metric']}, not by "
                 f"{self.best_by}: go on with the former, or move it away"
             )
 

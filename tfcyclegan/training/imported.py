@@ -19,7 +19,7 @@ from ..interop.exporting import export_to_pytorch
 from ..networks.architecture import Architecture
 from ..runtimes.keras_model import load_model
 from .build import build_model
-from .config import Config
+from .config import Config, ResolvedConfig
 
 
 def import_checkpoint(
@@ -80,7 +80,9 @@ def import_checkpoint(
     return found
 
 
-def _config(architecture: Architecture, image_size: int | None, data: str, run_dir: Path) -> Config:
+def _config(
+    architecture: Architecture, image_size: int | None, data: str, run_dir: Path
+) -> ResolvedConfig:
     if image_size is None:
         image_size = 256 if architecture.depth is None else 2**architecture.depth
     same_channels = architecture.channels_A == architecture.channels_B
@@ -97,7 +99,7 @@ def _config(architecture: Architecture, image_size: int | None, data: str, run_d
     return dataclasses.replace(config, data=data)
 
 
-def _build(found: Description, config: Config) -> keras.Model:
+def _build(found: Description, config: ResolvedConfig) -> keras.Model:
     if len(found.generators) == 1:
         (name,) = found.generators
         generator = config.architecture.build_generator(

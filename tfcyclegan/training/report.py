@@ -49,7 +49,9 @@ def write_report(
         InputError: a file of the run is damaged, or the page cannot be written.
     """
     directory = Path(directory) if directory else None
-    path = Path(to or directory) / "report.html"
+    folder = to or directory
+    assert folder, "a page needs a folder"
+    path = Path(folder) / "report.html"
     rows, grids, config, best = [], [], None, None
     if directory:
         rows, grids = _history(directory / "history.csv"), _grids(directory / "samples")
