@@ -45,7 +45,7 @@ def test_layers_with_other_settings(layer, field, value, message, edited):
 
 @pytest.mark.parametrize("config", ["", "{}", '{"config": {"layers": [1]}}', "[" * 10**5])
 def test_configurations_of_something_else(config):
-    with pytest.raises(InputError, match="x.h5: its model is not a list of layers"):
+    with pytest.raises(InputError, match=r"x.h5: its model is not a list of layers"):
         layers_of_config(config, "x.h5")
 
 
