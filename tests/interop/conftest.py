@@ -1,7 +1,7 @@
 """Models of tensorflow-addons, and copies of them to damage.
 
-The files are those of golden/addons_models.zip, or those that `make test-addons` has just made in
-the folder TFCYCLEGAN_ADDONS.
+The addons models are those of golden/addons_models.zip, or those that `make test-addons` has just
+made in the folder TFCYCLEGAN_ADDONS.
 """
 
 import os

@@ -79,6 +79,4 @@ def _report(found: Description) -> None:
     if {"G", "F"} <= found.networks.keys() and missing:
         console.print(f"note: {' and '.join(missing)}: missing, so they get fresh weights")
     if len({"G", "F"} & found.networks.keys()) == 1 and len(found.networks) > 1:
-        console.print(
-            "note: the discriminators are left out, because the other generator is missing"
-        )
+        console.print("note: discriminators are left out: the other generator is missing")

@@ -9,16 +9,24 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from ..errors import InputError
 from ..networks.architecture import Architecture
 from ..networks.inspection import difference
 from ..networks.resnet import default_blocks
 from .description import DIRECTIONS, DOMAINS
-from .layouts import Network, weights_by_layer
-from .pytorch import reference_state_dict
+from .layouts import Network, convolutions, weights_by_layer
 from .sources import REFERENCE_NAMES
 from .torch_files import write_torch_file
+from .torch_modules import (
+    COUNTER,
+    patch_modules,
+    pixel_modules,
+    resnet_modules,
+    tensors_of,
+    unet_modules,
+)
 
 #: The settings that describe both generators and discriminators.
 _SHARED = ("norm", "use_bias", "epsilon", "alignment")
@@ -114,3 +122,69 @@ def _settings(architecture: Architecture, image_size: int, *, generator: bool) -
         for setting, value in settings.items()
         if setting in _SHARED or ("discriminator" in setting or setting == "sigmoid") != generator
     }
+
+
+def reference_state_dict(network: Network) -> dict[str, np.ndarray]:
+    """A network's weights under the reference's names and in PyTorch's order of axes.
+
+    The reference has biases before its instance norms. If this network has none, they are zeros: an
+    instance norm removes any bias.
+
+    Raises:
+        InputError: the reference has no such network.
+    """
+    problem = _not_in_the_reference(network.settings)
+    if problem:
+        raise InputError(f"the reference has no {problem}")
+    settings = dict(network.settings)
+    if settings.get("generator") == "resnet":
+        modules = resnet_modules(settings["blocks"], dropout=settings["dropout"] > 0)
+    elif settings.get("generator") == "unet":
+        modules = unet_modules(settings["depth"])
+    elif settings["discriminator"] == "patch":
+        modules = patch_modules(settings["discriminator_layers"])
+    else:
+        modules = pixel_modules()
+    settings["use_bias"] = settings["norm"].startswith("instance")
+    layers = convolutions(settings, network.channels, network.output_channels)
+    left = {layer: list(arrays) for layer, arrays in network.weights.items()}
+    tensors = {}
+    for layer, name, shape, axes in tensors_of(layers, modules):
+        if name.endswith(".bias") and not left[layer]:
+            tensors[name] = np.zeros(shape, np.float32)
+            continue
+        value = left[layer].pop(0)
+        tensors[name] = value.transpose(3, 2, 0, 1) if axes else value
+        if name.endswith(".running_var"):
+            tensors[name.replace("running_var", COUNTER)] = np.zeros((), np.int64)
+    return tensors
+
+
+def _not_in_the_reference(settings: Mapping[str, Any]) -> str | None:
+    """The first thing in a network that the reference does not have, in words, or None."""
+    norm, bias = settings["norm"], settings["use_bias"]
+    for found, words in (
+        (settings.get("residual_output"), "residual_output"),
+        (settings.get("bare_first"), "first convolution without a norm"),
+        (
+            settings.get("downsampling_padding") == "reflect",
+            "reflecting strided convolution",
+        ),
+        (settings.get("upsampling") == "resize", "upsampling by resizing"),
+        (
+            settings.get("discriminator_padding") == "reflect",
+            "reflecting discriminator",
+        ),
+        (settings.get("sigmoid"), "discriminator with a sigmoid"),
+        (settings["alignment"] == "tensorflow", "alignment of TensorFlow"),
+        (settings["epsilon"] != 1e-5, f"epsilon of {settings['epsilon']:g}"),
+        (bias and norm == "batch", "bias before a batch norm"),
+        (bias and norm == "none", "bias without a norm"),
+        (
+            not bias and norm.startswith("instance") and settings.get("discriminator") == "pixel",
+            "last convolution without a bias",
+        ),
+    ):
+        if found:
+            return words
+    return None
