@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
-import keras
 import tyro
 from rich.console import Console
 from rich.table import Table
@@ -65,7 +64,7 @@ def evaluate(
 
 
 def _to_measure(
-    config: Config, measuring: Measuring, generators: Mapping[str, keras.Model], path: Path
+    config: Config, measuring: Measuring, generators: Mapping[Direction, keras.Model], path: Path
 ) -> Config:
     """The run's configuration with what was typed over it, fit for the pictures at hand."""
     before = config.measuring

@@ -12,8 +12,9 @@ from typing import Any
 import keras
 
 from ..errors import InputError
-from ..evaluation.evaluator import Evaluation, Evaluator, finite
+from ..evaluation.evaluator import Evaluator
 from ..evaluation.metrics import METRICS, better, metric_name
+from ..evaluation.result import Evaluation, finite
 from ..files import atomic_write
 
 logger = logging.getLogger(__name__)

@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 
 from ..errors import InputError
-from ..evaluation.evaluator import Evaluation, Example
 from ..evaluation.metrics import METRICS
+from ..evaluation.result import Evaluation, Example
 from ..files import atomic_write
 from .config import Config
 from .evaluation import read_best

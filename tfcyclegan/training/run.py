@@ -19,7 +19,7 @@ from ..distributed.replicas import check_batch
 from ..distributed.workers import Workers, make_strategy
 from ..errors import InputError, PeerLost
 from ..evaluation import Evaluation, Evaluator
-from ..evaluation.evaluator import finite
+from ..evaluation.result import finite
 from ..files import atomic_write
 from .agreement import agree_on_settings, check_same_data
 from .build import build_model, compile_model, load_config_data, set_initial_weights
