@@ -119,7 +119,7 @@ def test_old_files_by_pytorch_where_it_is(pytorch_models):
 
 def test_old_files_without_pytorch(pytorch_models, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "torch", None)
-    with pytest.raises(InputError, match=r"before 1.6, which takes PyTorch to read: pip install"):
+    with pytest.raises(InputError, match=r"before 1.6, which only PyTorch can read: pip install"):
         read_torch_file(pytorch_models / "tensors_old.pth")
 
 
@@ -354,9 +354,7 @@ def test_names_in_a_zip_lead_nowhere(tmp_path):
 def test_a_pickle_that_is_too_large(tmp_path, monkeypatch):
     monkeypatch.setattr(torch_files, "LARGEST_PICKLE", 100)
     path = zipped(tmp_path / "x.pth", pickled({"x": "long" * 100}))
-    with pytest.raises(
-        InputError, match=r"data.pkl in it claims \d+ bytes where there can be at most 100"
-    ):
+    with pytest.raises(InputError, match=r"data.pkl in it claims \d+ bytes .* at most 100"):
         read_torch_file(path)
 
 

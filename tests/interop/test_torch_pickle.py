@@ -41,6 +41,6 @@ def test_a_state_dictionary():
 
 
 def test_other_names_are_refused():
-    with pytest.raises(Refused, match="asks for builtins.eval, but only tensors") as caught:
+    with pytest.raises(Refused, match=r"asks for builtins.eval, but only tensors") as caught:
         Machine(no_storage).run(b"\x80\x02cbuiltins\neval\n.")
     assert NOT_ONLY_WEIGHTS in str(caught.value)
