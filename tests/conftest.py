@@ -209,3 +209,13 @@ def server(running, picture, expected):
     yield running
     answer = running.send_file(serving.encode(picture, "PNG"))
     assert serving.same(serving.from_json(answer), expected(picture))
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory):
+    """The folder and the report of an export of two tiny generators; see `tiny_exports.export`."""
+    import tiny_exports
+
+    keras.utils.set_random_seed(0)
+    directory = tmp_path_factory.mktemp("exports") / "my horses"
+    return directory, tiny_exports.export(directory)
