@@ -211,6 +211,14 @@ def test_data_that_does_not_fit_is_refused(make_model, tmp_path):
         export_model(make_model(), (images, images), tmp_path / "x")
     with pytest.raises(InputError, match="count=0: must be at least 1"):
         export_model(make_model(), (images, images), tmp_path / "x", count=0)
+    with pytest.raises(InputError, match="`data` has 3 parts"):
+        export_model(make_model(), (images, images, images), tmp_path / "x")
+    for directions, message in (
+        ("AtoB", "direction='A' is unknown"),
+        ((), "`directions` is empty"),
+    ):
+        with pytest.raises(InputError, match=message):
+            export_model(make_model(), (images, images), tmp_path / "x", directions=directions)
     with pytest.raises(InputError, match="no pictures to measure AtoB on"):
         export_model(make_model(), ([], []), tmp_path / "x")
     assert not (tmp_path / "x").exists()
