@@ -169,9 +169,7 @@ def read_test_set(
     return TestSet(source.name, A, B, A.names, B.names, **known)
 
 
-def _drawn_truth(
-    preparation: Mapping[str, Preprocessing], count: int | None
-) -> dict[str, Any]:
+def _drawn_truth(preparation: Mapping[str, Preprocessing], count: int | None) -> dict[str, Any]:
     """The embedded set's test scenes in the other domain, and where their coats are."""
     known: dict[str, Any] = {}
     for domain, other in ("AB", "BA"):
