@@ -19,11 +19,7 @@ from PIL import Image
 from tfcyclegan import InputError, environment
 from tfcyclegan.cli import main
 from tfcyclegan.commands.train import understand
-<<<<<<< HEAD
-from tfcyclegan.export.proof import LIMITS, Bar
-=======
 from tfcyclegan.export.proof import LIMITS, Limit
->>>>>>> 5b2d9e5097b3393de7048932590b32a5fe707655
 from tfcyclegan.training.build import build_model, compile_model
 from tfcyclegan.training.config import Config
 from tfcyclegan.training.measuring import Measuring
@@ -108,11 +104,7 @@ def test_a_run_leaves_what_it_should(capsys):
 
 def test_a_run_ends_with_its_exports(capsys, monkeypatch):
     """A missed bar is a warning here: the training is what was asked for."""
-<<<<<<< HEAD
-    monkeypatch.setitem(LIMITS, "LiteRT int8", Bar(psnr=300.0))
-=======
     monkeypatch.setitem(LIMITS, "LiteRT int8", Limit(psnr=300.0))
->>>>>>> 5b2d9e5097b3393de7048932590b32a5fe707655
     default_size = TINY[TINY.index("--image-size") + 2 :]
     assert train(*default_size, "--epochs", 1, "--export") == 0
     printed = capsys.readouterr().out
