@@ -487,7 +487,7 @@ def test_evaluate_command_without_a_network(trained, monkeypatch, capsys):
         (["--extractor", "none", "--metrics", "kid"], "metric kid: needs --extractor"),
         (["--classifier", "look.keras"], "say which classes count"),
         (["--palette", "cityscapes"], "pass --paired too"),
-        (["--data", "elsewhere"], "--data elsewhere: there is no such folder"),
+        (["--data", "elsewhere"], "elsewhere: there is no such folder"),
         (["--test-count", "0"], "--test-count 0: must be at least 1"),
     ],
 )
@@ -528,7 +528,7 @@ def test_a_generator_alone_goes_the_way_it_says(folder, tmp_path, capsys):
 
 def test_the_best_takes_evaluations(folder, capsys):
     assert run("train", *TINY, "--data", folder, "--best-by", "cycle_l1") == 2
-    assert "--best-by cycle_l1: pass --evaluate-every 1 as well" in capsys.readouterr().err
+    assert "--best-by cycle_l1: set --evaluate-every 1 as well" in capsys.readouterr().err
 
 
 def test_names_are_shown_as_text(trained, module_folder):

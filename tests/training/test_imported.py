@@ -316,7 +316,7 @@ def test_nothing_is_overwritten_on_the_way_back(pytorch_models, capsys):
             "export", "run", "--to-pytorch", "back")  # fmt: skip
     assert [path.name for path in Path("back").iterdir()] == ["latest_net_D_B.pth"]
     assert Path("back/latest_net_D_B.pth").read_bytes() == b"mine"
-    refused(capsys, "--to-pytorch: goes alone",
+    refused(capsys, "--to-pytorch cannot be combined",
             "export", "run", "--to-pytorch", "elsewhere", "--direction", "AtoB")  # fmt: skip
     config = json.loads(Path("run/config.json").read_text())
     Path("run/config.json").write_text(json.dumps({**config, "epsilon": 0.5}))
