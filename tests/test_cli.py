@@ -305,8 +305,8 @@ def test_refusals(capsys, folder, tmp_path):
     refused(capsys, "leaves no patch of 16 px", "--image-size", 16, "--discriminator-layers", 3)
     refused(capsys, "nothing to learn", *["--lambda-gan", "0", "--lambda-cycle-A", "0"],
             "--lambda-cycle-B", 0)  # fmt: skip
-    refused(capsys, "--sigmoid goes with", "--sigmoid", "--objective", "hinge")
-    refused(capsys, "pass --lambda-identity 0", "--channels-A", 1, "--lambda-identity", 0.5)
+    refused(capsys, "needs logits, but a discriminator", "--sigmoid", "--objective", "hinge")
+    refused(capsys, "take --lambda-identity 0", "--channels-A", 1, "--lambda-identity", 0.5)
     refused(
         capsys, "pass --pool-size 0", "--data", folder, "--preprocess", "none", "--image-size", 16
     )
