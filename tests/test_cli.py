@@ -232,7 +232,8 @@ def test_every_setting_is_an_option_with_a_word_on_it():
     settings = {s.name for kind in (Config, Measuring) for s in dataclasses.fields(kind)}
     for name in settings - {"measuring"}:
         assert f"--{name.replace('_', '-')}" in done.stdout
-    source = (ROOT / "tfcyclegan" / "config.py").read_text()
+    training = ROOT / "tfcyclegan" / "training"
+    source = "".join((training / name).read_text() for name in ("config.py", "measuring.py"))
     declared = re.findall(r'^    (\w+): .*=.*\n    """', source, re.M)
     assert set(declared) == settings
 
@@ -308,7 +309,7 @@ def test_refusals(capsys, folder, tmp_path):
     refused(capsys, "needs logits, but a discriminator", "--sigmoid", "--objective", "hinge")
     refused(capsys, "take --lambda-identity 0", "--channels-A", 1, "--lambda-identity", 0.5)
     refused(
-        capsys, "pass --pool-size 0", "--data", folder, "--preprocess", "none", "--image-size", 16
+        capsys, "take --pool-size 0", "--data", folder, "--preprocess", "none", "--image-size", 16
     )
     (folder / "trainA" / "0.png").write_bytes(b"no picture")
     refused(capsys, "trainA/0.png: cannot be decoded", "--data", folder, *TINY)
