@@ -272,13 +272,13 @@ def test_the_command_refuses(run, capsys):
     refused("image size 18×18: sides must be multiples of 4", run, "--image-size", "18")
     refused("--image-size x: give one number", run, "--image-size", "x")
     refused("--count 0", run, "--count", "0")
-    refused("--data nothing: there is no such", run, "--data", "nothing")
+    refused("nothing: there is no such folder", run, "--data", "nothing")
     Path("file").write_text("mine")
     refused("file where a folder should be", run, "--to", "file")
     Path(run, "model.keras").write_bytes(b"PK\x03\x04 no zip")
     refused("not a model this version can load", run)
     Path(run, "model.keras").unlink()
-    refused("the run is not finished; go on with", run)
+    refused("the run is not finished; go on with --resume", run)
     assert not Path("exports").exists()
 
 
