@@ -115,15 +115,17 @@ def export(folder: str, size: int) -> dict:
     import keras
 
     import tfcyclegan
+    from tfcyclegan.export import export_model
 
     keras.utils.set_random_seed(0)
     model = tfcyclegan.CycleGAN(image_size=size)
     model.save(Path(folder) / "model.keras")
     images = np.random.default_rng(0).uniform(-1, 1, (1, size, size, 3)).astype(np.float32)
     for precision in ("float32", "bfloat16"):
-        model.export_generators(
-            Path(folder) / precision,
+        export_model(
+            model,
             (images, images),
+            Path(folder) / precision,
             directions=("AtoB",),
             count=1,
             precision=precision,

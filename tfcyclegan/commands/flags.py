@@ -14,7 +14,7 @@ _OTHERS = (
 )  # fmt: skip
 
 #: Arguments that the command line calls otherwise.
-_NAMES = {"source": "data", "cache_memory": "cache_memory"}
+_NAMES = {"source": "data"}
 
 
 def option(name: str) -> str:
@@ -37,17 +37,27 @@ def as_flags(message: str) -> str:
         name, value = found["name"], found["value"]
         if name not in _options():
             return found[0]
-        if value == "True":
-            return option(name)
+        if value in ("True", "False") and name in _switches():
+            return option(name) if value == "True" else "--no-" + option(name)[2:]
         return f"{option(name)} {value}"
 
     def bare(found: re.Match[str]) -> str:
         return option(found["name"]) if found["name"] in _options() else found[0]
 
-    text = re.sub(r"\b(?P<name>[a-z]\w*)=(?P<value>(?:'[^']*'|[^\s:;,)])+)", with_value, message)
+    # A colon, a comma or a full stop behind a value belongs to the sentence.
+    value = r"(?P<value>(?:'[^']*'|[^\s:;,)])+?)(?=\.?(?:[\s:;,)]|$))"
+    text = re.sub(rf"(?<![\w.])(?P<name>[a-z]\w*)={value}", with_value, message)
     return re.sub(r"`(?P<name>[a-z]\w*)`", bare, text)
 
 
+def _fields() -> tuple[dataclasses.Field, ...]:
+    return (*dataclasses.fields(Config), *dataclasses.fields(Measuring))
+
+
+def _switches() -> set[str]:
+    """Options without a value; they have a `--no-` form."""
+    return {"resume", *(field.name for field in _fields() if field.type == "bool")}
+
+
 def _options() -> set[str]:
-    fields = (*dataclasses.fields(Config), *dataclasses.fields(Measuring))
-    return {*_OTHERS, *_NAMES, *(field.name for field in fields)}
+    return {*_OTHERS, *_NAMES, *(field.name for field in _fields())}

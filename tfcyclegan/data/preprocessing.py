@@ -108,8 +108,8 @@ class Preprocessing:
         if self.crops and min(image.size) < self.image_size:
             raise InputError(
                 f"{name}: {image.width}×{image.height} px is smaller than the crop of "
-                f"{self.image_size}×{self.image_size}: take a smaller --image-size or "
-                "--preprocess resize_and_crop"
+                f"{self.image_size}×{self.image_size}: take a smaller `image_size` or "
+                "preprocess=resize_and_crop"
             )
         if self.crops and not training:
             left = (image.width - self.image_size) // 2

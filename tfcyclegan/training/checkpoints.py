@@ -88,7 +88,7 @@ class Checkpoints:
                     if not (part := _part(path, index, workers.count)).exists():
                         raise InputError(
                             f"{part} of {workers.cluster.name(index)} is not there: the run's "
-                            "folder has to lie where all workers write to it: give such a --run-dir"
+                            "folder has to lie where all workers write to it: give such a `run_dir`"
                         )
                 _write(path, shared, meta)
             self._clean()
@@ -122,7 +122,7 @@ class Checkpoints:
         return (
             f"{trouble} at step {step}: training has come apart. "
             f"Last good checkpoint: {newest or 'none yet'}. "
-            "Try a smaller learning rate, or --precision float32"
+            "Try a smaller learning rate, or precision=float32"
         )
 
     def restore(self, model: CycleGAN, about: dict[str, Any] | None = None) -> Path | None:
