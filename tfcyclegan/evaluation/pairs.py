@@ -19,7 +19,8 @@ def similarity(images: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray]:
         mean absolute difference. Values span 2, from -1 to 1.
 
     Example:
-        >>> similarity(model.translate(data.test_A), data.truth.AtoB)["psnr"].mean()
+        >>> truth = to_float(np.stack(data.test_set.truth_A))
+        >>> similarity(model.translate(data.test_A), truth)["psnr"].mean()
         24.1
     """
     images = tf.clip_by_value(tf.cast(images, tf.float32), -1.0, 1.0)

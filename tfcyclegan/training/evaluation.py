@@ -42,7 +42,7 @@ class EvaluateEvery(keras.callbacks.Callback):
 
     Example:
         ```python
-        best = EvaluateEvery(Evaluator(TestSet.of(data)), "runs/mine", every=5)
+        best = EvaluateEvery(Evaluator(data.test_set), "runs/mine", every=5)
         model.fit(data.train, epochs=50, callbacks=[best])
         ```
     """
