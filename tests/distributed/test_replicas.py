@@ -326,7 +326,7 @@ def test_callbacks_that_know_nothing_of_other_workers(tmp_path):
         check_callbacks([callback], SimpleNamespace(count=1))
         with pytest.raises(ValueError, match=f"{type(callback).__name__} does not work with sev"):
             check_callbacks([keras.callbacks.CSVLogger("x"), callback], TWO)
-        with pytest.raises(ValueError, match=r"Take tfcyclegan\.ResumableState"):
+        with pytest.raises(ValueError, match=r"Use tfcyclegan\.ResumableState"):
             check_callbacks(callback_list(callback), TWO)
 
 

@@ -18,7 +18,9 @@ from ..evaluation import METRICS
 from ..evaluation.metrics import metric_name
 from ..networks.unet import default_depth
 from ..precision import resolve_precision
+from ..runtimes.keras_model import load_model
 from ..training.config import ARCHITECTURE, Config
+from ..training.on_ray import train_on_ray
 from ..training.run import Run
 from ..training.run import train as run_training
 from ..training.run_folder import free_run_dir, newest_run, run_folder
@@ -102,23 +104,33 @@ def _train(config: Config, resume: bool) -> int:
     console = Console()
     precision, reason = resolve_precision(config.precision)
     console.print(f"precision {precision}: {reason}", highlight=False)
+    if config.strategy == "ray":
+        directory = train_on_ray(config, resume)
+        console.print(f"run: {directory}", highlight=False, soft_wrap=True)
+        if config.export:
+            _export(load_model(directory / "model.keras"), directory, console)
+        return 0
     run = run_training(config, resume)
-    if run is None:  # the rest is the chief's
-        Cluster.from_environment().outlast_chief()
+    if run is None:  # the chief does the rest
+        if cluster := Cluster.from_environment():
+            cluster.outlast_chief()
         return 0
     _report(run, console)
     if config.export:
-        config = Config.load(run.directory / "config.json")  # as it was resolved
-        name = run.directory.resolve().name
-        try:
-            report = export_model(run.model, config, Path("exports", name), console)
-            problems = report.missed
-        except InputError as problem:
-            again = f"python -m tfcyclegan export {shlex.quote(str(run.directory))}"
-            problems = [f"not exported: {problem}. The run is complete; export it with: {again}"]
-        for line in problems:
-            console.print(f"warning: {line}", highlight=False, markup=False, soft_wrap=True)
+        _export(run.model, run.directory, console)
     return 0
+
+
+def _export(model: Any, directory: Path, console: Console) -> None:
+    config = Config.load(directory / "config.json")  # as it was resolved
+    try:
+        target = Path("exports", directory.resolve().name)
+        problems = export_model(model, config, target, console).missed
+    except InputError as problem:
+        again = f"python -m tfcyclegan export {shlex.quote(str(directory))}"
+        problems = [f"not exported: {problem}. The run is complete; export it with: {again}"]
+    for line in problems:
+        console.print(f"warning: {line}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _report(run: Run, console: Console) -> None:
