@@ -1,22 +1,23 @@
-# make train        set up and train on the embedded data (the two commands of the README)
-# make test         set up and run the tests
-# make test-slow    run the tests that start real processes for minutes
-# make test-addons  make models with the real tensorflow-addons, in .venv-addons, and read them
-# make install      only set up .venv
-# make lint         check the style
-# make clean        remove .venv and .venv-addons
+# make train        set up .venv, train on the embedded data and export the result
+# make test         set up .venv and run the tests
+# make test-slow    run the tests that start real processes and take minutes
+# make test-addons  create models with the real tensorflow-addons, in .venv-addons, and import them
+# make docs         build the documentation into docs/_build
+# make lint         check style, formatting and types
+# make install      set up .venv only
+# make clean        remove .venv, .venv-addons and docs/_build
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-# tensorflow-addons needs a TensorFlow of its time, and that a Python up to 3.11.
+# tensorflow-addons needs TensorFlow 2.15, which needs Python 3.9 to 3.11.
 ADDONS_PYTHON ?= $(shell for python in python3.11 python3.10 python3.9; do \
 	$$python -c "" 2>/dev/null && echo $$python && break; done)
 ADDONS := .venv-addons
 
-.PHONY: install train test test-slow test-addons golden-addons lint clean
+.PHONY: install train test test-slow test-addons golden-addons docs lint clean
 
 install: $(VENV)/installed
 
@@ -42,12 +43,13 @@ test: $(VENV)/test-installed
 test-slow: $(VENV)/test-installed
 	$(BIN)/python -m pytest -n 2 -m slow
 
-# Other models than the golden ones each time, by their seed.
+# The seed makes the models differ from the golden ones, and from run to run.
 test-addons: $(VENV)/test-installed $(ADDONS)/installed
 	rm -rf $(ADDONS)/models
 	$(ADDONS)/bin/python tests/golden/addons_models.py --to $(ADDONS)/models \
 	--seed $$(date +%s) --filters 4 --blocks 2
-	TFCYCLEGAN_ADDONS=$(ADDONS)/models $(BIN)/python -m pytest tests/interop/test_addons.py
+	TFCYCLEGAN_ADDONS=$(ADDONS)/models $(BIN)/python -m pytest \
+	tests/interop/test_addons.py tests/interop/test_hdf5.py tests/interop/test_tf_checkpoint.py
 
 golden-addons: $(ADDONS)/installed
 	$(ADDONS)/bin/python tests/golden/addons_models.py
@@ -63,6 +65,16 @@ $(ADDONS)/installed: requirements-addons.txt
 lint: $(VENV)/test-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# In .venv, because the API reference imports the package. `make test` does not install these.
+$(VENV)/docs-installed: $(VENV)/installed requirements-docs.txt
+	$(PIP) -r requirements-docs.txt
+	@touch $@
+
+docs: $(VENV)/docs-installed
+	$(BIN)/python -m sphinx -W --keep-going --quiet docs docs/_build
+	@echo "docs/_build/index.html"
 
 clean:
-	rm -rf $(VENV) $(ADDONS)
+	rm -rf $(VENV) $(ADDONS) docs/_build

@@ -99,6 +99,13 @@ def pytorch_models(unpacked):
     return unpacked("pytorch_models.zip")
 
 
+@pytest.fixture(scope="session")
+def pytorch_outputs(pytorch_models):
+    """The outputs of `pytorch_models` by their files, and the `images` they are for."""
+    with np.load(pytorch_models / "outputs.npz") as file:
+        return dict(file)
+
+
 @pytest.fixture
 def s3(monkeypatch):
     """A client of an S3 server on this machine with an empty bucket `pictures`.

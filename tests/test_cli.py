@@ -19,7 +19,7 @@ from PIL import Image
 from tfcyclegan import InputError, environment
 from tfcyclegan.cli import main
 from tfcyclegan.commands.train import understand
-from tfcyclegan.export.proof import BARS, Bar
+from tfcyclegan.export.proof import LIMITS, Bar
 from tfcyclegan.training.build import build_model, compile_model
 from tfcyclegan.training.config import Config
 from tfcyclegan.training.measuring import Measuring
@@ -104,7 +104,7 @@ def test_a_run_leaves_what_it_should(capsys):
 
 def test_a_run_ends_with_its_exports(capsys, monkeypatch):
     """A missed bar is a warning here: the training is what was asked for."""
-    monkeypatch.setitem(BARS, "LiteRT int8", Bar(psnr=300.0))
+    monkeypatch.setitem(LIMITS, "LiteRT int8", Bar(psnr=300.0))
     default_size = TINY[TINY.index("--image-size") + 2 :]
     assert train(*default_size, "--epochs", 1, "--export") == 0
     printed = capsys.readouterr().out

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 import tfcyclegan
 from tfcyclegan import cyclegan
-from tfcyclegan.distributed.replicas import parts, replica_id
+from tfcyclegan.distributed.replicas import local_copies, replica_id
 from tfcyclegan.distributed.workers import Workers, make_strategy
 
 
@@ -139,18 +139,18 @@ def outcome(model, data, history):
             # The paths of random generators contain a counter of the process.
             path = variable.name if "seed" in variable.path else variable.path
             arrays[f"{net.name}/{place}/{path}"] = np.stack(
-                [copy.numpy() for copy in parts(variable)]
+                [copy.numpy() for copy in local_copies(variable)]
             )
     for name, variable in model.state().items():
         if variable.synchronization == "on_read":
-            for place, copy in enumerate(parts(variable)):
+            for place, copy in enumerate(local_copies(variable)):
                 arrays[f"replica_{workers.first + place}/{name}"] = copy.numpy()
     for name in ("generator_optimizer", "discriminator_optimizer"):
         optimizer = getattr(model, name)
         arrays[f"{name}/iterations"] = np.array(int(optimizer.iterations.numpy()))
         if hasattr(optimizer, "dynamic_scale"):
             scale = optimizer.dynamic_scale
-            arrays[f"{name}/scale"] = np.stack([c.numpy() for c in parts(scale)])
+            arrays[f"{name}/scale"] = np.stack([c.numpy() for c in local_copies(scale)])
     arrays["history"] = np.array(json.dumps({k: list(map(float, v)) for k, v in history.items()}))
     return arrays
 

@@ -7,7 +7,7 @@ Networks, ICCV 2017, arXiv 1703.10593.
 from .environment import backend_problem, warn_if_untested
 from .errors import InputError
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "CycleGAN",
     "Data",

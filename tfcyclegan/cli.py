@@ -34,13 +34,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("tfcyclegan").setLevel(logging.INFO)
     if problem := backend_problem():
         return _complain(problem, 2)
-    codes = {InputError: 2, NonFiniteLoss: 1, PeerLost: TRY_AGAIN}
     try:
         return _run(arguments)
-    except tuple(codes) as problem:
+    except (InputError, NonFiniteLoss, PeerLost) as problem:
         from .commands.flags import as_flags
 
-        code = next(code for kind, code in codes.items() if isinstance(problem, kind))
+        code = {NonFiniteLoss: 1, PeerLost: TRY_AGAIN}.get(type(problem), 2)
         return _complain(as_flags(str(problem)), code)
     except Interrupted as stop:
         run_dir = shlex.quote(str(stop.checkpoint.parent.parent))

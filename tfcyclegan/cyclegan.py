@@ -299,7 +299,7 @@ class CycleGAN(TranslationModel):
             Float32 scalars by name, weights included.
         """
         terms = {}
-        lambda_cycle = self.lambda_cycle_A if images.domain == "A" else self.lambda_cycle_B
+        lambda_cycle = getattr(self, f"lambda_cycle_{images.domain}")
         if self.lambda_gan:
             name = "G_loss" if images.domain == "A" else "F_loss"
             terms[name] = self.lambda_gan * self.objective.generator(images.logits)
@@ -309,11 +309,10 @@ class CycleGAN(TranslationModel):
 
     def identity_terms(self, images: Cycle) -> Terms:
         """Section 5.2: the generator that draws a domain leaves its pictures as they are."""
-        lambda_cycle = self.lambda_cycle_A if images.domain == "A" else self.lambda_cycle_B
-        weight = self.lambda_identity * lambda_cycle
-        return (
-            {f"identity_{images.domain}": weight * l1(images.same, images.real)} if weight else {}
-        )
+        weight = self.lambda_identity * getattr(self, f"lambda_cycle_{images.domain}")
+        if not weight:
+            return {}
+        return {f"identity_{images.domain}": weight * l1(images.same, images.real)}
 
     def discriminator_loss(
         self, domain: Domain, real: tf.Tensor, shown: tf.Tensor, fake: tf.Tensor
@@ -351,11 +350,11 @@ class CycleGAN(TranslationModel):
         terms = self.generators.terms(*self._generator_losses(A, B))
         self._means.update({"loss": tf.add_n(list(terms.values())), **terms}, pictures)
         if self.lambda_gan:
-            loss = self.objective.discriminator
+            D_A, D_B, loss = self._calls["D_A"], self._calls["D_B"], self.objective.discriminator
             terms = self.discriminators.terms(
                 lambda: {
-                    "D_A_loss": loss(self.D_A(real_A), self.D_A(B.fake)),
-                    "D_B_loss": loss(self.D_B(real_B), self.D_B(A.fake)),
+                    "D_A_loss": loss(D_A(real_A), D_A(B.fake)),
+                    "D_B_loss": loss(D_B(real_B), D_B(A.fake)),
                 }
             )
             self._means.update(terms, pictures)

@@ -1,22 +1,23 @@
-"""What has to be around the package: Keras on TensorFlow, in versions that were tested."""
+"""Checks of the environment: Keras on TensorFlow, in tested versions."""
 
 from __future__ import annotations
 
 import importlib
 import json
 import os
+import re
 import warnings
 from pathlib import Path
 
 #: First version that is tested, and first one that is not. As in requirements.txt.
-TESTED = {"tensorflow": ("2.20", "2.22"), "keras": ("3.12", "3.16")}
+TESTED = {"tensorflow": ("2.20", "2.22"), "keras": ("3.15.1", "3.16")}
 
 
 def backend_problem() -> str | None:
     """Why Keras cannot be used as it is set up, or None.
 
-    Read from where Keras reads it, without importing Keras: with another backend that import
-    alone may fail.
+    Reads the setting where Keras reads it, but does not import Keras: with another backend the
+    import itself may fail.
     """
     home = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
     backend = os.environ.get("KERAS_BACKEND")
@@ -36,17 +37,17 @@ def backend_problem() -> str | None:
 
 
 def warn_if_untested() -> None:
-    """Warns where TensorFlow or Keras lies outside of the tested range, naming the range."""
+    """Warns if TensorFlow or Keras is outside the tested range, and names the range."""
     for package, (first, beyond) in TESTED.items():
-        # Not the version of the installed package: builds of TensorFlow go by several names.
+        # Not the installed package's version: builds of TensorFlow have several package names.
         version = importlib.import_module(package).__version__
         if not _numbers(first) <= _numbers(version) < _numbers(beyond):
             warnings.warn(
-                f"{package} {version} is outside of the tested range, {first} up to but not "
-                f"including {beyond}: what follows may not work",
+                f"{package} {version} is outside the tested range, {first} up to but not "
+                f"including {beyond}: it may not work",
                 stacklevel=3,
             )
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split(".")[:2])
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])

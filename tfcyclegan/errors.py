@@ -1,37 +1,37 @@
-"""What goes wrong for a reason that the user can understand from one line."""
+"""Errors that one line explains to the user."""
 
 from __future__ import annotations
 
 import signal
 from pathlib import Path
 
-#: The command line's exit code where the same command may go well the next time (BSD's
-#: EX_TEMPFAIL).
+#: Exit code of the command line when the same command may succeed next time (BSD's EX_TEMPFAIL).
 TRY_AGAIN = 75
 
 
 class InputError(ValueError):
-    """A file, folder or setting that cannot be worked with, and what to do about it.
+    """A file, folder or setting that cannot be used, and what to do about it.
 
-    Its message is one line that names the thing and the remedy. The command line prints that
-    line and exits with 2. Nothing that was there before is overwritten.
+    Its message is one line that names the thing and the remedy. It calls arguments by their Python
+    names, as `name=value` or between backticks; the command line turns these into options, prints
+    the line and exits with 2. Nothing that existed before is overwritten.
     """
 
 
 class NonFiniteLoss(ArithmeticError):
-    """A loss or a weight became infinite or not a number.
+    """A loss or a weight is infinite or NaN.
 
-    Its message names it, the step and the way back; the command line exits with 1.
+    Its message names it, the step, and the checkpoint to go back to. The command line exits with 1.
     """
 
 
 class PeerLost(RuntimeError):
-    """Another worker of the same run is gone, and training cannot go on without it.
+    """Another worker of the run is gone, so training cannot go on.
 
     The command line exits with `TRY_AGAIN`.
 
     Attributes:
-        what: who was lost, or what else went wrong between workers.
+        what: which worker was lost, or what else went wrong between workers.
     """
 
     def __init__(
@@ -46,11 +46,11 @@ class PeerLost(RuntimeError):
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM asked to stop: the way out is that of Ctrl-C, with the exit code 143."""
+    """SIGTERM: the process stops as on Ctrl-C, with exit code 143."""
 
 
 def first_line(problem: object) -> str:
-    """What an error of some library says, in one line of bounded length."""
+    """The message of another library's error, as one line of at most 300 characters."""
     lines = str(problem).strip().splitlines()
     return lines[0][:300] if lines else type(problem).__name__
 

@@ -1,84 +1,47 @@
-"""Files that appear whole or not at all."""
+"""Files that appear complete or not at all."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
-import platform
 import re
 import secrets
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from .errors import InputError
 
-_PART = re.compile(r"\..*\.part-([0-9a-f]{8})-([0-9]+)-[0-9a-f]{8}(\.[^.]*)?", re.DOTALL)
-_owner: str | None = None
-
-
-def owner() -> str:
-    """The process that half-written files belong to, as it stands in their names."""
-    return _owner or f"{zlib.crc32(platform.node().encode()):08x}-{os.getpid()}"
-
-
-def work_for(name: str) -> None:
-    """Has the half-written files of this process belong to the one it works for.
-
-    Whoever finds one later can tell by that whether the work still goes on.
-
-    Args:
-        name: that process's `owner()`.
-    """
-    global _owner
-    _owner = name
+_TEMPORARY = re.compile(r"\..*\.part-tfcyclegan-[0-9a-f]{8}(\.[^.]*)?", re.DOTALL)
 
 
 def temporary_name(name: str) -> str:
-    """A hidden name of its own to write a file under until it is whole."""
+    """A unique hidden name under which a file is written until it is complete."""
     stem, suffix = os.path.splitext(name)
-    # The ending stays the last one: some writers choose the format by it.
-    return f".{stem[:100]}.part-{owner()}-{secrets.token_hex(4)}{suffix}"
+    # Some writers choose the format by the suffix, so it stays last.
+    return f".{stem[:100]}.part-tfcyclegan-{secrets.token_hex(4)}{suffix}"
 
 
-def is_left_behind(name: str, ended: str | None = None) -> bool:
-    """Whether a file's name is that of a half-written one that nobody will finish.
-
-    Its process is gone, as far as this machine can tell: another machine's files are left alone.
-
-    Args:
-        name: without its folder.
-        ended: an `owner()` whose work is over, though its process may still be there.
-    """
-    found = _PART.fullmatch(name)
-    if not found:
-        return False
-    machine, process = found[1], int(found[2])
-    if f"{machine}-{process}" == ended:
-        return True
-    if machine != owner().split("-")[0] or _owner is not None:
-        return False
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return True
-    except (OSError, OverflowError):
-        return False
-    return False
+def is_temporary(name: str) -> bool:
+    """Whether `name`, without its folder, comes from `temporary_name`."""
+    return _TEMPORARY.fullmatch(name) is not None
 
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
-    """Gives a path beside the wanted one to write to; moves it there when all went well.
+    """Gives a temporary path to write to and renames it to `path` on success.
 
-    A reader sees the old file or the new one and never a part of it, a killed process included.
+    A reader sees the old file or the new one and never a part of it, even if the process is
+    killed.
 
     Args:
-        path: where the file shall be; its folder is made when missing.
+        path: the file to write. Its folder is created if it is missing.
+
+    Yields:
+        A path in the same folder.
 
     Raises:
-        InputError: the disk is full or the folder cannot be written to.
+        InputError: the disk is full or the folder is not writable.
 
     Example:
         ```python
@@ -97,9 +60,9 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
         _sync(path.parent)
     except OSError as problem:
         if problem.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise InputError(f"{path}: the disk is full: make room and go on") from problem
+            raise InputError(f"{path}: the disk is full: make room and retry") from problem
         if isinstance(problem, PermissionError) or problem.errno == errno.EROFS:
-            raise InputError(f"{path}: cannot be written to: choose another folder") from problem
+            raise InputError(f"{path}: not writable: choose another folder") from problem
         raise
     finally:
         with contextlib.suppress(OSError):
@@ -107,13 +70,13 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Brings a folder and all that is in it to the disk, so that a rename publishes it whole."""
+    """Flushes a folder and everything in it to disk, before a rename publishes it."""
     for path in (*folder.rglob("*"), folder):
         _sync(path)
 
 
 def _sync(path: Path) -> None:
-    with contextlib.suppress(OSError):  # not every file system lets a folder be synced
+    with contextlib.suppress(OSError):  # not every file system can sync a folder
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)

@@ -12,21 +12,20 @@ from .distributed.replicas import local_copy, replica_id
 
 @keras.saving.register_keras_serializable("tfcyclegan")
 class ImagePool(keras.layers.Layer):
-    """Keeps generated pictures and hands out old ones half of the time.
+    """Keeps generated pictures and returns old ones half of the time.
 
     Section 7.1 of the paper, after Shrivastava et al. 2017: a discriminator that sees the
-    generator's past keeps it from going round in circles. The pictures of a batch pass one after
-    another. Until the pool is full each is stored and returned. After that a fair coin decides:
-    the new picture is returned and forgotten, or it takes the place of a stored one, which is
-    returned instead.
+    generator's past keeps it from oscillating. The pictures of a batch pass one after another.
+    Until the pool is full, each is stored and returned. After that a fair coin decides: either the
+    new picture is returned and not stored, or it replaces a stored one, which is returned.
 
     Pictures live in a variable, so they are saved with the model, and each draw depends on
-    (`seed`, step, place in the batch) alone: a loaded model draws what the saved one would have.
-    Where several replicas train together each has a pool of its own, with draws of its own.
+    (`seed`, step, place in the batch) only: a loaded model draws what the saved one would have.
+    Each replica has its own pool and its own draws.
 
     Args:
         image_shape: `(height, width, channels)` of the pictures, all known.
-        size: int, pictures to keep. 50 as in the paper; 0 hands every picture straight back.
+        size: int, pictures to keep. 50 as in the paper; 0 returns every picture as it is.
         seed: int. Two pools of one model need different seeds.
 
     Example:
@@ -47,7 +46,7 @@ class ImagePool(keras.layers.Layer):
         self.built = True
 
     def _variable(self, name: str, shape: tuple[int, ...], dtype: str) -> keras.Variable:
-        # One for each replica. TensorFlow's default would be copies that are thought to be equal.
+        # One for each replica. By default TensorFlow would assume that the copies are equal.
         with keras.name_scope(self.name, caller=self):
             return keras.Variable(
                 "zeros",
@@ -60,11 +59,11 @@ class ImagePool(keras.layers.Layer):
             )
 
     def query(self, images: tf.Tensor, step: Any) -> tf.Tensor:
-        """Stores some of the pictures and returns as many, new ones or old ones.
+        """Stores some of the pictures and returns as many, new or old.
 
         Args:
             images: float32 `[N, H, W, C]`.
-            step: integer scalar, the training step the draws belong to.
+            step: integer scalar, the training step.
 
         Returns:
             float32 `[N, H, W, C]`.

@@ -1,4 +1,4 @@
-"""The layers Keras does not have, such as reflection padding and instance normalisation."""
+"""Layers that Keras lacks, or that are faster or more exact here."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ class ReflectionPadding2D(keras.layers.Layer):
 class InstanceNormalization(keras.layers.Layer):
     """Normalises every channel of every picture to mean 0 and variance 1 over its pixels.
 
-    Statistics are those of the picture at hand, in training and in inference alike, and are
-    always computed in float32: a float16 variance overflows from activations of 256 upwards.
+    Statistics are those of each picture, in training and in inference, and are computed in float32:
+    a float16 variance overflows from activations of 256 upwards.
 
     Args:
         epsilon: float, added to the variance. 1e-5 as in PyTorch and the reference
@@ -110,14 +110,14 @@ class InstanceNormalization(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("tfcyclegan")
 class NarrowConv2D(keras.layers.Conv2D):
-    """Keras's convolution, made for a few filters: the generators' last, which draws the picture.
+    """Keras's convolution, faster for a few filters, as in the generators' last layer.
 
-    Three filters fill a fifth of a processor's vector. So four neighbouring pixels are computed
-    as channels of one, by the same kernel at four places of a larger one, and laid out again:
-    a third more arithmetic, done in less than half of the time. The sums are the same.
+    Three filters fill a fifth of a vector register. So this layer computes four neighbouring pixels
+    as channels of one pixel, with four shifted copies of the kernel, and rearranges them: a third
+    more arithmetic in less than half of the time. The sums are the same.
 
-    Without padding and strides, as here, and where height and width of the output are known and
-    even; otherwise it is Keras's own.
+    Only without padding and strides, and where the output's height and width are known and even;
+    otherwise it is Keras's layer.
     """
 
     def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
@@ -142,8 +142,8 @@ class NarrowConv2D(keras.layers.Conv2D):
 class LeakyReLU(keras.layers.Layer):
     """`max(x, slope * x)`, the discriminators' activation.
 
-    The same numbers as Keras's own layer, whose TensorFlow operation makes the graph optimizer
-    (2.20 and 2.21) give up on a training step with an error in the log.
+    The same numbers as Keras's layer. The TensorFlow operation of Keras's layer makes the graph
+    optimizer (2.20 and 2.21) give up on a training step, with an error in the log.
 
     Args:
         slope: float in [0, 1), of the negative side. Default 0.2 (section 7.2).
@@ -177,7 +177,7 @@ class LeakyReLU(keras.layers.Layer):
 class Cropping2D(keras.layers.Cropping2D):
     """Keras's cropping, with a gradient that costs a copy.
 
-    The gradient of Keras's strided slice goes through a far slower operation.
+    The gradient of Keras's strided slice uses a far slower operation.
     """
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
@@ -193,9 +193,9 @@ class Cropping2D(keras.layers.Cropping2D):
 
 @keras.saving.register_keras_serializable("tfcyclegan")
 class BatchNormalization(keras.layers.BatchNormalization):
-    """Keras's batch norm, with moving averages that stay the same on all replicas.
+    """Keras's batch norm, with moving averages that stay equal on all replicas.
 
-    Keras's own drift apart there: each replica keeps those of the pictures it sees. Statistics in
+    In Keras's layer they drift apart: each replica keeps those of its own pictures. Statistics in
     training are those of a replica's pictures, as in Keras.
     """
 
@@ -209,9 +209,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
 class Dropout(keras.layers.Dropout):
     """Keras's dropout, with the state of its random generator saved among the weights.
 
-    Keras leaves that state out of its files, so a loaded model would draw other masks than the
-    one that was saved, and resuming would not be exact. Replicas that train together draw a mask
-    each, from a state that stays the same for all.
+    Keras does not save that state, so a loaded model would draw other masks than the saved one, and
+    resuming would not be exact. Each replica draws its own mask from a state that all share.
     """
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
@@ -236,10 +235,10 @@ class Dropout(keras.layers.Dropout):
 
 @keras.saving.register_keras_serializable("tfcyclegan")
 class ResidualTanh(keras.layers.Layer):
-    """`tanh(change + picture)`: a generator that draws what is to change, not the whole picture.
+    """`tanh(change + picture)`: the generator draws the change, not the whole picture.
 
-    Not in the paper. The embedded data set's recipe uses it because reproducing the input is
-    then the starting point instead of something to be learned.
+    Not in the paper. The embedded data set's recipe uses it: the generator then starts from
+    reproducing its input instead of having to learn that.
 
     Input: a pair `(change, picture)`, both `[N, H, W, C]`. Output: float32 in (-1, 1).
     """

@@ -141,7 +141,8 @@ def check_losses(
         if weight is not None and not weight >= 0:
             raise InputError(f"{name}={weight}: a weight must be at least 0")
     if not any(weights.values()):
-        raise InputError(f"{', '.join(weights)} are all 0: there is nothing to learn")
+        named = ", ".join(f"`{name}`" for name in weights)
+        raise InputError(f"{named} are all 0: there is nothing to learn")
     if lambda_identity and not same_channels:
         raise InputError(
             "the identity loss compares pictures of A with pictures of B, which have different "
@@ -160,10 +161,10 @@ def gradient_penalty(
     fake: tf.Tensor,
     seed: tf.Tensor,
 ) -> tf.Tensor:
-    """How far the discriminator's slope is from 1 between real and fake pictures.
+    """The gradient penalty of WGAN-GP, without its weight.
 
     (|grad D(x)| - 1)^2 at a random point x on the line from each real picture to a fake one
-    (Gulrajani et al. 2017, arXiv 1704.00028), without its weight.
+    (Gulrajani et al. 2017, arXiv 1704.00028).
 
     Args:
         discriminator: pictures to logits, in float32: the square of a float16 gradient overflows.
@@ -174,12 +175,12 @@ def gradient_penalty(
     Returns:
         A float32 scalar, the mean over the batch.
     """
-    share = tf.random.stateless_uniform([tf.shape(real)[0], 1, 1, 1], seed)
-    between = share * real + (1.0 - share) * fake
+    mix = tf.random.stateless_uniform([tf.shape(real)[0], 1, 1, 1], seed)
+    between = mix * real + (1.0 - mix) * fake
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(between)
         score = tf.reduce_sum(tf.reduce_mean(discriminator(between), axis=[1, 2, 3]))
     slope = tape.gradient(score, between)
-    # The small number keeps the square root's own gradient finite where the slope is 0.
+    # 1e-12 keeps the gradient of the square root finite where the slope is 0.
     norm = tf.sqrt(tf.reduce_sum(tf.square(slope), axis=[1, 2, 3]) + 1e-12)
     return tf.reduce_mean(tf.square(norm - 1.0))

@@ -1,4 +1,4 @@
-"""Adam, one operation a variable."""
+"""Adam in one operation for each variable."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import tensorflow as tf
 class Adam(keras.optimizers.Adam):
     """Keras's Adam in TensorFlow's fused kernel.
 
-    The same arithmetic on the same variables, in one pass over memory instead of ten, and with
-    an operation a variable instead of twenty to trace and optimize before the first step. With
-    `amsgrad` it is Keras's own.
+    The same arithmetic on the same variables, in one pass over memory instead of ten, and with one
+    operation for each variable instead of twenty, which shortens the time to the first step. With
+    `amsgrad` it is Keras's Adam.
 
     Args:
         learning_rate, beta_1, beta_2, epsilon: as in `keras.optimizers.Adam`.

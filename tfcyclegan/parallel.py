@@ -1,4 +1,4 @@
-"""Threads that keep the order."""
+"""A `map` on threads that keeps the order."""
 
 from __future__ import annotations
 
@@ -15,14 +15,23 @@ def map_in_order(
     workers: int | None = None,
     ahead: int | None = None,
 ) -> Iterator:
-    """`map` on several threads, in order and reading no more than a few items ahead.
+    """`map` on several threads. Results keep the order of the items.
 
     Args:
-        function: called in any of the threads; what it raises is raised here in its turn.
+        function: called in the threads. Its exceptions are raised in the caller's thread.
         items: read in the caller's thread.
-        workers: int, threads. Default: as many as there are cores.
-        ahead: int, items that may be under way behind the one that is waited for. Default: four
-            for each worker.
+        workers: int, number of threads. Default: the number of cores.
+        ahead: int, items in progress beyond the one whose result is awaited. Default: four per
+            thread.
+
+    Yields:
+        The result for each item.
+
+    Example:
+        ```python
+        for image in map_in_order(decode, paths, workers=4):
+            ...
+        ```
     """
     workers = workers or os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool:

@@ -1,4 +1,4 @@
-"""Which arithmetic a machine trains fastest in."""
+"""The dtype policy in which a machine trains fastest."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def resolve_precision(precision: Precision = "auto") -> tuple[str, str]:
     """Turns "auto" into a Keras dtype policy for this machine.
 
     Args:
-        precision: "auto", or a policy, which is given back as it is.
+        precision: "auto", or a policy, which is returned as it is.
 
     Returns:
         The policy and the reason for it, in words: mixed_float16 on GPUs with tensor cores
@@ -42,7 +42,7 @@ def resolve_precision(precision: Precision = "auto") -> tuple[str, str]:
 
 
 def _cpu_flags() -> set[str]:
-    """What Linux says the CPU can do; nothing elsewhere."""
+    """The CPU's features as Linux lists them; empty on other systems."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

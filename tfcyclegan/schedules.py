@@ -1,4 +1,4 @@
-"""The paper's learning rate over a run."""
+"""The paper's learning-rate schedule."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tensorflow as tf
 
 @keras.saving.register_keras_serializable("tfcyclegan")
 class LinearDecay(keras.optimizers.schedules.LearningRateSchedule):
-    """Constant for the first part of a run, then in a straight line to zero.
+    """Constant for the first part of a run, then falling linearly to zero.
 
     The paper trains 100 epochs at 2e-4 and 100 more while the rate falls to zero (section 7.1).
     Here the rate falls at every step, not every epoch, and step `total_steps - 1`, the last one,
@@ -18,9 +18,9 @@ class LinearDecay(keras.optimizers.schedules.LearningRateSchedule):
 
     Args:
         learning_rate: float, the rate of the first part. Default 2e-4 (section 4).
-        total_steps: int or an integer variable: the steps of the whole run. 0 means not known:
+        total_steps: int or an integer variable: the steps of the whole run. 0 means unknown:
             the rate stays constant.
-        constant_fraction: float in [0, 1], the first part's share of the run. Default 0.5.
+        constant_fraction: float in [0, 1], the first part as a fraction of the run. Default 0.5.
 
     Example:
         >>> rate = LinearDecay(1.0, total_steps=8)

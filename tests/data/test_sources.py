@@ -155,4 +155,4 @@ def test_unusual_packing(folder, tmp_path):
     path = zip_of(folder, tmp_path / "data.zip")
     with zipfile.ZipFile(path, "a", zipfile.ZIP_LZMA) as archive:
         archive.writestr("trainA/odd.png", bytes(100))
-    refused("trainA/odd.png: is packed in an unusual way", path)
+    refused("trainA/odd.png: uses an unusual compression method", path)

@@ -93,9 +93,7 @@ def test_pairs_that_are_none(paired):
         load_test_set(str(paired), image_size=20, paired=True)
     draw(paired / "testA" / "9.png", 5, size=(20, 24))
     (paired / "testA" / "9.png").rename(paired / "testA" / "9_A.png")
-    with pytest.raises(
-        InputError, match=r"its partner have different sizes, 24×20 and"
-    ):
+    with pytest.raises(InputError, match=r"its partner have different sizes, 24×20 and"):
         load_test_set(str(paired), image_size=20, preprocess="none", paired=True)
 
 

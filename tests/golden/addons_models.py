@@ -1,11 +1,11 @@
-"""Makes addons_models.zip: CycleGANs of tensorflow-addons in every form of file, and outputs.
+"""Makes addons_models.zip: files of CycleGANs with tensorflow-addons, and their outputs.
 
-    make test-addons       makes them afresh and checks them, in an environment of its own
+    make test-addons       makes new files and tests them, in a separate environment
     make golden-addons     makes tests/golden/addons_models.zip
 
-It runs where requirements-addons.txt is installed (Python 3.9 to 3.11). The networks are those of
-the CycleGAN example on Keras's site, written anew: instance norm of tensorflow-addons with scale
-and shift, no biases in front of it, padding "same".
+It needs the packages of requirements-addons.txt (Python 3.9 to 3.11). The networks are those of
+the CycleGAN example on Keras's site, rewritten: instance norm of tensorflow-addons with scale and
+shift, no biases before a norm, padding "same".
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tensorflow.keras import layers
 
 
 class ReflectionPadding2D(layers.Layer):
-    """As the example has it, without a configuration: SavedModels take that, HDF5 does not."""
+    """The example's layer. It has no configuration, so whole models cannot be saved as HDF5."""
 
     def __init__(self, padding: tuple[int, int] = (1, 1), **kwargs: object):
         super().__init__(**kwargs)
@@ -39,7 +39,7 @@ class ReflectionPadding2D(layers.Layer):
 
 
 class ConfiguredReflectionPadding2D(ReflectionPadding2D):
-    """As people mend it to save whole models as HDF5."""
+    """With a configuration, so that whole models can be saved as HDF5."""
 
     def get_config(self) -> dict:
         return {**super(ReflectionPadding2D, self).get_config(), "padding": self.padding}
@@ -86,7 +86,7 @@ def discriminator(name: str, filters: int) -> keras.Model:
 
 
 class CycleGan(keras.Model):
-    """Holds the four under the example's names; their optimizers go into checkpoints too."""
+    """Has the four networks under the example's names. Checkpoints also have its optimizers."""
 
     def __init__(self, filters: int, blocks: int):
         super().__init__()
@@ -98,7 +98,7 @@ class CycleGan(keras.Model):
         self.gen_F_optimizer = keras.optimizers.Adam(2e-4, beta_1=0.5)
 
     def step(self, images: tf.Tensor) -> None:
-        """Gives the optimizers slots."""
+        """Creates the slots of the optimizers."""
         for network, optimizer in (
             (self.gen_G, self.gen_G_optimizer),
             (self.gen_F, self.gen_F_optimizer),
@@ -111,7 +111,7 @@ class CycleGan(keras.Model):
 
 
 def randomise(model: keras.Model, random: np.random.Generator) -> None:
-    """As after training: no gamma at one, no beta at zero."""
+    """As after training: no gamma is one, no beta is zero."""
     for weight in model.weights:
         wide = len(weight.shape) > 1
         weight.assign(random.normal(0.0 if wide else 0.4, 0.2, weight.shape))
@@ -137,8 +137,6 @@ def make(
     model.save_weights(str(folder / "checkpoint" / "cyclegan_checkpoints.003"))
     model.save_weights(str(folder / "cyclegan.h5"))
     model.gen_G.save_weights(str(folder / "gen_G.h5"))
-    model.gen_G.compile()
-    model.gen_G.save(str(folder / "saved_gen_G"))
 
     whole = generator("whole", filters, blocks, epsilon=1e-4)
     randomise(whole, random)
@@ -148,13 +146,13 @@ def make(
         outputs["real/images"] = tf.cast(tf.stack(decoded), tf.float32).numpy() / 127.5 - 1
         outputs["real"] = whole(outputs["real/images"]).numpy()
     whole.save(str(folder / "whole.h5"))
-    # What is not of the example's form.
+    # A model of another form.
     inputs = layers.Input((None, None, 3))
     x = layers.Conv2D(4, 7, use_bias=False)(layers.ZeroPadding2D(3)(inputs))
     x = layers.BatchNormalization()(x)
     keras.Model(inputs, layers.Conv2D(3, 7, padding="same")(x)).save(str(folder / "other.h5"))
 
-    # The arithmetic of the norm alone, flat pictures and large numbers among it.
+    # The norm by itself, also for constant pictures and large numbers.
     x = random.normal(3, 2, (3, 5, 7, 4)).astype(np.float32)
     x[1] *= 1e3
     x[2, ..., 0] = 0.25

@@ -1,4 +1,4 @@
-"""PyTorch's files: read as PyTorch reads them, and nothing in them executed."""
+"""PyTorch's files: read as PyTorch reads them, without executing anything in them."""
 
 import io
 import json
@@ -15,13 +15,13 @@ import pytest
 from tfcyclegan import InputError
 from tfcyclegan.cli import main
 from tfcyclegan.interop import torch_files
-from tfcyclegan.interop.importing import describe
+from tfcyclegan.interop.description import describe
 from tfcyclegan.interop.pytorch import state_dict
 from tfcyclegan.interop.torch_files import read_torch_file, write_torch_file
 
 
 def zipped(path, data, storages=(), *, compression=zipfile.ZIP_STORED, name="archive"):
-    """A file in the form of `torch.save`, of any pickle."""
+    """A file as `torch.save` writes it, with any pickle."""
     with zipfile.ZipFile(path, "w", compression) as archive:
         archive.writestr(f"{name}/data.pkl", data)
         for place, storage in enumerate(storages):
@@ -31,14 +31,14 @@ def zipped(path, data, storages=(), *, compression=zipfile.ZIP_STORED, name="arc
 
 
 class Named:
-    """Pickles as a name that the pickling side need not have."""
+    """Pickled as a name, which need not exist here."""
 
     def __init__(self, module, name):
         self.module, self.name = module, name
 
 
 class TorchPickler(pickle._Pickler):
-    """Writes what PyTorch would: names without looking them up, and storages by their keys."""
+    """Writes what PyTorch writes: names without looking them up, and storages by their keys."""
 
     def persistent_id(self, value):
         return value.identity if isinstance(value, Storage) else None
@@ -56,7 +56,7 @@ class Storage:
 
 
 class Tensor:
-    """A tensor that claims what it likes."""
+    """A tensor with any claims about itself."""
 
     def __init__(self, storage, offset, size, stride):
         self.parts = (storage, offset, size, stride, False, OrderedDict())
@@ -66,7 +66,7 @@ class Tensor:
 
 
 def REBUILD(*parts):
-    """Stands for PyTorch's function in a pickle; it is written under that one's name."""
+    """Replaces PyTorch's function in a pickle, which gets the name of that function."""
 
 
 def pickled(value):
@@ -141,11 +141,11 @@ def test_it_needs_no_pytorch(pytorch_models, run_python):
     assert run_python(code, pytorch_models / "resnet" / "latest_net_G_A.pth").strip() == "20"
 
 
-# ---------------------------------------------------------------------- what somebody else wrote
+# ---------------------------------------------------------------------- hostile files
 
 
 class Evil:
-    """Unpickling it makes a file."""
+    """Unpickling it creates a file."""
 
     def __init__(self, folder):
         self.command = f"touch {folder / 'ran'}"
@@ -162,9 +162,9 @@ class EvilByState(Evil):
 @pytest.mark.parametrize("protocol", [0, 2, 4])
 @pytest.mark.parametrize("kind", [Evil, EvilByState])
 def test_a_pickle_that_runs_a_command(tmp_path, kind, protocol):
-    """The same bytes run it when they are unpickled, so the test can fail."""
+    """Unpickling the same bytes does run the command, so the test can fail."""
     data = pickle.dumps({"model.1.weight": kind(tmp_path)}, protocol)
-    with pytest.raises(InputError, match=r"asks for posix.system, and only tensors"):
+    with pytest.raises(InputError, match=r"asks for posix.system, but only tensors"):
         read_torch_file(zipped(tmp_path / "evil.pth", data))
     assert not (tmp_path / "ran").exists()
     pickle.loads(data)
@@ -177,14 +177,14 @@ def test_a_pickle_that_runs_a_command(tmp_path, kind, protocol):
         (pickle.dumps(io.StringIO), "asks for _io.StringIO"),
         (pickle.dumps(np.float32(1)), "asks for numpy"),
         (b"\x80\x02cbuiltins\neval\n.", "asks for builtins.eval"),
-        # Names that are allowed, called with what they are not for.
+        # Allowed names in calls that are not allowed.
         (b"\x80\x02ctorch\nFloatStorage\n)R.", "neither a tensor nor a container"),
         (b"\x80\x02ctorch._utils\n_rebuild_parameter\nK\x01\x85R.", "neither a tensor"),
-        (b"\x80\x02ctorch\nFloatStorage\n}b.", "attributes to something that is no dictionary"),
+        (b"\x80\x02ctorch\nFloatStorage\n}b.", "attributes to something that is not a dictionary"),
         (b"\x80\x02(ios\nsystem\n.", "a step INST"),
         (b"\x80\x02\x82\x01.", "a step EXT1"),
         (b"\x80\x02}\x81.", "a step NEWOBJ"),
-        (b"\x80\x02}(]K\x01u.", "keys that are no plain values"),
+        (b"\x80\x02}(]K\x01u.", "keys that are not plain values"),
         (b"\x80\x02K\x01Q.", "damaged or cut short"),
         (b"\x80\x02.", "damaged or cut short"),
         (b"\x80\x02}", "damaged or cut short"),
@@ -207,18 +207,18 @@ def text(value):
     return pickle.BINUNICODE + struct.pack("<I", len(value)) + value
 
 
-#: A tuple of itself twice, sixty times over: hashing it or writing it out takes for ever.
+#: A tuple that contains itself twice, nested 60 times: hashing or printing it takes forever.
 DOUBLED = b")q\0" + 60 * b"h\0h\0\x86q\0"
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (DOUBLED + text(b"x") + b"\x93", "a name that is no text"),
+        (DOUBLED + text(b"x") + b"\x93", "a name that is not a string"),
         (
             DOUBLED + b"(" + text(b"storage") + b"ctorch\nFloatStorage\nh\0" + text(b"cpu")
             + b"K\1tQ",
-            "no storage of numbers",
+            "not a storage of numbers",
         ),
         (
             b"](" + text(b"a") + b"K\1\x86eq\0ccollections\nOrderedDict\nh\0\x85R",
@@ -227,13 +227,13 @@ DOUBLED = b")q\0" + 60 * b"h\0h\0\x86q\0"
         (b"\x8f", "a step EMPTY_SET"),
     ],
 )  # fmt: skip
-def test_pickles_that_would_take_for_ever(tmp_path, data, message):
+def test_pickles_that_would_take_forever(tmp_path, data, message):
     with pytest.raises(InputError, match=message):
         read_torch_file(zipped(tmp_path / "x.pth", proto(data)))
 
 
 def test_what_a_file_says_stays_a_line(tmp_path, capsys):
-    """Names of any length, with line ends and what terminals obey."""
+    """Names of any length, with line ends and terminal escapes."""
     data = proto(text(b"evil\n\x1b[2J" + 10**5 * b"x") + text(b"y") + b"\x93")
     assert main(["import", str(zipped(tmp_path / "x.pth", data)), "--describe"]) == 2
     error = capsys.readouterr().err
@@ -245,7 +245,7 @@ def test_what_a_file_says_stays_a_line(tmp_path, capsys):
 def test_zips_of_another_kind(tmp_path):
     path = one_tensor(tmp_path / "x.pth")
     data = bytearray(path.read_bytes())
-    data[data.index(b"PK\1\2") + 6] = 99  # a version that nobody has
+    data[data.index(b"PK\1\2") + 6] = 99  # an unknown version
     path.write_bytes(data)
     with pytest.raises(InputError, match="damaged or cut short"):
         describe(path)
@@ -254,12 +254,12 @@ def test_zips_of_another_kind(tmp_path):
 def test_more_layers_than_there_are(tmp_path):
     tensors = {f"model.{n}.weight": np.ones((1, 1, 1, 1), np.float32) for n in range(1000)}
     write_torch_file(tmp_path / "many.pth", tensors)
-    with pytest.raises(InputError, match="discriminator_layers 998: more than any network has"):
+    with pytest.raises(InputError, match="discriminator_layers 998: the limit is 100"):
         describe(tmp_path / "many.pth")
 
 
 def test_a_tensor_of_somebody_else_is_read(tmp_path):
-    """What the following tests spoil, unspoiled."""
+    """The file that the next tests damage, undamaged."""
     found = read_torch_file(one_tensor(tmp_path / "x.pth", 1, (1, 3), (2**40, 1)))
     np.testing.assert_array_equal(found["x"], [[1, 2, 3]])
 
@@ -271,11 +271,11 @@ def test_a_tensor_of_somebody_else_is_read(tmp_path):
         ({"stride": (2**40, 1)}, "does not fit"),
         ({"stride": (2**80, 1)}, "does not fit"),
         ({"offset": 1}, "does not fit"),
-        ({"offset": -1}, "no sound size"),
-        ({"stride": (-1, 1)}, "no sound size"),
-        ({"size": (2, "2")}, "no sound size"),
-        ({"size": (2,)}, "no sound size"),
-        # One number many times over would fill the memory from a small file.
+        ({"offset": -1}, "no valid size"),
+        ({"stride": (-1, 1)}, "no valid size"),
+        ({"size": (2, "2")}, "no valid size"),
+        ({"size": (2,)}, "no valid size"),
+        # A small file that repeats one number would fill the memory.
         ({"size": (10**6, 10**6), "stride": (0, 0)}, "does not fit"),
         ({"count": 10**12}, "holds 4 numbers where its pickle claims 1000000000000"),
         ({"count": 3}, "holds 4 numbers"),
@@ -292,41 +292,41 @@ def test_tensors_that_claim_too_much(tmp_path, claims, message):
 
 
 def test_a_tensor_many_times_over(tmp_path):
-    """Each name for itself is sound; all together would need far more than the file."""
+    """Each tensor is valid. All of them need far more memory than the file has."""
     tensor = Tensor(Storage(4), 0, (4,), (1,))
     data = pickled({f"model.{place}": tensor for place in range(1000)})
     content = read_torch_file(zipped(tmp_path / "x.pth", data, [FOUR]))
     assert len(content) == 1000
-    with pytest.raises(InputError, match="one is in it many times over"):
+    with pytest.raises(InputError, match="it repeats a tensor"):
         state_dict(content, "x.pth", file_size=3999)
 
 
 def test_zips_that_are_bombs(tmp_path):
-    """A megabyte of zeros in a kilobyte, members that share bytes, and sizes that are lies."""
+    """A megabyte of zeros in a kilobyte, members that share bytes, and false sizes."""
     zeros = np.zeros(2**18, np.float32).tobytes()
     tensor = Tensor(Storage(2**18), 0, (2**18,), (1,))
     packed = zipped(
         tmp_path / "bomb.pth", pickled({"x": tensor}), [zeros], compression=zipfile.ZIP_DEFLATED
     )
     assert packed.stat().st_size < 3000
-    with pytest.raises(InputError, match="is compressed, which PyTorch does not do"):
+    with pytest.raises(InputError, match="is compressed, but PyTorch never compresses"):
         read_torch_file(packed)
     lying = one_tensor(tmp_path / "lying.pth")
     data = lying.read_bytes()
-    # The last place with this size is the directory's entry of data/0.
+    # The last occurrence of this size is the directory entry of data/0.
     size, place = struct.pack("<II", 16, 16), data.rindex(struct.pack("<II", 16, 16))
     lying.write_bytes(data[:place] + struct.pack("<II", 2**31, 2**31) + data[place + len(size) :])
     with pytest.raises(InputError, match="claims 2147483648 bytes where there can be"):
         read_torch_file(lying)
     tensors = {f"x{key}": Tensor(Storage(4096, str(key)), 0, (4096,), (1,)) for key in range(9)}
     shared = sharing(tmp_path / "shared.pth", pickled(tensors), bytes(4 * 4096), 9)
-    # Newer Pythons notice it themselves.
+    # Newer Pythons detect it.
     with pytest.raises(InputError, match=r"claims \d+ bytes where there can be|Overlapped"):
         read_torch_file(shared)
 
 
 def sharing(path, data, storage, count):
-    """A zip whose directory names one member's bytes many times."""
+    """A zip whose directory has many entries for the bytes of one member."""
     zipped(path, data, [storage])
     with zipfile.ZipFile(path, "a") as archive:
         one = archive.getinfo("archive/data/0")
@@ -341,7 +341,7 @@ def sharing(path, data, storage, count):
 
 
 def test_names_in_a_zip_lead_nowhere(tmp_path):
-    """Nothing is unpacked, so a member's name cannot say where to."""
+    """Nothing is unpacked, so the name of a member cannot point outside."""
     path = zipped(tmp_path / "x.pth", pickled({"x": 1}))
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("../escaped", "mine")
@@ -354,7 +354,9 @@ def test_names_in_a_zip_lead_nowhere(tmp_path):
 def test_a_pickle_that_is_too_large(tmp_path, monkeypatch):
     monkeypatch.setattr(torch_files, "LARGEST_PICKLE", 100)
     path = zipped(tmp_path / "x.pth", pickled({"x": "long" * 100}))
-    with pytest.raises(InputError, match=r"data.pkl in it claims \d+ bytes where there can be 100"):
+    with pytest.raises(
+        InputError, match=r"data.pkl in it claims \d+ bytes where there can be at most 100"
+    ):
         read_torch_file(path)
 
 
@@ -379,11 +381,11 @@ def test_a_changed_byte_is_noticed(pytorch_models, tmp_path):
 def test_other_zips(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         archive.writestr("config.json", json.dumps({}))
-    with pytest.raises(InputError, match=r"none of PyTorch's: no data.pkl in it"):
+    with pytest.raises(InputError, match=r"not one of PyTorch: no data.pkl in it"):
         read_torch_file(tmp_path / "x.zip")
 
 
-# ---------------------------------------------------------------------- the way back
+# ---------------------------------------------------------------------- writing
 
 WRITTEN = {
     "model.1.weight": np.random.default_rng(0).normal(size=(2, 3, 7, 7)).astype(np.float32),

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
-import keras
 import tyro
 from rich.console import Console
 from rich.table import Table
@@ -49,7 +48,9 @@ def evaluate(
         raise InputError(f"{run}: a file has no folder of its own: say where to with --to")
     model, config, _ = open_run(run, data)
     both = isinstance(model, CycleGAN)
-    ways = ("AtoB", "BtoA") if both else (direction or direction_of(model) or "AtoB",)
+    ways: tuple[Direction, ...] = (
+        ("AtoB", "BtoA") if both else (direction or direction_of(model) or "AtoB",)
+    )
     generators = {way: generator_of(model, way, run) for way in ways}
     config = _to_measure(config, measuring, generators, path)
     console = Console()
@@ -63,7 +64,7 @@ def evaluate(
 
 
 def _to_measure(
-    config: Config, measuring: Measuring, generators: Mapping[str, keras.Model], path: Path
+    config: Config, measuring: Measuring, generators: Mapping[Direction, keras.Model], path: Path
 ) -> Config:
     """The run's configuration with what was typed over it, fit for the pictures at hand."""
     before = config.measuring

@@ -6,22 +6,19 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import tensorflow as tf
+import keras
 import tyro
 from rich.console import Console
 from rich.table import Table
 
 from ..cyclegan import CycleGAN
-from ..data.preprocessing import to_float
 from ..data.test_set import load_test_set
 from ..directions import Direction
 from ..errors import InputError
-from ..export.exporting import export_generators
-from ..export.proof import Report
-from ..runtimes.keras_model import direction_of, generator_of, load_model
-from ..training.config import Config
+from ..export import Report, export_model
+from ..runtimes.keras_model import direction_of
 from ..training.run_folder import open_run
-from ..translation.files import parse_size
+from ..translation.drawing import parse_size
 
 
 def export(
@@ -37,7 +34,7 @@ def export(
     enforce: bool = True,
     to_pytorch: str | None = None,
 ) -> int:
-    """Turn a trained model into SavedModels for TF Serving and LiteRT files, measured.
+    """Export a trained model as SavedModels for TF Serving and LiteRT files, with proof.
 
     Args:
         run: A run folder, or a .keras file.
@@ -51,68 +48,51 @@ def export(
         max_pixels: Pixels that a server puts through the generator at once.
         data: Where pictures to measure on come from, as in train. Default: the run's data.
         count: Pictures of each domain to measure on.
-        enforce: Leave out what misses its bar, instead of publishing it marked.
-        to_pytorch: A folder for the networks as the paper's PyTorch implementation keeps them
-            (latest_net_G_A.pth and so on); nothing else is then exported.
+        enforce: Discard an export that misses its accuracy limit, instead of publishing it marked.
+        to_pytorch: Only write the networks, to this folder, as the paper's PyTorch
+            implementation saves them (latest_net_G_A.pth and so on).
     """
     if to_pytorch is not None:
         if (to, image_size, data, direction) != (None, None, None, "both") or dynamic_size:
-            raise InputError("--to-pytorch: goes alone: export to other forms by a call of its own")
-        return _to_pytorch(run, Path(to_pytorch))
+            raise InputError(
+                "--to-pytorch cannot be combined with other forms: export those separately"
+            )
+        from ..training.imported import export_run_to_pytorch
+
+        for path in export_run_to_pytorch(run, to_pytorch):
+            print(path)
+        return 0
     model, config, name = open_run(run, data)
-    directions = ("AtoB", "BtoA") if direction == "both" else (direction,)
-    if not isinstance(model, CycleGAN):  # a generator alone
-        own = direction_of(model)
-        if own and direction not in ("both", own):
-            raise InputError(f"{run} goes {own}: leave --direction {direction} out")
-        directions = (own or "AtoB",) if direction == "both" else (direction,)
-    report = export_model(
-        model, config, Path(to or Path("exports", name)), Console(),
-        directions=directions, image_size=image_size, dynamic_size=dynamic_size,
-        precision=precision, max_pixels=max_pixels, count=count, enforce=enforce,
-    )  # fmt: skip
+    directions: tuple[Direction, ...] | None = None if direction == "both" else (direction,)
+    own = None if isinstance(model, CycleGAN) else direction_of(model)
+    if own and direction not in ("both", own):
+        raise InputError(f"{run} goes {own}: leave --direction {direction} out")
+    if count < 1:
+        raise InputError(f"--count {count}: must be at least 1")
+    height, width = parse_size(image_size or str(config.image_size))
+    report = export_and_print(
+        model,
+        load_test_set(config.data, test_count=count, or_training=True, **config.pictures),
+        Path(to or Path("exports", name)),
+        Console(),
+        directions=directions,
+        count=count,
+        image_size=(height or width, width),
+        dynamic_size=dynamic_size,
+        precision=precision,
+        max_pixels=max_pixels,
+        enforce=enforce,
+    )
     for line in report.missed:
         print(f"tfcyclegan: {line}", file=sys.stderr)
     return 1 if report.missed and enforce else 0
 
 
-def _to_pytorch(run: str, to: Path) -> int:
-    from ..interop.exporting import export_to_pytorch
-
-    if not Path(run, "config.json").exists():
-        raise InputError(
-            f"--to-pytorch: {run} does not say how its networks are built: give a run folder"
-        )
-    for path in export_to_pytorch(load_model(Path(run)), Config.load(Path(run, "config.json")), to):
-        print(path)
-    return 0
-
-
-def export_model(
-    model: Any,
-    config: Config,
-    to: Path,
-    console: Console,
-    *,
-    directions: tuple[Direction, ...] = ("AtoB", "BtoA"),
-    image_size: str | None = None,
-    count: int = 8,
-    **settings: Any,
+def export_and_print(
+    model: keras.Model, data: Any, to: Path, console: Console, **settings: Any
 ) -> Report:
-    """Exports, and prints the report."""
-    if count < 1:
-        raise InputError(f"--count {count}: must be at least 1")
-    height, width = parse_size(image_size or str(config.image_size))
-    size = (height or width, width)
-    generators = {way: generator_of(model, way, model.name) for way in directions}
-    pictures = {
-        way: [
-            tf.image.resize(to_float(p), size).numpy()
-            for p in getattr(load_test_set(config.data, or_training=True, test_count=count, **config.pictures), way[0])
-        ]
-        for way, generator in generators.items()
-    }  # fmt: skip
-    report = export_generators(generators, to, pictures, image_size=size, **settings)
+    """Exports, and prints the report's table. Arguments as in `export.export_model`."""
+    report = export_model(model, data, to, **settings)
     table = Table(title=f"Exported to {to}")
     head, *rows = report.rows()
     verdict = [-1] if report.missed else []

@@ -9,7 +9,17 @@ from ..training.config import Config
 from ..training.measuring import Measuring
 
 #: Options of commands that are no setting of a run.
-_OTHERS = ("resume", "model", "direction", "timeout", "threads", "workers", "image_size")
+_OTHERS = (
+    "resume",
+    "model",
+    "direction",
+    "epoch",
+    "to",
+    "timeout",
+    "threads",
+    "workers",
+    "image_size",
+)
 
 #: Arguments that the command line calls otherwise.
 _NAMES = {"source": "data", "cache_memory": "cache_memory"}

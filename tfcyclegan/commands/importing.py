@@ -1,4 +1,4 @@
-"""`tfcyclegan import`: a run folder of a model that was trained elsewhere."""
+"""`tfcyclegan import`: makes a run folder of a model that was trained elsewhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from ..directions import Direction
-from ..interop.importing import Description, describe, import_checkpoint
+from ..interop.description import Description, describe
+from ..training.imported import import_checkpoint
 from ..training.run_folder import free_run_dir
 
 
@@ -27,27 +28,28 @@ def import_model(
 ) -> int:
     """Make a run of a model that was trained elsewhere, in PyTorch or with tensorflow-addons.
 
-    The architecture is read from the file. What comes out can be translated with, exported,
-    evaluated, and trained further (train --initial-weights).
+    The file determines the architecture. The run can translate, be exported and evaluated, and be
+    trained further (train --initial-weights).
 
     Args:
-        checkpoint: A PyTorch file or a folder of them, HDF5 of Keras 2, a TensorFlow
-            checkpoint, or a SavedModel's folder.
+        checkpoint: A PyTorch file or a folder of them, an HDF5 file of Keras 2, or a TensorFlow
+            checkpoint.
         to: The run folder to make. Default: runs/NAME of the checkpoint.
-        direction: Which way a generator goes that is alone. Default: what its file is called,
-            else AtoB.
-        epoch: Which of a folder's files, EPOCH_net_G_A.pth. Default: latest.
-        image_size: Side in px of the pictures that it was trained on, which exports are made
-            for. Default: 256, or what a U-Net takes to one pixel.
-        data: Where pictures to measure on come from, as in train. Default: none.
-        describe_only: Only say what it is.
+        direction: The direction of a single generator. Default: what the file name says, else
+            AtoB.
+        epoch: Which files of a folder to read, EPOCH_net_G_A.pth. Default: latest.
+        image_size: Side in px of the pictures that it was trained on. LiteRT exports have this
+            size. Default: 256, or for a U-Net the size that it reduces to one pixel.
+        data: Source of the pictures to evaluate on, as in train. Default: none.
+        describe_only: Only print what the checkpoint holds.
     """
-    settings = {"epoch": epoch, "image_size": image_size, "data": data}
     if describe_only:
-        _report(describe(checkpoint, direction, **settings))
+        _report(describe(checkpoint, direction, epoch=epoch))
         return 0
     run = Path(to) if to else free_run_dir(_name(checkpoint))
-    found = import_checkpoint(checkpoint, run, direction, **settings)
+    found = import_checkpoint(
+        checkpoint, run, direction, epoch=epoch, image_size=image_size, data=data
+    )
     _report(found)
     console = Console()
     console.print(f"run: {run}", highlight=False, markup=False, soft_wrap=True)
@@ -57,7 +59,7 @@ def import_model(
 
 
 def _name(checkpoint: str) -> str:
-    """What to call its run: the folder's name where the file's is the same in all of them."""
+    """The name of the run: the folder's if every such folder has files of this name."""
     path = Path(checkpoint.rstrip("/\\"))
     name = re.sub(r"(\.pth)?\.(pth|tar|pt|h5|hdf5|index)$", "", path.name)
     return path.resolve().parent.name if re.search(r"_net_[GD]", name) else name
@@ -75,6 +77,6 @@ def _report(found: Description) -> None:
         console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
     missing = [name for name in ("D_A", "D_B") if name not in found.networks]
     if {"G", "F"} <= found.networks.keys() and missing:
-        console.print(f"note: {' and '.join(missing)} are not there and start afresh")
+        console.print(f"note: {' and '.join(missing)}: missing, so they get fresh weights")
     if len({"G", "F"} & found.networks.keys()) == 1 and len(found.networks) > 1:
-        console.print("note: without the other generator the discriminators are left out")
+        console.print("note: discriminators are left out: the other generator is missing")

@@ -16,7 +16,7 @@ from .evaluate import table_of
 
 
 def reproduce(
-    table: Annotated[Literal[*STUDIES], tyro.conf.Positional],
+    table: Annotated[Literal[tuple(STUDIES)], tyro.conf.Positional],  # type: ignore[valid-type]
     config: Config = Config(),  # noqa: B008 (frozen)
     seeds: int = 1,
 ) -> int:

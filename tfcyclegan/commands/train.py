@@ -18,14 +18,13 @@ from ..evaluation import METRICS
 from ..evaluation.metrics import metric_name
 from ..networks.unet import default_depth
 from ..precision import resolve_precision
-from ..runtimes.keras_model import load_model
 from ..training.config import ARCHITECTURE, Config
 from ..training.on_ray import train_on_ray
 from ..training.run import Run
 from ..training.run import train as run_training
 from ..training.run_folder import free_run_dir, newest_run, run_folder
 from .evaluate import print_evaluation
-from .export import export_model
+from .export import export, export_and_print
 
 
 def command(arguments: Sequence[str]) -> Callable[..., int]:
@@ -86,7 +85,7 @@ def understand(arguments: Sequence[str]) -> tuple[Config, bool]:
 def architecture(path: Path) -> dict[str, Any]:
     """The settings of a run that describe its networks."""
     saved = Config.load(path)
-    depth = default_depth(saved.image_size) if saved.generator == "unet" else None
+    depth = default_depth(saved.image_size or 256) if saved.generator == "unet" else None
     settings = {name: getattr(saved, name) for name in ARCHITECTURE}
     # The sizes of that run's pictures, which these follow, need not be those of the new one.
     return {**settings, "depth": saved.depth or depth}
@@ -108,7 +107,7 @@ def _train(config: Config, resume: bool) -> int:
         directory = train_on_ray(config, resume)
         console.print(f"run: {directory}", highlight=False, soft_wrap=True)
         if config.export:
-            _export(load_model(directory / "model.keras"), directory, console)
+            export(str(directory))
         return 0
     run = run_training(config, resume)
     if run is None:  # the chief does the rest
@@ -117,20 +116,16 @@ def _train(config: Config, resume: bool) -> int:
         return 0
     _report(run, console)
     if config.export:
-        _export(run.model, run.directory, console)
+        name = run.directory.resolve().name
+        try:
+            report = export_and_print(run.model, run.data, Path("exports", name), console)
+            problems = report.missed
+        except InputError as problem:
+            again = f"python -m tfcyclegan export {shlex.quote(str(run.directory))}"
+            problems = [f"not exported: {problem}. The run is complete; export it with: {again}"]
+        for line in problems:
+            console.print(f"warning: {line}", highlight=False, markup=False, soft_wrap=True)
     return 0
-
-
-def _export(model: Any, directory: Path, console: Console) -> None:
-    config = Config.load(directory / "config.json")  # as it was resolved
-    try:
-        target = Path("exports", directory.resolve().name)
-        problems = export_model(model, config, target, console).missed
-    except InputError as problem:
-        again = f"python -m tfcyclegan export {shlex.quote(str(directory))}"
-        problems = [f"not exported: {problem}. The run is complete; export it with: {again}"]
-    for line in problems:
-        console.print(f"warning: {line}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _report(run: Run, console: Console) -> None:
@@ -139,7 +134,7 @@ def _report(run: Run, console: Console) -> None:
     if run.best:
         name = run.best["metric"]
         metric = METRICS[metric_name(name)]
-        last = run.evaluation.flat().get(name)
+        last = run.evaluation.flat().get(name) if run.evaluation else None
         console.print(
             f"best {name}: {metric.show(run.best['value'])} in epoch {run.best['epoch']}"
             + (f" (last: {metric.show(last)})" if last is not None else "")

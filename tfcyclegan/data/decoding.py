@@ -1,4 +1,4 @@
-"""From an encoded picture to uint8 pixels, the same ones Pillow and PyTorch users see."""
+"""From picture files to 8-bit RGB, with the pixels that Pillow gives."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
 
 @dataclass(frozen=True)
 class Opened:
-    """A picture with what belongs to it beyond its RGB pixels.
+    """A decoded picture, and what a file drawn from it should keep.
 
     Attributes:
         image: upright 8-bit RGB, transparency laid on white.
         alpha: how opaque each pixel is, of mode L, or None.
         format: Pillow's name of the file's format.
-        keep: what a picture drawn from this one is saved with: EXIF without the orientation,
-            which is applied, and the colour profile where it is one for RGB.
+        keep: metadata for the translation's file: EXIF without the orientation, which is applied,
+            and an RGB colour profile.
     """
 
     image: Image.Image
@@ -41,31 +41,31 @@ class Opened:
 def decode(data: bytes, name: str) -> Image.Image:
     """Decodes a JPEG, PNG, BMP, GIF (first frame) or WebP to 8-bit RGB.
 
-    EXIF orientation is applied; transparency is laid on white; greyscale, palette, CMYK and
+    EXIF orientation is applied. Transparency is blended with white. Greyscale, palette, CMYK and
     16-bit pictures become 8-bit RGB.
 
     Args:
-        data: the file's bytes, of any origin: they are not trusted.
+        data: the file's bytes, which are not trusted.
         name: what to call it in a message.
 
     Returns:
         A Pillow image of mode RGB.
 
     Raises:
-        InputError: it is no such picture, is cut short, or claims more than 179 million pixels
-            (Pillow's limit: a small file can claim any size).
+        InputError: not such a picture, a truncated one, or one that claims more than 179 million
+            pixels (Pillow's limit: a small file can claim any size).
     """
     return open_picture(data, name).image
 
 
 def open_picture(data: bytes, name: str) -> Opened:
-    """As `decode`, with alpha, format and what else is to be kept.
+    """As `decode`, with alpha, format and metadata.
 
     Raises:
         InputError: as `decode`.
     """
     try:
-        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+        image: Image.Image = Image.open(io.BytesIO(data), formats=_FORMATS)
         kind = image.format or "PNG"
         image.load()
         image = _upright(image)
@@ -83,7 +83,7 @@ def open_picture(data: bytes, name: str) -> Opened:
         struct.error,
         Image.DecompressionBombError,
     ) as problem:
-        # Pillow's readers let all of these out on damaged files.
+        # Pillow's readers raise all of these on damaged files.
         raise InputError(
             f"{name}: cannot be decoded as a picture ({_first_line(problem)}): "
             "remove it, or pass skip_bad_images=True"
@@ -93,7 +93,7 @@ def open_picture(data: bytes, name: str) -> Opened:
 def _upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # damaged EXIF raises all kinds, and the picture itself is sound
+    except Exception:  # damaged EXIF raises anything, but the picture itself is intact
         return image
 
 
@@ -116,7 +116,7 @@ def _first_line(problem: Exception) -> str:
 def _to_rgb(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     """8-bit RGB on white, and the alpha channel where there is one."""
     if image.mode.startswith("I"):
-        # 16 bits a pixel: Pillow itself would clip to 255 instead of scaling.
+        # 16 bits: Pillow would clip to 255 instead of scaling.
         wide = np.asarray(image).astype(np.int64)
         image = Image.fromarray(np.clip((wide * 255 + 32767) // 65535, 0, 255).astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:

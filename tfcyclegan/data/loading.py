@@ -181,7 +181,9 @@ def load_data(
             skipped=skipped,
             budget=budget,
         )
-        stores |= {"testA": test_set.A, "testB": test_set.B}
+        for split, pictures in (("testA", test_set.A), ("testB", test_set.B)):
+            assert isinstance(pictures, PictureStore)
+            stores[split] = pictures
     elif tests:
         logger.warning("%s: %s is not read, because the other is missing", found.name, tests[0])
     if problems:

@@ -1,4 +1,4 @@
-"""Unaligned pairs in an order that depends on (seed, epoch, index) and on nothing else."""
+"""Unaligned pairs, in an order that depends only on (seed, epoch, index)."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Position:
     """The training step whose pictures come next.
 
     A `tf.data.Dataset` made by `training_pairs` reads it when it is iterated over and gives the
-    `steps_per_epoch` batches from there on. The position moves on when the last batch of an epoch
-    or of the iteration is taken; an iteration given up midway leaves it where it was.
+    `steps_per_epoch` batches from there. The position advances when the last batch of an epoch or
+    of the iteration is taken; an iteration that is abandoned midway leaves it where it was.
 
     Args:
         steps_per_epoch: int.
@@ -30,16 +30,15 @@ class Position:
 
 @dataclass(frozen=True)
 class Shards:
-    """How the replicas of several devices share the batches of a dataset.
+    """How replicas share the batches of a dataset.
 
     Attributes:
-        of: makes one worker's share, batch by batch: the pictures of its first replica, of its
-            second, and so on. It goes on for ever, an epoch after the other.
-        batch_size: int, pictures that all of them share.
+        of: makes one worker's shard, endlessly, epoch after epoch: of each batch the pictures of
+            its first replica, of its second, and so on.
+        batch_size: int, pictures of a whole batch.
         steps: int, batches an epoch.
-        position: where an iteration starts, for whoever iterates to move on; None where it starts
-            at the first picture. (Replicas are fed ahead of time, so the dataset itself cannot
-            know what was taken.)
+        position: where an iteration starts; the caller advances it, because replicas are fed ahead
+            of time and the dataset cannot know what was taken. None starts at the first picture.
     """
 
     of: Callable[[tf.distribute.InputContext], tf.data.Dataset]
@@ -60,18 +59,18 @@ def training_pairs(
 ) -> tf.data.Dataset:
     """Batches of A and B for training, an epoch for every iteration.
 
-    Each domain is shuffled on its own, afresh each epoch; the shorter one is gone through again,
-    in another order, until the epoch is over. Crops and flips are drawn for every picture anew.
-    All of it is computed from the number of the sample alone, so any step can be gone to without
-    replaying those before it.
+    Each domain is shuffled separately, afresh each epoch. The shorter domain is repeated, in
+    another order, until the epoch is over. Crops and flips are drawn for every picture. All of
+    this is computed from the sample's number, so any step can be reached without replaying those
+    before.
 
     Args:
         store_A: pictures of A.
         store_B: pictures of B.
-        preprocessing_A: how a picture of A becomes the model's.
-        preprocessing_B: how one of B does.
+        preprocessing_A: crop and flip of A.
+        preprocessing_B: crop and flip of B.
         batch_size: int; batches are always full.
-        position: where to start, and moved on at the end of an epoch.
+        position: where to start; advances at the end of an epoch.
         seed: int.
 
     Returns:
@@ -114,14 +113,14 @@ def training_pairs(
 
     pairs = (
         tf.data.Dataset.range(1)
-        .flat_map(from_position)  # so that the position is read when iteration starts
+        .flat_map(from_position)  # reads the position when iteration starts
         .map(lambda count, sample: (pair(sample), sample, count), tf.data.AUTOTUNE)
         .batch(batch_size, drop_remainder=True)
         .prefetch(tf.data.AUTOTUNE)
-        .map(move_on)  # behind the prefetching: it happens when the batch is taken
+        .map(move_on)  # after prefetching, so it runs when the batch is taken
     )
     options = tf.data.Options()
-    options.experimental_optimization.inject_prefetch = False  # nor may TensorFlow run ahead of it
+    options.experimental_optimization.inject_prefetch = False  # move_on must not run ahead
     pairs = pairs.apply(
         tf.data.experimental.assert_cardinality(position.steps_per_epoch)
     ).with_options(options)
@@ -153,7 +152,7 @@ def training_pairs(
 def validation_pairs(
     store_A: PictureStore, store_B: PictureStore, batch_size: int
 ) -> tf.data.Dataset:
-    """Batches of A and B in file order, as many as the longer domain fills, the last one short.
+    """Batches of A and B in file order, as many as the longer domain fills; the last may be short.
 
     Returns:
         A dataset of `(A, B)`, float32 `[N, H, W, C]` in [-1, 1], with `Shards` of it as `shards`.
@@ -184,7 +183,7 @@ def validation_pairs(
             step, replica = element // local, element % local
             first = step * batch_size + context.input_pipeline_id * per_worker
             first = tf.minimum(first + replica * per_replica, longer)
-            # Of the last, short batch there may be none for a replica.
+            # A short last batch may leave a replica no picture.
             places = tf.range(first, tf.minimum(first + per_replica, longer))
             kinds = (tf.float32, tf.float32)
             return tf.map_fn(pair, places, fn_output_signature=kinds)

@@ -1,7 +1,7 @@
 """Resizing, cropping and flipping, as the reference implementation's `--preprocess` does.
 
-The part that is the same every time (resizing, in Pillow) happens once, when a picture is read;
-the part that is drawn afresh each epoch (crop and flip, in TensorFlow) when it is used.
+Resizing (in Pillow) happens once, when a picture is read. Crop and flip (in TensorFlow) are drawn
+afresh each epoch, when the picture is used.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Preprocess = Literal["resize_and_crop", "crop", "scale_width", "scale_width_and_
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What happens to a picture between its file and the model.
+    """How a picture becomes the model's input.
 
     Attributes:
         kind: "resize_and_crop" (to a square of `load_size`, then a random square of
@@ -35,7 +35,7 @@ class Preprocessing:
         load_size: size in px that is cropped from. Default 286/256 of `image_size`, the
             paper's "resized to 286×286 and cropped" in that proportion.
         flip: whether half of the pictures are mirrored left to right.
-        divisor: what the generators need sides to be multiples of.
+        divisor: sides become multiples of it, as the generators need.
         channels: 3 for RGB, 1 for grey.
 
     Resizing is bicubic with antialiasing, by Pillow, in 8 bits, as in the reference.
@@ -79,13 +79,13 @@ class Preprocessing:
         return self.kind in ("resize_and_crop", "crop", "scale_width_and_crop")
 
     def fixed(self, image: Image.Image, name: str, training: bool) -> np.ndarray:
-        """The part that is the same every time.
+        """Resizes a picture, the same every time.
 
         Args:
             image: an RGB Pillow image.
             name: what to call it in a message.
-            training: whether room is left for the random crop. Otherwise the picture comes out
-                as the model gets it: whole where it is resized, its middle where it is cropped.
+            training: whether to leave room for the random crop. Otherwise the result is what the
+                model gets: the whole picture where it is resized, its middle where it is cropped.
 
         Returns:
             uint8 `[height, width, channels]`.
@@ -124,7 +124,7 @@ class Preprocessing:
         return _resize(image, nearest(width), nearest(height))
 
     def random(self, pixels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """The part that is drawn afresh: a crop and a flip, both decided by the seed alone.
+        """Crops and flips a picture at random; the seed decides both.
 
         Args:
             pixels: uint8 `[height, width, channels]`, from `fixed(training=True)`.
@@ -181,10 +181,10 @@ def _resize(image: Image.Image, width: int, height: int) -> Image.Image:
 
 
 def to_float(pixels: tf.Tensor) -> tf.Tensor:
-    """uint8 in [0, 255] to float32 in [-1, 1], what the model takes."""
+    """uint8 in [0, 255] to float32 in [-1, 1]."""
     return tf.cast(pixels, tf.float32) / 127.5 - 1.0
 
 
 def to_uint8(images: np.ndarray) -> np.ndarray:
-    """float in [-1, 1] to uint8 in [0, 255], rounded; what lies outside is clipped."""
+    """float in [-1, 1] to uint8 in [0, 255], rounded and clipped."""
     return np.clip(np.rint((np.asarray(images, np.float32) + 1.0) * 127.5), 0, 255).astype(np.uint8)

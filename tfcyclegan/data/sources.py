@@ -1,7 +1,7 @@
 """Where pictures come from: a folder, a zip, a TFDS data set or the embedded one.
 
-A source names its splits (trainA, trainB and perhaps testA, testB) and gives each as a stream of
-`Picture`s, always in the same order. Nothing here is decoded or resized.
+A source names its splits (trainA, trainB, perhaps testA and testB) and gives the `Picture`s of
+each, always in the same order. Nothing is decoded or resized here.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ TFDS_CONFIGS = (
     "iphone2dslr_flower",
 )
 
-#: A member of a zip may claim any size; no photograph needs more than this.
+#: A zip member may claim any size; no photograph needs more than this.
 _MAX_MEMBER_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture that has not been read yet.
+    """A picture that has not been read yet.
 
     Attributes:
         name: what to call it in a message: its path, or its place in the data set.
@@ -69,12 +69,12 @@ class Source(Protocol):
 
 
 def find_source(source: str | os.PathLike, image_size: int, data_dir: str | None = None) -> Source:
-    """Finds out what a source's name means.
+    """The source that a name stands for.
 
     Args:
         source: "shapes" (embedded), a folder, a zip or `FILE.zip:NAME` for one of several data
             sets in it, or a TFDS configuration (`horse2zebra` or `cycle_gan/horse2zebra`).
-            A folder of that name goes before a TFDS configuration.
+            A folder of that name takes precedence over a TFDS configuration.
         image_size: side in px that the embedded set is drawn at.
         data_dir: where TFDS keeps its data sets. Default: TFDS's own.
 
@@ -194,8 +194,7 @@ class ZipSource(Source):
             parts = PurePosixPath(name.replace("\\", "/")).parts
             if ".." in parts or name.startswith(("/", "\\")) or (parts and ":" in parts[0]):
                 raise InputError(
-                    f"{path}: the path {name!r} climbs out of the archive; such a zip is "
-                    "not made by an honest tool and is not read"
+                    f"{path}: the path {name!r} climbs out of the archive: pack the data set again"
                 )
         roots = _find_roots(self._zip.namelist())
         if wanted and roots:
@@ -224,11 +223,11 @@ class ZipSource(Source):
                 f"{label}: claims {info.file_size:,} bytes, more than any picture needs: remove it"
             )
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            # The others cannot be unpacked a bounded piece at a time.
-            raise InputError(f"{label}: is packed in an unusual way: pack it with deflate")
+            # Other methods cannot be unpacked in bounded pieces.
+            raise InputError(f"{label}: uses an unusual compression method: pack it with deflate")
         try:
             with self._zip.open(info) as member:
-                data = member.read(info.file_size)  # no more than it claims to be
+                data = member.read(info.file_size)  # no more than it claims
         except (zipfile.BadZipFile, OSError, RuntimeError, EOFError, NotImplementedError) as bad:
             raise InputError(f"{label}: cannot be read from the zip ({bad})") from bad
         except Exception as bad:  # zlib, lzma and bz2 each raise their own
@@ -237,12 +236,12 @@ class ZipSource(Source):
 
 
 class TfdsSource(Source):
-    """A configuration of TFDS's `cycle_gan`, downloaded by TFDS when it is not there yet."""
+    """A configuration of TFDS's `cycle_gan`, which TFDS downloads when it is missing."""
 
     splits = SPLITS
 
     def __init__(self, config: str, data_dir: str | None = None):
-        import tensorflow_datasets as tfds  # takes seconds, and only this source needs it
+        import tensorflow_datasets as tfds  # takes seconds; only this source needs it
 
         self.name = f"cycle_gan/{config}"
         self._tfds = tfds
@@ -256,8 +255,8 @@ class TfdsSource(Source):
             ) from problem
 
     def pictures(self, split: str) -> Iterator[Picture]:
-        # Encoded, so that pixels are the same as from a folder: TensorFlow's default JPEG
-        # decoding differs from Pillow's by up to 5 levels.
+        # Encoded, so that pixels equal those from a folder: TensorFlow's default JPEG decoding
+        # differs from Pillow's by up to 5 levels.
         stream = self._builder.as_dataset(
             split=split,
             decoders={"image": self._tfds.decode.SkipDecoding()},

@@ -1,4 +1,4 @@
-"""Decoded pictures, kept where a tf.data pipeline can look one up by its number."""
+"""Decoded pictures that a tf.data pipeline looks up by number."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..errors import InputError
 
 
 class MemoryBudget:
-    """How many bytes of memory several stores may still take together.
+    """The bytes of memory that several stores may still take.
 
     Args:
         limit: int, bytes.
@@ -27,7 +27,7 @@ class MemoryBudget:
         self.cache_dir = cache_dir
 
     def take(self, count: int) -> bool:
-        """Whether that many bytes still fit; if so they are counted."""
+        """Takes that many bytes, if they still fit; says whether they did."""
         if count > self.left:
             return False
         self.left -= count
@@ -37,8 +37,8 @@ class MemoryBudget:
 class PictureStore(Sequence):
     """A sequence of uint8 pictures of one split, of any sizes, in memory or else on disk.
 
-    Pictures are added in order; from the first that does not fit the budget on, all go to raw
-    files in a temporary folder, which goes away with the store.
+    Pictures are added in order. When one does not fit the budget, all move to raw files in a
+    temporary folder, which is deleted with the store.
 
     Args:
         budget: `MemoryBudget`, shared with other stores.
@@ -65,7 +65,7 @@ class PictureStore(Sequence):
 
     @property
     def on_disk(self) -> bool:
-        """Whether the pictures are in files."""
+        """Whether the pictures are in files on disk."""
         return self._folder is not None
 
     @property
@@ -117,6 +117,7 @@ class PictureStore(Sequence):
         self._arrays = []
 
     def _write(self, index: int, pixels: np.ndarray) -> None:
+        assert self._folder
         try:
             Path(self._folder.name, f"{index}.raw").write_bytes(pixels.tobytes())
         except OSError as problem:
@@ -130,7 +131,7 @@ class PictureStore(Sequence):
             raise
 
     def close(self) -> None:
-        """Ends the adding and makes the pictures ready to be looked up."""
+        """Makes the pictures ready to be looked up; no more can be added."""
         self._table = tf.constant(np.array(self._sizes, np.int64).reshape(-1, 2))
         lengths = [height * width * self._channels for height, width in self._sizes]
         if self._folder is None:

@@ -73,8 +73,8 @@ def load_test_set(
     """Loads test pictures: whole where they are resized, their middle where they are cropped.
 
     Args:
-        source, image_size, preprocess, channels_A, channels_B, divisor, paired, floor, test_count,
-            skip_bad_images, data_dir: as in `load_data`.
+        source, image_size, preprocess, channels_A, channels_B, divisor: as in `load_data`.
+        paired, floor, test_count, skip_bad_images, data_dir: as in `load_data`.
         or_training: bool, take training pictures of a domain that has no test pictures.
 
     Raises:
@@ -169,9 +169,7 @@ def read_test_set(
     return TestSet(source.name, A, B, A.names, B.names, **known)
 
 
-def _drawn_truth(
-    preparation: Mapping[str, Preprocessing], count: int | None
-) -> dict[str, Any]:
+def _drawn_truth(preparation: Mapping[str, Preprocessing], count: int | None) -> dict[str, Any]:
     """The embedded set's test scenes in the other domain, and where their coats are."""
     known: dict[str, Any] = {}
     for domain, other in ("AB", "BA"):

@@ -1,7 +1,7 @@
-"""Several devices that train one model together: a replica of the networks on each.
+"""Several devices that train one model: each has a replica of the networks.
 
-What belongs to a strategy and what to each of its replicas, how these share a batch, and how they
-agree on gradients that are finite.
+Which variables belong to the strategy and which to a replica, how replicas share a batch, and how
+they agree on an overflow.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ def strategy_of(network: keras.Model) -> tf.distribute.Strategy:
     for variable in network.variables:
         if isinstance(variable.value, tf.distribute.DistributedValues):
             return variable.value.distribute_strategy
-    with tf.Graph().as_default():  # out of whatever scope this is called in
+    with tf.Graph().as_default():  # leaves any scope that this is called in
         return tf.distribute.get_strategy()
 
 
 def common_strategy(networks: Sequence[keras.Model]) -> tf.distribute.Strategy:
-    """The strategy whose scope all of these were made in, which must be the one around.
+    """The strategy in whose scope all networks were made; it must be the current one.
 
     Raises:
-        ValueError: naming one that was made elsewhere.
+        ValueError: naming a network of another strategy.
     """
     strategy = strategy_of(networks[0])
     around = tf.distribute.get_strategy() if tf.distribute.has_strategy() else strategy
@@ -40,7 +40,7 @@ def common_strategy(networks: Sequence[keras.Model]) -> tf.distribute.Strategy:
                 f"{network.name} was made in the scope of another strategy: make all four networks "
                 "and the CycleGAN in one `with strategy.scope():`"
             )
-    return around  # of one replica some make ordinary variables, which do not tell
+    return around  # a strategy of one replica may make ordinary variables, which do not show it
 
 
 def check_compiling(
@@ -49,15 +49,15 @@ def check_compiling(
     steps_per_execution: int,
     jit_compile: bool | str,
 ) -> None:
-    """Refuses what several replicas cannot be compiled with.
+    """Refuses settings of `compile` that several replicas cannot have.
 
     Raises:
-        ValueError: naming it.
+        ValueError: naming the setting.
     """
     for optimizer in optimizers:
         inner = getattr(optimizer, "inner_optimizer", optimizer)
         theirs = getattr(inner, "_distribution_strategy", strategy)
-        if theirs is not strategy and is_distributed(theirs, strategy):
+        if inner is not None and theirs is not strategy and is_distributed(theirs, strategy):
             raise ValueError(
                 f"{inner.name} was made in the scope of another strategy than the networks: make "
                 "it in theirs"
@@ -69,13 +69,13 @@ def check_compiling(
         )
     if is_distributed(strategy) and jit_compile is True:
         raise ValueError(
-            "jit_compile=True: XLA and several replicas do not go together (compile anew; load a "
-            "saved model with compile=False)"
+            "jit_compile=True: XLA does not work with several replicas (compile anew; load a saved "
+            "model with compile=False)"
         )
 
 
 def is_distributed(*strategies: tf.distribute.Strategy) -> bool:
-    """Whether one of them has more than one replica."""
+    """Whether any of the strategies has more than one replica."""
     return any(strategy.num_replicas_in_sync > 1 for strategy in strategies)
 
 
@@ -88,7 +88,7 @@ def local_copies(variable: keras.Variable) -> Sequence[tf.Variable]:
 
 
 def local_copy(variable: keras.Variable) -> tf.Variable:
-    """The copy of the replica that this is computed on."""
+    """The current replica's copy of a variable."""
     copies = local_copies(variable)
     if len(copies) == 1:
         return copies[0]
@@ -96,21 +96,21 @@ def local_copy(variable: keras.Variable) -> tf.Variable:
 
 
 def replica_id() -> tf.Tensor:
-    """The number, int32, of the replica that this is computed on; 0 where there is but one."""
+    """The current replica's number, int32; 0 for a single device."""
     context = tf.distribute.get_replica_context()
     return context.replica_id_in_sync_group if context else tf.constant(0)
 
 
 def replica_count() -> int:
-    """How many replicas a step that is being traced is for."""
+    """The number of replicas that the current step runs on."""
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
 def all_reduce_overflow(gradients: Sequence[Any]) -> list[Any]:
-    """Makes gradients that are not finite on one replica NaN on all of them.
+    """Gradients that are not finite on one replica become NaN on all replicas.
 
-    Keras's `LossScaleOptimizer` looks at the first replica alone: an overflow elsewhere would get
-    into every replica's weights.
+    Keras's `LossScaleOptimizer` checks only the first replica: an overflow on another one would
+    reach the weights of all.
     """
     there = [gradient for gradient in gradients if gradient is not None]
     finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in there])
@@ -125,18 +125,18 @@ def all_reduce_overflow(gradients: Sequence[Any]) -> list[Any]:
 
 
 def distribute(data: Any, strategy: tf.distribute.Strategy, training: bool = False) -> Any:
-    """A dataset of whole batches as one that gives each replica its share of them.
+    """A dataset that gives each replica its shard of every batch.
 
-    For those of `load_data` each worker prepares its own pictures alone; others are sharded by
-    TensorFlow, which prepares every batch on every worker.
+    Of a `load_data` dataset each worker prepares only its own pictures. Other datasets are sharded
+    by TensorFlow, which prepares every batch on every worker.
 
     Args:
-        data: anything `fit` takes. For one replica it is given back.
-        strategy: whose replicas share.
-        training: whether shards have to be equal.
+        data: anything `fit` takes. For one replica it is returned as it is.
+        strategy: the strategy of the replicas.
+        training: whether shards must be of equal size.
 
     Raises:
-        ValueError: a batch that they cannot share evenly, or of a size that nobody knows.
+        ValueError: a batch that does not divide evenly, or one of unknown size.
     """
     replicas = strategy.num_replicas_in_sync
     if replicas == 1 or data is None:
@@ -149,8 +149,8 @@ def distribute(data: Any, strategy: tf.distribute.Strategy, training: bool = Fal
         batch_size = tf.nest.flatten(data.element_spec)[0].shape[0] if known else None
         if batch_size is None:
             raise ValueError(
-                f"{replicas} replicas share every batch evenly, and the size of these is not "
-                "fixed: give a tf.data.Dataset made with .batch(size, drop_remainder=True)"
+                f"{replicas} replicas share every batch evenly, but its size is not fixed: give a "
+                "tf.data.Dataset made with .batch(size, drop_remainder=True)"
             )
         check_batch(batch_size, replicas)
     if not isinstance(data, tf.data.Dataset):
@@ -161,10 +161,10 @@ def distribute(data: Any, strategy: tf.distribute.Strategy, training: bool = Fal
 
 
 def check_batch(batch_size: int, replicas: int) -> None:
-    """Refuses a batch that replicas cannot share evenly.
+    """Refuses a batch that does not divide evenly among replicas.
 
     Raises:
-        ValueError: naming sizes that would do.
+        ValueError: naming a size that does.
     """
     if batch_size % replicas:
         near = max(1, round(batch_size / replicas)) * replicas
@@ -175,7 +175,7 @@ def check_batch(batch_size: int, replicas: int) -> None:
 
 
 def pad_empty_batch(images: tf.Tensor) -> tf.Tensor:
-    """The pictures, or one of zeros where there is none."""
+    """The pictures, or a single picture of zeros where there are none."""
     if images.shape[0]:
         return images
     missing = tf.cast(tf.shape(images)[0] == 0, tf.int32)
@@ -183,7 +183,7 @@ def pad_empty_batch(images: tf.Tensor) -> tf.Tensor:
 
 
 class FollowPosition(keras.callbacks.Callback):
-    """Moves a dataset's position on by the batches that all replicas took in an epoch."""
+    """Advances a dataset's position by the batches that the replicas took in an epoch."""
 
     def __init__(self, position: Position):
         super().__init__()

@@ -4,11 +4,12 @@
 """
 
 from .distributions import Kid, diversity, fid, kid
-from .evaluator import Evaluation, Evaluator
+from .evaluator import Evaluator
 from .label_maps import Palette, label_scores, load_palette
 from .metrics import METRICS
 from .pairs import similarity
 from .pretrained import Pretrained, open_pretrained
+from .result import Evaluation
 
 __all__ = [
     "METRICS",

@@ -11,19 +11,17 @@ import dataclasses
 import difflib
 import inspect
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
-import h5py
 import keras
 import numpy as np
 import tensorflow as tf
 
 from ..errors import InputError, first_line
-from .squeezenet import squeezenet
+from ..runtimes.litert import LiteRTModel
 
 #: Sides in px that `keras.applications` are made for, where it is not 224.
 _SIZES = {
@@ -43,14 +41,12 @@ class Pretrained:
         name: of the network or its file.
         size: side in px that pictures are resized to.
         pixels: how pixels are prepared, from `Pixels`, or "its own": a Keras application's.
-        scaling: what happens to features before they are compared.
         run: float32 `[N, size, size, 3]` in [0, 255] → `[N, D]`.
     """
 
     name: str
     size: int
     pixels: str
-    scaling: FeatureScaling
     run: Callable[[np.ndarray], np.ndarray] = dataclasses.field(repr=False, compare=False)
 
     def __call__(self, pictures: Sequence[np.ndarray], batch_size: int = 32) -> np.ndarray:
@@ -90,12 +86,7 @@ class Pretrained:
 
     def describe(self) -> dict[str, str | int]:
         """All that decides its numbers."""
-        return {
-            "name": self.name,
-            "size": self.size,
-            "pixels": self.pixels,
-            "scaling": self.scaling,
-        }
+        return {"name": self.name, "size": self.size, "pixels": self.pixels}
 
 
 def resize(pixels: np.ndarray, size: int) -> np.ndarray:
@@ -124,22 +115,18 @@ def open_pretrained(
     classes: bool = False,
     size: int | None = None,
     pixels: Pixels | None = None,
-    scaling: FeatureScaling | None = None,
 ) -> Pretrained:
     """Opens a network by name or from a file.
 
     Args:
         source: the name of a network in `keras.applications`, whose ImageNet weights Keras
-            fetches; or a `.keras`, `.h5` (a whole model, or weights of SqueezeNet 1.1) or
-            `.tflite` file, or a SavedModel's folder. A SavedModel is a program: open none that
-            you do not trust.
-        classes: bool, whether a Keras application gives its 1000 classes instead of features.
+            downloads; or a `.keras` file; or, with `classes=True`, a `.tflite` file.
+        classes: bool, whether to open a classifier instead of a feature extractor. A Keras
+            application then returns its 1000 classes. Default False.
         size: int, side in px that pictures are resized to. Default: what the network is made
             for, 224 where it takes any.
-        pixels: see `tfcyclegan.config.Pixels`. Default: a Keras application's own, "caffe" for
-            SqueezeNet; else it must be given, but for `.tflite` files that take uint8 pixels.
-        scaling: "none" or "rms". Default "none", but "rms" for SqueezeNet, whose features are so
-            large that the kernel of KID would be their cube alone.
+        pixels: how the network expects its pixels, from `Pixels`. Default: a Keras application's
+            own, "none" for a `.tflite` file with a uint8 input. Other files require it.
 
     Raises:
         InputError: nothing of that name, weights that cannot be fetched, a file that is no
@@ -158,14 +145,15 @@ def open_pretrained(
         raise InputError(f"{source}: a size of {size} px is too small: take at least 8")
     path = Path(source)
     if not path.exists():
-        found = _application(source, classes, size, pixels)
-    elif path.suffix == ".tflite" and path.is_file():
-        found = _litert(path, size, pixels)
-    elif path.is_dir():
-        found = _saved_model(path, size, pixels)
-    else:
-        found = _keras_file(path, size, pixels)
-    return dataclasses.replace(found, scaling=scaling or found.scaling)
+        return _application(source, classes, size, pixels)
+    if classes and path.suffix == ".tflite" and path.is_file():
+        return _litert(path, size, pixels)
+    if path.suffix != ".keras" or not path.is_file():
+        files = "a .keras or .tflite file" if classes else "a .keras file"
+        raise InputError(
+            f"{path}: not supported here: give a name in keras.applications or {files}"
+        )
+    return _keras_file(path, size, pixels)
 
 
 def _prepare(mode: str) -> Callable[[np.ndarray], np.ndarray]:
@@ -194,7 +182,7 @@ def _application(name: str, classes: bool, size: int | None, mode: str | None) -
         )
     builder, own = networks[name]
     side = size or _SIZES.get(name, 224)
-    shape = {} if classes else {"input_shape": (side, side, 3), "pooling": "avg"}
+    shape: dict[str, Any] = {} if classes else {"input_shape": (side, side, 3), "pooling": "avg"}
     if classes and "classifier_activation" in inspect.signature(builder).parameters:
         shape["classifier_activation"] = None
     try:
@@ -211,114 +199,59 @@ def _application(name: str, classes: bool, size: int | None, mode: str | None) -
         f"keras.applications {name}",
         _sized(name, size, network.input_shape[1:3]),
         mode or "its own",
-        "none",
         lambda pixels: network.predict(prepare(np.array(pixels)), verbose=0),
     )
 
 
 def _keras_file(path: Path, size: int | None, mode: str | None) -> Pretrained:
-    """A Keras model in a file, or weights of SqueezeNet."""
-    scaling: FeatureScaling = "none"
-    if path.suffix in (".h5", ".hdf5") and not _is_whole(path):
-        network = squeezenet(path)
-        mode, scaling = mode or "caffe", "rms"
-    else:
-        try:
-            # safe_mode: code in a lambda layer is not run.
-            network = keras.saving.load_model(path, compile=False, safe_mode=True)
-        except Exception as problem:  # Keras raises whatever its parts do
-            raise InputError(
-                f"{path}: not a model that Keras can load ({first_line(problem)})"
-            ) from problem
+    """A whole Keras model in a `.keras` file."""
+    try:
+        # safe_mode: Keras refuses to run code in a lambda layer.
+        network = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as problem:  # a damaged file raises almost anything
+        raise InputError(
+            f"{path}: not a model that Keras can load ({first_line(problem)})"
+        ) from problem
     shape = getattr(network, "input_shape", None)
     if not isinstance(shape, tuple) or len(shape) != 4 or shape[-1] != 3:
         raise InputError(f"{path}: takes {shape} where pictures are [N, H, W, 3]: it sees none")
-    prepare = _prepare(_given(path, mode))
+    mode = _given(path, mode)
+    prepare = _prepare(mode)
     return Pretrained(
         path.name,
         _sized(path, size, shape[1:3]),
         mode,
-        scaling,
         lambda pixels: network.predict(prepare(pixels), verbose=0),
     )
 
 
-def _is_whole(path: Path) -> bool:
-    """Whether an HDF5 file holds a model, not weights alone."""
-    try:
-        with h5py.File(path) as file:
-            return "model_config" in file.attrs
-    except OSError:
-        return False
-
-
 def _litert(path: Path, size: int | None, mode: str | None) -> Pretrained:
-    """A LiteRT file; a quantised one takes the pixels as they are."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    try:
-        content = path.read_bytes()
-        interpreter = Interpreter(model_content=content, num_threads=os.cpu_count())
-        (entry,), (leave,) = interpreter.get_input_details(), interpreter.get_output_details()
-    except Exception as problem:
-        raise InputError(f"{path}: not a LiteRT file of one input and one output") from problem
-    shape = [int(side) for side in entry["shape_signature"]]
-    if len(shape) != 4 or shape[3] != 3 or entry["dtype"] not in (np.float32, np.uint8):
+    """A LiteRT classifier. One with a uint8 input takes 8-bit pixels without preparation."""
+    model = LiteRTModel(path)
+    if len(model.shape) != 4 or model.shape[3] != 3 or model.dtype not in (np.float32, np.uint8):
         raise InputError(
-            f"{path}: takes {shape} {entry['dtype'].__name__} where pictures are [1, H, W, 3] "
-            "float32 or uint8: it sees none"
+            f"{path}: takes {model.shape} {np.dtype(model.dtype).name}, not pictures "
+            "[1, H, W, 3] in float32 or uint8"
         )
-    side = _sized(path, size, [None if length < 0 else length for length in shape[1:3]])
-    quantised = entry["dtype"] is np.uint8
+    side = _sized(path, size, [None if length < 0 else length for length in model.shape[1:3]])
+    quantised = model.dtype is np.uint8
     if quantised and mode not in (None, "none"):
-        raise InputError(f"{path}: takes 8-bit pixels as they are: leave {mode} out")
+        raise InputError(f"{path}: takes 8-bit pixels without preparation: leave {mode} out")
     mode = "none" if quantised else _given(path, mode)
     prepare = _prepare(mode)
     try:
-        interpreter.resize_tensor_input(entry["index"], (1, side, side, 3))
-        interpreter.allocate_tensors()
-    except Exception as problem:
+        model.resize((1, side, side, 3))
+    except Exception as problem:  # LiteRT raises RuntimeError and ValueError
         raise InputError(
             f"{path}: LiteRT cannot run it at {side} px ({first_line(problem)})"
         ) from problem
 
     def run(pixels: np.ndarray) -> np.ndarray:
-        content  # noqa: B018 (the interpreter reads from it)
-        found = []
-        for picture in prepare(pixels):
-            picture = np.rint(picture) if quantised else picture
-            interpreter.set_tensor(entry["index"], picture[None].astype(entry["dtype"]))
-            interpreter.invoke()
-            values = interpreter.get_tensor(leave["index"])[0]
-            scale, zero = leave["quantization"]
-            found.append((values.astype(np.float32) - zero) * scale if scale else values)
-        return np.stack(found)
+        pictures = prepare(pixels)
+        pictures = np.rint(pictures) if quantised else pictures
+        return np.concatenate([model.run(picture[None]) for picture in pictures])
 
-    return Pretrained(path.name, side, mode, "none", run)
-
-
-def _saved_model(path: Path, size: int | None, mode: str | None) -> Pretrained:
-    """A SavedModel with a signature `serving_default` from one tensor to one."""
-    try:
-        model = tf.saved_model.load(str(path))
-        signature = model.signatures["serving_default"]
-        ((name, spec),) = signature.structured_input_signature[1].items()
-        (result,) = signature.structured_outputs
-        *sides, channels = spec.shape[1:4]
-    except Exception as problem:  # damaged files raise all kinds
-        raise InputError(
-            f"{path}: not a SavedModel with a serving_default from one tensor to one "
-            f"({type(problem).__name__})"
-        ) from problem
-    if channels not in (3, None):
-        raise InputError(f"{path}: takes pictures of {channels} channels, not of 3")
-    prepare = _prepare(_given(path, mode))
-
-    def run(pixels: np.ndarray) -> np.ndarray:
-        model  # noqa: B018 (the signature alone does not keep the variables alive)
-        return signature(**{name: tf.constant(prepare(pixels), spec.dtype)})[result].numpy()
-
-    return Pretrained(path.name, _sized(path, size, sides), mode, "none", run)
+    return Pretrained(path.name, side, mode, run)
 
 
 def _given(path: Path, mode: str | None) -> str:
@@ -398,7 +331,3 @@ def class_indices(wanted: str, names: Sequence[str] | None, count: int) -> list[
 #: How a pretrained network wants its pixels: "caffe", "tf" and "torch" as Keras's `imagenet_utils`
 #: makes them, "unit" in [0, 1], "none" in [0, 255].
 Pixels = Literal["caffe", "tf", "torch", "unit", "none"]
-
-
-#: "rms": features divided by the root mean square of the real target pictures' features.
-FeatureScaling = Literal["none", "rms"]

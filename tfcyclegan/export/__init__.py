@@ -1,5 +1,6 @@
-"""From a trained model to files that a server and a phone take, with proof that they are it."""
+"""From a trained model to files for servers and devices, with proof that they are equal."""
 
-from .exporting import export_generators
+from .exporting import export_model
+from .proof import Report
 
-__all__ = ["export_generators"]
+__all__ = ["Report", "export_model"]

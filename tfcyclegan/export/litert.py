@@ -1,4 +1,4 @@
-"""LiteRT (TFLite) files: one a precision, with what an app must know inside and beside them."""
+"""LiteRT (TFLite) files: one for each precision, with metadata inside and beside them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from ..files import atomic_write
 from ..networks.inspection import divisor, least_size
-from ..runtimes.protocol import DESCRIPTION_NAME
+from ..runtimes.descriptions import with_metadata
 from .portable import portable_twin
 
 Precision = Literal["float32", "float16", "int8"]
@@ -42,7 +42,7 @@ def convert(
             generator, where dynamic range measured 42–48 dB.
         image_size: `(height, width)` in px that the file is fixed to, or None for any size that
             the app sets before it allocates tensors. Some delegates (GPU, NPU) need a fixed one.
-        direction: "AtoB" or "BtoA", to be noted in the metadata.
+        direction: "AtoB" or "BtoA", for the metadata.
 
     Returns:
         For each precision the file's bytes and its metadata, which is also inside the file.
@@ -71,7 +71,7 @@ def convert(
         if precision == "float16":
             converter.target_spec.supported_types = [tf.float16]
         metadata = _metadata(generator, precision, image_size, direction)
-        files[precision] = (_with_metadata(converter.convert(), metadata), metadata)
+        files[precision] = (with_metadata(converter.convert(), metadata), metadata)
     return files
 
 
@@ -81,7 +81,7 @@ def _metadata(
     image_size: tuple[int, int] | None,
     direction: str,
 ) -> dict[str, Any]:
-    """What an app developer needs to know, in words and numbers."""
+    """What an app developer must know, in words and numbers."""
     height, width = image_size or (None, None)
     channels, drawn = generator.input_shape[-1], generator.output_shape[-1]
     order = {1: "grey", 3: "RGB"}
@@ -139,18 +139,3 @@ def write_beside(path: Path, content: bytes, metadata: dict[str, Any]) -> None:
     with atomic_write(path.with_suffix(".json")) as part:
         described = {"file": path.name, "bytes": len(content), **metadata}
         part.write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n")
-
-
-def _with_metadata(model: bytes, metadata: dict[str, Any]) -> bytes:
-    """Puts the metadata into the file's own list, where readers that do not know it pass it by."""
-    from ai_edge_litert import schema_py_generated as schema
-    from ai_edge_litert.tools import flatbuffer_utils
-
-    tree = flatbuffer_utils.read_model_from_bytearray(bytearray(model))
-    buffer, entry = schema.BufferT(), schema.MetadataT()
-    buffer.data = json.dumps(metadata, ensure_ascii=False).encode()
-    entry.name, entry.buffer = DESCRIPTION_NAME.encode(), len(tree.buffers)
-    tree.buffers.append(buffer)
-    tree.metadata = [*(tree.metadata or []), entry]
-    tree.description = f"CycleGAN generator, {metadata['direction']}".encode()
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(tree))

@@ -1,8 +1,8 @@
-"""A generator written in the operations that LiteRT's CPU delegate, XNNPACK, takes over.
+"""A generator in the operations that LiteRT's CPU delegate, XNNPACK, runs.
 
-What the delegate does not know runs outside of it and cuts the graph in pieces, with a copy of
-every activation at each cut. TensorFlow's mirror padding alone makes 20 pieces of the paper's
-generator; as slices and a concatenation it makes 5.
+Operations that the delegate does not know run outside it and split the graph, with a copy of every
+activation at each split. TensorFlow's mirror padding splits the paper's generator into 20 parts;
+written as slices and a concatenation it makes 5.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..networks.twins import with_precision
 
 
 class _SlicedReflection(ReflectionPadding2D):
-    """The mirrored border as slices of one row or column each."""
+    """Reflection padding as slices of one row or column each."""
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         p = self.padding
@@ -28,7 +28,7 @@ class _SlicedReflection(ReflectionPadding2D):
 
 
 class _PlainInstanceNormalization(InstanceNormalization):
-    """Moments in the form that is delegated whole."""
+    """Instance norm in operations that are all delegated."""
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         mean = tf.reduce_mean(x, axis=[1, 2], keepdims=True)
@@ -38,7 +38,7 @@ class _PlainInstanceNormalization(InstanceNormalization):
 
 
 class _DepthToSpaceUpSampling(keras.layers.UpSampling2D):
-    """Nearest neighbour by two: every pixel's channels four times over, laid out as a square."""
+    """Nearest-neighbour upsampling by 2: each pixel's channels four times, as a square."""
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         return tf.nn.depth_to_space(tf.concat([x] * 4, axis=3), 2)
@@ -54,10 +54,10 @@ _PORTABLE = {
 
 
 def portable_twin(generator: keras.Model) -> keras.Model:
-    """The same generator in float32 and in delegated operations, with a copy of its weights.
+    """The same generator in float32 and delegated operations, with a copy of its weights.
 
     Args:
-        generator: a functional model. Layers that are not this package's stay as they are.
+        generator: a functional model. Layers from elsewhere stay as they are.
     """
 
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:

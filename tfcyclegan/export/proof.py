@@ -1,4 +1,4 @@
-"""Proof that an exported file is the generator it was made from: figures, held against bars."""
+"""Proof that an exported model is the generator it was made from: accuracy limits and timings."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ..runtimes.keras_model import KerasRuntime
 
 
 class Runner(Protocol):
-    """What is measured: `run` takes float32 `[1, H, W, C]` in [-1, 1], a call uint8 `[H, W, C]`."""
+    """`run` takes float32 `[1, H, W, C]` in [-1, 1]; a call takes uint8 `[H, W, C]`."""
 
     def run(self, images: np.ndarray) -> np.ndarray: ...
 
@@ -35,8 +35,8 @@ class Runner(Protocol):
 
 
 @dataclass(frozen=True)
-class Bar:
-    """What an artefact must reach on every picture.
+class Limit:
+    """The accuracy that an exported model must reach on every picture.
 
     Attributes:
         max_difference: most that any value may differ by (values span 2), or None.
@@ -52,7 +52,7 @@ class Bar:
         return f"PSNR ≥ {self.psnr:g} dB"
 
     def shortfall(self, difference: float, psnr: float) -> str | None:
-        """By how much it is missed, or None. What is not a number misses every bar."""
+        """By how much the limit is missed, or None. NaN misses every limit."""
         if self.max_difference is not None and not difference <= self.max_difference:
             return f"difference {difference:.2g} where {self.max_difference:g} is allowed"
         if self.psnr is not None and not psnr >= self.psnr:
@@ -60,23 +60,23 @@ class Bar:
         return None
 
 
-#: Held against the worst picture. A real trained generator measured 84–89 dB in float16 and
+#: Compared with the worst picture. A real trained generator measured 84–89 dB in float16 and
 #: 42–48 dB in int8.
-BARS = {
-    "SavedModel float32": Bar(max_difference=1e-4),
-    "SavedModel bfloat16": Bar(psnr=45.0),
-    "LiteRT float32": Bar(max_difference=1e-3),
-    "LiteRT float16": Bar(psnr=60.0),
-    "LiteRT int8": Bar(psnr=35.0),
+LIMITS = {
+    "SavedModel float32": Limit(max_difference=1e-4),
+    "SavedModel bfloat16": Limit(psnr=45.0),
+    "LiteRT float32": Limit(max_difference=1e-3),
+    "LiteRT float16": Limit(psnr=60.0),
+    "LiteRT int8": Limit(psnr=35.0),
 }
 
-#: Runs that a time is the median of.
+#: A time is the median of so many runs.
 RUNS = 10
 
 
 @dataclass(frozen=True)
 class Result:
-    """What was measured on one artefact.
+    """What was measured on one exported model.
 
     Attributes:
         kind: "SavedModel float32", "LiteRT int8" and so on.
@@ -90,8 +90,8 @@ class Result:
             over all pictures; values span 2, from -1 to 1.
         psnr: of the worst picture against the Keras generator's, in dB; infinite for equal ones.
         ssim: of the worst picture; None for pictures below 11 px.
-        bar: what it must reach.
-        shortfall: by how much it misses its bar, or None.
+        limit: the accuracy it must reach.
+        shortfall: by how much it misses that, or None.
     """
 
     kind: str
@@ -104,7 +104,7 @@ class Result:
     max_difference: float
     psnr: float
     ssim: float | None
-    bar: str
+    limit: str
     shortfall: str | None
 
     @property
@@ -113,10 +113,10 @@ class Result:
 
 
 class Proof:
-    """Measures artefacts of one generator on the same pictures.
+    """Measures the exports of one generator on the same pictures.
 
     Args:
-        generator: the Keras model they were made from.
+        generator: the Keras model that they were made from.
         direction: "AtoB" or "BtoA".
         pictures: float32 `[H, W, C]` in [-1, 1], all of one size.
     """
@@ -132,29 +132,29 @@ class Proof:
     def of(
         self, kind: str, path: Path, open_it: Callable[[Path], Runner], more_sizes: bool = False
     ) -> Result:
-        """Opens an artefact and measures it.
+        """Opens an exported model and measures it.
 
         Args:
-            kind: names the bar.
-            path: of the artefact.
-            open_it: the back end.
-            more_sizes: also compare on a part of the first picture, of another size.
+            kind: a name in `LIMITS`.
+            path: of the model.
+            open_it: its runtime.
+            more_sizes: also compare on a crop of the first picture, of another size.
         """
         start = time.perf_counter()
-        artefact = open_it(path)
+        runtime = open_it(path)
         load_seconds = time.perf_counter() - start
         pairs = list(zip(self.pictures, self._truth, strict=True))
-        if more_sizes and (part := self._part(self.pictures[0])) is not None:
-            pairs.append((part, self._original.run(part)))
+        if more_sizes and (crop := self._crop(self.pictures[0])) is not None:
+            pairs.append((crop, self._original.run(crop)))
         differences, scores, similarities = [], [], []
         for images, truth in pairs:
-            got = artefact.run(images)
+            got = runtime.run(images)
             differences.append(float(np.max(np.abs(got - truth))))
             found = similarity(got, truth)
             scores.append(float(found["psnr"][0]))
             similarities += found.get("ssim", np.empty(0)).tolist()
         worst = min(scores, key=lambda score: -math.inf if math.isnan(score) else score)
-        bar = BARS[kind]
+        limit = LIMITS[kind]
         return Result(
             kind=kind,
             direction=self.direction,
@@ -162,30 +162,30 @@ class Proof:
             path=None,
             bytes=_size(path),
             load_seconds=load_seconds,
-            milliseconds=_median_milliseconds(artefact.run, self.pictures[0]),
-            # max() passes over what is not a number; np.max does not.
+            milliseconds=_median_milliseconds(runtime.run, self.pictures[0]),
+            # np.max keeps NaN, which max() may drop.
             max_difference=float(np.max(differences)),
             psnr=worst,
             ssim=min(similarities) if similarities else None,
-            bar=str(bar),
-            shortfall=bar.shortfall(float(np.max(differences)), worst)
-            or self._shortfall_in_pixels(artefact, bar),
+            limit=str(limit),
+            shortfall=limit.shortfall(float(np.max(differences)), worst)
+            or self._shortfall_in_pixels(runtime, limit),
         )
 
-    def _shortfall_in_pixels(self, artefact: Runner, bar: Bar) -> str | None:
-        """The same for a picture of 8 bits in and out, as `serving_bytes` takes it."""
+    def _shortfall_in_pixels(self, runtime: Runner, limit: Limit) -> str | None:
+        """The shortfall on an 8-bit picture, as `serving_bytes` takes and gives it."""
         pixels = to_uint8(self.pictures[0][0])
-        got, truth = (np.asarray(x(pixels), np.float64) for x in (artefact, self._original))
+        got, truth = (np.asarray(x(pixels), np.float64) for x in (runtime, self._original))
         difference = np.max(np.abs(got - truth))
-        if bar.psnr is None:
-            # A value on the edge between two levels may round either way.
+        if limit.psnr is None:
+            # A value between two levels may round either way.
             return f"8-bit pixels differ by {difference:.0f} levels" if difference > 1 else None
-        # Rounding alone, which differs for half of all pixels, is 51 dB.
-        psnr = 10 * math.log10(255**2 / max(np.mean((got - truth) ** 2), 1e-9))
-        return bar.shortfall(0.0, psnr + 0.5) if psnr < min(bar.psnr, 48.0) else None
+        # If rounding differs for half of all pixels, that is 51 dB.
+        psnr = 10 * math.log10(255**2 / max(float(np.mean((got - truth) ** 2)), 1e-9))
+        return limit.shortfall(0.0, psnr + 0.5) if psnr < min(limit.psnr, 48.0) else None
 
-    def _part(self, images: np.ndarray) -> np.ndarray | None:
-        """A narrower part, or None where the picture is as small as can be."""
+    def _crop(self, images: np.ndarray) -> np.ndarray | None:
+        """A narrower crop, or None where the picture is as small as it can be."""
         width = images.shape[2] - self._divisor
         return images[:, :, :width] if width >= self._least else None
 
@@ -207,7 +207,7 @@ def _size(path: Path) -> int:
 
 @dataclass
 class Report:
-    """Everything an export measured.
+    """Everything that an export measured.
 
     Attributes:
         name: the models' name.
@@ -234,17 +234,19 @@ class Report:
 
     @property
     def missed(self) -> list[str]:
-        """A line for each artefact under its bar: which, by how much, and what came of it."""
+        """A line for each model that misses its limit: by how much, and what became of it."""
         return [
             f"{result.direction} {result.kind}: {result.shortfall}; "
-            + ("published all the same" if result.path else "not published")
+            + ("published anyway" if result.path else "discarded")
             for result in self.results
             if not result.passed
         ]
 
     def rows(self) -> list[tuple[str, ...]]:
-        """The table of the report: a head and a row an artefact."""
-        rows = [("artefact", "size", "load", "a picture", "difference", "PSNR", "SSIM", "bar", "")]
+        """The report's table: a header, and a row for each model."""
+        rows: list[tuple[str, ...]] = [
+            ("model", "size", "load", "a picture", "difference", "PSNR", "SSIM", "limit", "")
+        ]
         for direction, milliseconds in self.keras_milliseconds.items():
             name = f"{direction} Keras float32"
             rows.append((name, "", "", f"{milliseconds:.1f} ms", *[""] * 5))
@@ -252,7 +254,7 @@ class Report:
         return rows
 
     def to_json(self) -> str:
-        """Everything, for programs. What is not finite, as the PSNR of equal pictures, is null."""
+        """Everything, for programs. Infinite values (PSNR of equal pictures) are null."""
 
         def finite(value: Any) -> Any:
             return None if isinstance(value, float) and not math.isfinite(value) else value
@@ -299,12 +301,12 @@ class Report:
             *(f"- {key}: {value}" for key, value in circumstances.items()),
         ]
         if self.missed:
-            lines += ["", "Under their bars:", "", *(f"- {line}" for line in self.missed)]
+            lines += ["", "These miss their limits:", "", *(f"- {line}" for line in self.missed)]
         return "\n".join(lines) + "\n"
 
 
 def _row(result: Result) -> tuple[str, ...]:
-    verdict = "" if result.passed else ("UNDER ITS BAR" if result.path else "NOT PUBLISHED")
+    verdict = "" if result.passed else ("MISSES ITS LIMIT" if result.path else "DISCARDED")
     return (
         f"{result.direction} {result.kind}",
         f"{result.bytes / 1e6:.2f} MB",
@@ -313,13 +315,13 @@ def _row(result: Result) -> tuple[str, ...]:
         f"{result.max_difference:.1e}",
         "equal" if math.isinf(result.psnr) else f"{result.psnr:.1f} dB",
         "" if result.ssim is None else f"{result.ssim:.4f}",
-        result.bar,
+        result.limit,
         verdict,
     )
 
 
 def _circumstances() -> dict[str, Any]:
-    """What times depend on."""
+    """The conditions that times depend on."""
     return {
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),

@@ -1,7 +1,8 @@
-"""Models that were trained elsewhere, and runs for programs that live elsewhere."""
+"""Files of models that were trained elsewhere, and files for programs elsewhere."""
 
+from .description import Description, describe
 from .exporting import export_to_pytorch
-from .importing import Description, describe, import_checkpoint
+from .sources import find_networks
 from .torch_files import read_torch_file
 
-__all__ = ["Description", "describe", "export_to_pytorch", "import_checkpoint", "read_torch_file"]
+__all__ = ["Description", "describe", "export_to_pytorch", "find_networks", "read_torch_file"]

@@ -1,96 +1,190 @@
-"""A run's networks as the paper's PyTorch implementation loads them."""
+"""Networks as files for the paper's PyTorch implementation ("the reference")."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import keras
+import numpy as np
 
-from ..cyclegan import CycleGAN
 from ..errors import InputError
+from ..networks.architecture import Architecture
 from ..networks.inspection import difference
-from ..training.build import build_discriminator, build_generator
-from ..training.config import ARCHITECTURE, Config
-from .importing import _DIRECTIONS, _DOMAINS
-from .layouts import Network, weights_by_layer
-from .pytorch import reference_state_dict
+from ..networks.resnet import default_blocks
+from .description import DIRECTIONS, DOMAINS
+from .layouts import Network, convolutions, weights_by_layer
 from .sources import REFERENCE_NAMES
 from .torch_files import write_torch_file
+from .torch_modules import (
+    COUNTER,
+    patch_modules,
+    pixel_modules,
+    resnet_modules,
+    tensors_of,
+    unet_modules,
+)
+
+#: The settings that describe both generators and discriminators.
+_SHARED = ("norm", "use_bias", "epsilon", "alignment")
 
 
 def export_to_pytorch(
-    model: keras.Model, config: Config, directory: str | os.PathLike
+    networks: Mapping[str, keras.Model],
+    architecture: Architecture,
+    directory: str | os.PathLike,
+    image_size: int = 256,
 ) -> list[Path]:
-    """Writes a run's networks as the paper's PyTorch implementation keeps them.
+    """Writes networks as state dictionaries of the paper's PyTorch implementation.
 
-    `latest_net_G_A.pth` is G, `latest_net_G_B.pth` F; `latest_net_D_A.pth` is D_B, since there
-    D_A judges what G_A draws, and `latest_net_D_B.pth` D_A. `torch.load(FILE, weights_only=True)`
-    reads them, and that implementation's `load_state_dict` takes them.
+    `latest_net_G_A.pth` is G and `latest_net_G_B.pth` is F. `latest_net_D_A.pth` is D_B, because
+    the reference's D_A judges the output of G_A; `latest_net_D_B.pth` is D_A.
+    `torch.load(FILE, weights_only=True)` reads the files, and the reference's `load_state_dict`
+    accepts them.
 
     Args:
-        model: a `CycleGAN` or a generator alone.
-        config: the settings it was built by.
-        directory: where to; there must be no files of these names.
+        networks: some of G, F, D_A and D_B by their names.
+        architecture: the `Architecture` that they were built by.
+        directory: the folder to write to. It must not have files of these names.
+        image_size: int, the size in px that they were built for. Default 256.
 
     Returns:
         The files.
 
     Raises:
-        InputError: a network that the implementation has no counterpart of, or another than the
-            settings say; or a file that is there already.
+        InputError: the reference has no such network, a network is not the one that
+            `architecture` describes, or a file exists already.
 
     Example:
         ```python
-        model, config, name = open_run("runs/horse2zebra")
-        export_to_pytorch(model, config, "checkpoints/horse2zebra")
+        G = Architecture().build_generator("AtoB", image_size=256)
+        export_to_pytorch({"G": G}, Architecture(), "checkpoints/horse2zebra")
         ```
     """
-    if isinstance(model, CycleGAN):
-        networks = {name: getattr(model, name) for name in ("G", "F", "D_A", "D_B")}
-    else:
-        networks = {model.name if model.name in _DIRECTIONS else "G": model}
     theirs = {ours: name for name, ours in REFERENCE_NAMES.items()}
     files = {}
     for name, network in networks.items():
         try:
-            tensors = reference_state_dict(_described(network, name, config))
+            tensors = reference_state_dict(_described(network, name, architecture, image_size))
         except InputError as problem:
-            raise InputError(f"--to-pytorch: {name} cannot go there: {problem}") from problem
+            raise InputError(f"{name} cannot be exported to PyTorch: {problem}") from problem
         files[Path(directory, f"latest_net_{theirs[name]}.pth")] = tensors
     for path in files:
         if path.exists():
-            raise InputError(f"--to-pytorch: {path} is there already: give another folder")
+            raise InputError(f"{path} exists already: give another folder")
     try:
         for path, tensors in files.items():
             write_torch_file(path, tensors)
     except BaseException:
         for path in files:
-            path.unlink(missing_ok=True)  # all four or none
+            path.unlink(missing_ok=True)  # all files or none
         raise
     return list(files)
 
 
-def _described(network: keras.Model, name: str, config: Config) -> Network:
-    """One of our networks with the settings it was built by, if it was."""
-    generator = name in _DIRECTIONS
-    settings = {setting: getattr(config, setting) for setting in ARCHITECTURE}
+def _described(
+    network: keras.Model, name: str, architecture: Architecture, image_size: int
+) -> Network:
+    """A network with its settings and weights.
+
+    Raises:
+        InputError: the settings describe another network.
+    """
+    if name in DIRECTIONS:
+        expected = architecture.build_generator(DIRECTIONS[name], image_size)
+    else:
+        expected = architecture.build_discriminator(DOMAINS[name], image_size)
+    if found := difference(network, expected):
+        raise InputError(f"it is not the network that its settings describe: {found}")
+    return Network(
+        "",
+        _settings(architecture, image_size, generator=name in DIRECTIONS),
+        network.input_shape[-1],
+        network.output_shape[-1],
+        weights_by_layer(network),
+    )
+
+
+def _settings(architecture: Architecture, image_size: int, *, generator: bool) -> dict[str, Any]:
+    """The settings of a generator or a discriminator, with the defaults filled in."""
+    settings = dataclasses.asdict(architecture)
     if settings["use_bias"] is None:
-        settings["use_bias"] = config.norm != "batch"
-    if config.generator == "unet":
-        settings["depth"] = config.divisor.bit_length() - 1
-    settings = {
+        settings["use_bias"] = architecture.norm != "batch"
+    if settings["blocks"] is None:
+        settings["blocks"] = default_blocks(image_size)
+    if architecture.generator == "unet":
+        settings["depth"] = architecture.divisor(image_size).bit_length() - 1
+    return {
         setting: value
         for setting, value in settings.items()
-        if setting in ("norm", "use_bias", "epsilon", "alignment")
-        or ("discriminator" in setting or setting == "sigmoid") != generator
+        if setting in _SHARED or ("discriminator" in setting or setting == "sigmoid") != generator
     }
-    channels, output_channels = network.input_shape[-1], network.output_shape[-1]
-    described = Network("", settings, channels, output_channels, weights_by_layer(network))
-    if generator:
-        again = build_generator(config, _DIRECTIONS[name])
+
+
+def reference_state_dict(network: Network) -> dict[str, np.ndarray]:
+    """A network's weights under the reference's names and in PyTorch's order of axes.
+
+    The reference has biases before its instance norms. If this network has none, they are zeros: an
+    instance norm removes any bias.
+
+    Raises:
+        InputError: the reference has no such network.
+    """
+    problem = _not_in_the_reference(network.settings)
+    if problem:
+        raise InputError(f"the reference has no {problem}")
+    settings = dict(network.settings)
+    if settings.get("generator") == "resnet":
+        modules = resnet_modules(settings["blocks"], dropout=settings["dropout"] > 0)
+    elif settings.get("generator") == "unet":
+        modules = unet_modules(settings["depth"])
+    elif settings["discriminator"] == "patch":
+        modules = patch_modules(settings["discriminator_layers"])
     else:
-        again = build_discriminator(config, _DOMAINS[name])
-    if odd := difference(network, again):
-        raise InputError(f"it is not the network that the run's config.json describes: {odd}")
-    return described
+        modules = pixel_modules()
+    settings["use_bias"] = settings["norm"].startswith("instance")
+    layers = convolutions(settings, network.channels, network.output_channels)
+    left = {layer: list(arrays) for layer, arrays in network.weights.items()}
+    tensors = {}
+    for layer, name, shape, axes in tensors_of(layers, modules):
+        if name.endswith(".bias") and not left[layer]:
+            tensors[name] = np.zeros(shape, np.float32)
+            continue
+        value = left[layer].pop(0)
+        tensors[name] = value.transpose(3, 2, 0, 1) if axes else value
+        if name.endswith(".running_var"):
+            tensors[name.replace("running_var", COUNTER)] = np.zeros((), np.int64)
+    return tensors
+
+
+def _not_in_the_reference(settings: Mapping[str, Any]) -> str | None:
+    """The first thing in a network that the reference does not have, in words, or None."""
+    norm, bias = settings["norm"], settings["use_bias"]
+    for found, words in (
+        (settings.get("residual_output"), "residual_output"),
+        (settings.get("bare_first"), "first convolution without a norm"),
+        (
+            settings.get("downsampling_padding") == "reflect",
+            "reflecting strided convolution",
+        ),
+        (settings.get("upsampling") == "resize", "upsampling by resizing"),
+        (
+            settings.get("discriminator_padding") == "reflect",
+            "reflecting discriminator",
+        ),
+        (settings.get("sigmoid"), "discriminator with a sigmoid"),
+        (settings["alignment"] == "tensorflow", "alignment of TensorFlow"),
+        (settings["epsilon"] != 1e-5, f"epsilon of {settings['epsilon']:g}"),
+        (bias and norm == "batch", "bias before a batch norm"),
+        (bias and norm == "none", "bias without a norm"),
+        (
+            not bias and norm.startswith("instance") and settings.get("discriminator") == "pixel",
+            "last convolution without a bias",
+        ),
+    ):
+        if found:
+            return words
+    return None

@@ -1,8 +1,7 @@
-"""A network that was found in somebody's file: what it is, and its weights in this package's order.
+"""A network from a file: its settings, and its weights in the order of this package.
 
-Readers for each kind of file end here, and writers begin here. What networks of this package are
-made of is listed without building them, so that a file is held against it before any memory is
-taken.
+Readers of all kinds of files return it, and writers take it. The layers that settings describe are
+listed without building the network, so that a file is compared with them before memory is used.
 """
 
 from __future__ import annotations
@@ -21,16 +20,16 @@ from ..networks.factory import Norm
 
 @dataclass(frozen=True)
 class Convolution:
-    """A convolution of a network of `tfcyclegan.networks`, and the norm behind it.
+    """A convolution of a network of `tfcyclegan.networks`, and the norm after it.
 
     Attributes:
-        layer: the convolution's name in the network; its norm's has `_norm` behind it.
-        size: int, side of its kernel.
-        inputs: int, channels in.
-        filters: int, channels out.
-        bias: whether it has one.
-        norm: the norm that follows; "none" for none.
-        transposed: whether it enlarges.
+        layer: its name in the network. The name of its norm ends in `_norm`.
+        size: int, side of its kernel in px.
+        inputs: int, input channels.
+        filters: int, output channels.
+        bias: whether it has a bias.
+        norm: the norm after it, or "none".
+        transposed: whether it is a transposed convolution.
     """
 
     layer: str
@@ -48,11 +47,11 @@ class Convolution:
         return (self.size, self.size, *(channels[::-1] if self.transposed else channels))
 
 
-#: Blocks, halvings or strided layers at the most, so that no file names a million of them.
+#: The limit for blocks, halvings and strided layers, so that no file claims a million of them.
 _MOST_LEVELS = 100
 
-#: How many vectors a norm has, one number a channel: gamma, beta, and batch norm's moving mean and
-#: variance, in this order.
+#: The number of vectors of a norm, with one number per channel: gamma, beta, and for batch norm the
+#: moving mean and variance, in this order.
 NORM_VECTORS: dict[Norm, int] = {"none": 0, "instance": 0, "instance-affine": 2, "batch": 4}
 
 
@@ -61,12 +60,12 @@ class Network:
     """A generator or discriminator in terms of this package.
 
     Attributes:
-        origin: what kind of file it is from, in words.
-        settings: the fields of `Config` that describe it.
-        channels: int, of the pictures it reads.
-        output_channels: int, of the pictures it draws; 1 for a discriminator.
-        weights: for each layer with weights what Keras's `set_weights` takes.
-        notes: what could not be told from the file, and what of it is not used.
+        origin: the kind of file, in words.
+        settings: the fields of `Architecture` that describe it.
+        channels: int, input channels.
+        output_channels: int, output channels; 1 for a discriminator.
+        weights: for each layer with weights the argument of Keras's `set_weights`.
+        notes: what the file does not say, and what of it is not used.
     """
 
     origin: str
@@ -81,18 +80,18 @@ class Network:
         return "generator" if "generator" in self.settings else "discriminator"
 
     def count(self) -> int:
-        """Its numbers in all, batch norm's statistics included."""
+        """The number of its weights, including the statistics of batch norms."""
         return sum(array.size for arrays in self.weights.values() for array in arrays)
 
     def fill(self, network: keras.Model) -> keras.Model:
-        """Gives its weights to a network that was built by its settings."""
+        """Sets the weights of a Keras model that was built by its settings, and returns it."""
         for layer in network.layers:
             if layer.weights:
                 layer.set_weights(self.weights[layer.name])
         return network
 
-    def unsound(self) -> str | None:
-        """A layer with weights that are no numbers, or None."""
+    def non_finite_layer(self) -> str | None:
+        """The first layer with NaN or infinite weights, or None."""
         return next(
             (
                 name
@@ -104,7 +103,7 @@ class Network:
 
 
 def weights_by_layer(network: keras.Model) -> dict[str, list[np.ndarray]]:
-    """What `Network.weights` is, of a network of this package."""
+    """The weights of a Keras model of this package, as in `Network.weights`."""
     return {layer.name: layer.get_weights() for layer in network.layers if layer.weights}
 
 
@@ -114,14 +113,17 @@ def convolutions(
     """The convolutions of the network that settings describe, in the order of its layers.
 
     Args:
-        settings: the fields of `Config` that describe a generator or a discriminator.
-        channels: int, of the pictures it reads.
-        output_channels: int, of the pictures it draws.
+        settings: the fields of `Architecture` that describe a generator or a discriminator.
+        channels: int, input channels.
+        output_channels: int, output channels.
+
+    Raises:
+        InputError: it has absurdly many layers.
     """
     norm, bias = settings["norm"], settings["use_bias"]
     for name in ("blocks", "depth", "discriminator_layers"):
         if (settings.get(name) or 0) > _MOST_LEVELS:
-            raise InputError(f"{name} {settings[name]}: more than any network has")
+            raise InputError(f"{name} {settings[name]}: the limit is {_MOST_LEVELS}")
     if settings.get("generator") == "resnet":
         return _resnet(settings, channels, output_channels, norm, bias)
     if settings.get("generator") == "unet":
@@ -203,16 +205,16 @@ def compare(
     expected: Mapping[str, tuple[int, ...]],
     ignored: Iterable[str] = (),
 ) -> None:
-    """Holds what a file has against what a network needs.
+    """Compares the shapes in a file with those of a network.
 
     Args:
         where: the file, for the message.
         found: shapes by name.
         expected: shapes by name.
-        ignored: names that may be there and are not used.
+        ignored: names that the file may have and that are not used.
 
     Raises:
-        InputError: what is missing, what is too much, and what has another shape, by name.
+        InputError: naming what is missing, what is unknown, and what has another shape.
     """
     ignored = set(ignored)
     missing = [name for name in expected if name not in found]
@@ -231,22 +233,22 @@ def compare(
     ]  # fmt: skip
     if problems:
         raise InputError(
-            f"{where}: not quite a network that is known here: {'; '.join(problems)}. It may be "
-            "one of changed code, which cannot be read"
+            f"{where}: almost a known network, but {'; '.join(problems)}. It may come from "
+            "modified code, which cannot be imported"
         )
 
 
 def some(names: list[str], most: int = 12) -> str:
-    """A list in words, cut off where it gets long."""
+    """The names as text. A long list is cut."""
     more = len(names) - most
     return ", ".join(name[:80] for name in names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def as_float32(array: np.ndarray) -> np.ndarray:
-    """A weight as Keras has it."""
+    """A contiguous float32 copy, or the array itself if it is one."""
     return np.ascontiguousarray(array, np.float32)
 
 
 def total_bytes(arrays: Iterable[np.ndarray]) -> int:
-    """Bytes of arrays as they would be in memory, each for itself."""
+    """The bytes that arrays need in memory if they share none."""
     return sum(math.prod(array.shape) * array.dtype.itemsize for array in arrays)

@@ -1,64 +1,59 @@
-"""State dictionaries of PyTorch's CycleGANs: which network one is, and its weights.
+"""State dictionaries of PyTorch's CycleGANs: recognises the network and takes its weights.
 
-Two families of code are known, by the names of their modules:
+The names of the modules tell two families of code apart:
 
 - the paper's own PyTorch implementation (here "the reference"): generators `resnet_6blocks`,
-  `resnet_9blocks` and of any other count, `unet_128` and `unet_256`, discriminators `basic`,
-  `n_layers` and `pixel`; and what was derived from it without changing its modules' order;
-- the one "from scratch" that is found in many courses and blogs, whose generator is made of
+  `resnet_9blocks` and any other number of blocks, `unet_128` and `unet_256`, discriminators
+  `basic`, `n_layers` and `pixel`; and code derived from it with the same order of modules;
+- the implementation "from scratch" of many courses and blogs, whose generator has the modules
   `initial`, `down_blocks`, `res_blocks`, `up_blocks` and `last`.
 
-What names and shapes do not say goes by how that code builds: in the reference a convolution in
-front of an instance norm has a bias and one in front of a batch norm has none.
+Where names and shapes are ambiguous, the defaults of that code decide: in the reference a
+convolution before an instance norm has a bias, and one before a batch norm has none.
 """
 
 from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from ..errors import InputError
 from ..networks.factory import Norm
-from .layouts import (
-    NORM_VECTORS,
-    Convolution,
-    Network,
-    as_float32,
-    compare,
-    convolutions,
-    some,
-    total_bytes,
+from .layouts import Network, as_float32, compare, convolutions, some, total_bytes
+from .torch_modules import (
+    COUNTER,
+    NORM_NAMES,
+    Modules,
+    patch_modules,
+    pixel_modules,
+    resnet_modules,
+    tensors_of,
+    unet_modules,
 )
 
 Tensors = Mapping[str, np.ndarray]
-#: For each convolution of ours the names of its module and of its norm's.
-Modules = dict[str, tuple[str, str]]
 
 REFERENCE = "PyTorch, the paper's implementation"
 FROM_SCRATCH = "PyTorch, from scratch"
 
-#: What a norm keeps: always the same four, in the order of Keras's batch norm.
-_NORM_NAMES = ("weight", "bias", "running_mean", "running_var")
-_COUNTER = "num_batches_tracked"
-
 _STATISTICS_NOTE = (
-    "running statistics beside its instance norms are not used: the reference normalises each "
-    "picture by itself, in inference too"
+    "the running statistics of its instance norms are not used: the reference normalises each "
+    "picture by itself, at inference too"
 )
 _NEAREST_NOTE = (
-    "it enlarges by resizing, and a file does not say how: taken for nearest neighbour, which is "
-    "PyTorch's default"
+    "it upsamples by resizing, and the file does not say how: nearest neighbour, PyTorch's "
+    "default, is assumed"
 )
 
 
 def state_dict(content: Any, where: object, file_size: int) -> dict[str, np.ndarray]:
-    """The named tensors of what was saved: a state dictionary, or one under `state_dict`.
+    """The tensors of a state dictionary, or of one under the key `state_dict`.
 
-    A prefix `module.`, which DataParallel leaves, is taken off.
+    The prefix `module.`, which DataParallel adds, is removed.
 
     Args:
         content: from `read_torch_file`.
@@ -66,23 +61,23 @@ def state_dict(content: Any, where: object, file_size: int) -> dict[str, np.ndar
         file_size: int, bytes of the file.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no state dictionary.
     """
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict) or not content:
-        raise InputError(f"{where}: no state dictionary in it, and nothing under state_dict")
+        raise InputError(f"{where}: no state dictionary in it, nor under the key state_dict")
     odd = [key for key, value in content.items() if not isinstance(value, np.ndarray)]
     if odd:
         raise InputError(
-            f"{where}: no state dictionary: {some([str(key) for key in odd], 5)} in it "
-            "are no tensors: save network.state_dict() alone"
+            f"{where}: not a state dictionary: {some([str(key) for key in odd], 5)} in it "
+            "are not tensors: save only network.state_dict()"
         )
     tensors = {str(key): value for key, value in content.items()}
     if total_bytes(tensors.values()) > 4 * file_size:
         raise InputError(
-            f"{where}: its tensors would fill {total_bytes(tensors.values())} bytes, the file "
-            f"has {file_size}: one is in it many times over"
+            f"{where}: its tensors would fill {total_bytes(tensors.values())} bytes, but the "
+            f"file has {file_size}: it repeats a tensor"
         )
     if all(name.startswith("module.") for name in tensors):
         tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
@@ -97,8 +92,8 @@ def read_network(tensors: Tensors, where: object) -> Network:
         where: the file, for messages.
 
     Raises:
-        InputError: none that is known, or not quite one; what is missing, too much or of another
-            shape is named.
+        InputError: an unknown network, or one with missing or unknown tensors or other shapes; the
+            message names them.
     """
     for fits, read in (
         ("down_blocks.0.conv.0.weight", _from_scratch_generator),
@@ -111,62 +106,13 @@ def read_network(tensors: Tensors, where: object) -> Network:
         if fits in tensors:
             return read(tensors, where)
     raise InputError(
-        f"{where}: no network that is known here. It has {some(list(tensors), 5)}; known are the "
+        f"{where}: not a known network. It has {some(list(tensors), 5)}; known are the "
         "generators and discriminators of the paper's PyTorch implementation (model.1.weight, …) "
-        "and of the one from scratch (initial, down_blocks, res_blocks, up_blocks, last)"
+        "and of the implementation from scratch (initial, down_blocks, res_blocks, up_blocks, last)"
     )
 
 
 # ---------------------------------------------------------------------- the reference
-
-
-def resnet_modules(
-    blocks: int, *, dropout: bool = False, resize: bool = False, block: str = "conv_block"
-) -> Modules:
-    """Where the reference's resnet keeps what: places in `model`, a sequence.
-
-    Args:
-        blocks: int, residual blocks.
-        dropout: whether a dropout lies between the two convolutions of a block.
-        resize: whether resizing, mirroring and a convolution stand for a transposed one.
-        block: the name of the sequence within a block.
-    """
-    modules = {"c7_in": 1, "d1": 4, "d2": 7}
-    behind = 10 + blocks
-    if resize:
-        modules |= {"u2": behind + 2, "u1": behind + 7, "c7_out": behind + 11}
-    else:
-        modules |= {"u2": behind, "u1": behind + 3, "c7_out": behind + 7}
-    names = {layer: (f"model.{at}", f"model.{at + 1}") for layer, at in modules.items()}
-    for number in range(1, blocks + 1):
-        for half, at in (("a", 1), ("b", 6 if dropout else 5)):
-            inside = f"model.{9 + number}.{block}"
-            names[f"r{number}{half}"] = (f"{inside}.{at}", f"{inside}.{at + 1}")
-    return names
-
-
-def unet_modules(depth: int) -> Modules:
-    """Where the reference's U-Net keeps what: each level's sequence lies within the last one's."""
-    names = {"down1": ("model.model.0", ""), "up1": ("model.model.3", "")}
-    inside = "model.model.1.model"
-    for level in range(2, depth + 1):
-        names[f"down{level}"] = (f"{inside}.1", f"{inside}.2")
-        up = 3 if level == depth else 5
-        names[f"up{level}"] = (f"{inside}.{up}", f"{inside}.{up + 1}")
-        inside += ".3.model"
-    return names
-
-
-def patch_modules(layers: int) -> Modules:
-    """Where the reference's PatchGAN keeps what."""
-    places = {"c1": 0, "score": 2 + 3 * layers}
-    places |= {f"c{level + 1}": 3 * level - 1 for level in range(1, layers + 1)}
-    return {layer: (f"model.{at}", f"model.{at + 1}") for layer, at in places.items()}
-
-
-def pixel_modules() -> Modules:
-    """Where the reference's discriminator of single pixels keeps what."""
-    return {"c1": ("net.0", ""), "c2": ("net.2", "net.3"), "score": ("net.5", "")}
 
 
 def _resnet(tensors: Tensors, where: object) -> Network:
@@ -201,7 +147,7 @@ def _unet(tensors: Tensors, where: object) -> Network:
     while f"{inside}.1.weight" in tensors:
         depth, inside = depth + 1, f"{inside}.3.model"
     if depth < 5:
-        raise InputError(f"{where}: a U-Net of {depth} halvings, where one has at least 5")
+        raise InputError(f"{where}: a U-Net of {depth} halvings: it must have at least 5")
     modules = unet_modules(depth)
     first, last = _kernel(tensors, "model.model.0", where), _kernel(tensors, "model.model.3", where)
     settings = {
@@ -247,7 +193,7 @@ def _pixel(tensors: Tensors, where: object) -> Network:
 
 def _from_scratch_generator(tensors: Tensors, where: object) -> Network:
     blocks = len({name.split(".")[1] for name in tensors if name.startswith("res_blocks.")})
-    # The first convolution stands alone, in a sequence, or in a block like all the others.
+    # The first convolution is by itself, in a sequence, or in a block like all others.
     bare = "initial.weight" in tensors
     inside = "initial" if "initial.conv.0.weight" not in tensors else "initial.conv"
     modules = {
@@ -292,49 +238,33 @@ def _from_scratch_discriminator(tensors: Tensors, where: object) -> Network:
     return _network(FROM_SCRATCH, settings, first[1], 1, modules, tensors, where)
 
 
-# ---------------------------------------------------------------------- what all have in common
+# ---------------------------------------------------------------------- both
 
 
 def _kernel(tensors: Tensors, module: str, where: object) -> tuple[int, ...]:
-    """The shape of a convolution's kernel, which decides what the network has to be."""
+    """The shape of a kernel that determines the other shapes."""
     name = f"{module}.weight"
     if name not in tensors:
-        raise InputError(f"{where}: not quite a network that is known here: missing: {name}")
+        raise InputError(f"{where}: almost a known network, but missing: {name}")
     shape = tensors[name].shape
     if len(shape) != 4 or 0 in shape:
         raise InputError(
-            f"{where}: not quite a network that is known here: {name} is {shape} where a "
-            "convolution has four sides"
+            f"{where}: almost a known network, but {name} is {shape}; a kernel has four "
+            "dimensions, none of them 0"
         )
     return shape
 
 
 def _norm_settings(tensors: Tensors, convolution: str, norm: str) -> dict[str, Any]:
-    """Which norm, read off a place where every network of the kind has one."""
+    """The settings of the norms, from a layer that has a norm in every network of the kind."""
     bias, statistics = f"{convolution}.bias" in tensors, f"{norm}.running_mean" in tensors
     if f"{norm}.weight" in tensors:
-        # An instance norm kept statistics before PyTorch 0.4.1, which brought the counter.
-        counted = f"{norm}.{_COUNTER}" in tensors
+        # Instance norms had statistics before PyTorch 0.4.1, which added the counter.
+        counted = f"{norm}.{COUNTER}" in tensors
         kind: Norm = "batch" if statistics and (counted or not bias) else "instance-affine"
     else:
         kind = "instance" if statistics or bias else "none"
     return {"norm": kind, "use_bias": bias, "epsilon": 1e-5, "alignment": "torch"}
-
-
-def _parts(
-    layers: list[Convolution], modules: Modules
-) -> Iterator[tuple[str, str, tuple[int, ...], tuple[int, ...] | None]]:
-    """Every tensor of a network: its layer here, its name and shape there, and how to turn it."""
-    for layer in layers:
-        convolution, norm = modules[layer.layer]
-        side = (layer.size, layer.size)
-        channels = (layer.filters, layer.inputs)
-        shape = (*(channels[::-1] if layer.transposed else channels), *side)
-        yield layer.layer, f"{convolution}.weight", shape, (2, 3, 1, 0)
-        if layer.bias:
-            yield layer.layer, f"{convolution}.bias", (layer.filters,), None
-        for name in _NORM_NAMES[: NORM_VECTORS[layer.norm]]:
-            yield f"{layer.layer}_norm", f"{norm}.{name}", (layer.filters,), None
 
 
 def _network(
@@ -348,14 +278,14 @@ def _network(
     notes: tuple[str, ...] = (),
 ) -> Network:
     layers = convolutions(settings, channels, output_channels)
-    parts = list(_parts(layers, modules))
+    parts = list(tensors_of(layers, modules))
     statistics = [
         f"{modules[layer.layer][1]}.{name}"
         for layer in layers
         if layer.norm.startswith("instance")
-        for name in _NORM_NAMES[2:]
+        for name in NORM_NAMES[2:]
     ]
-    counters = [f"{modules[layer.layer][1]}.{_COUNTER}" for layer in layers if layer.norm != "none"]
+    counters = [f"{modules[layer.layer][1]}.{COUNTER}" for layer in layers if layer.norm != "none"]
     compare(
         where,
         {name: value.shape for name, value in tensors.items()},
@@ -366,71 +296,8 @@ def _network(
     for layer, name, _, axes in parts:
         value = tensors[name]
         if value.dtype.kind != "f":
-            raise InputError(f"{where}: {name} is of {value.dtype}, where weights are floats")
+            raise InputError(f"{where}: {name} is {value.dtype}, but weights are floats")
         weights.setdefault(layer, []).append(as_float32(value.transpose(axes) if axes else value))
     if any(name in tensors for name in statistics):
         notes = (*notes, _STATISTICS_NOTE)
     return Network(origin, settings, channels, output_channels, weights, notes)
-
-
-# ---------------------------------------------------------------------- the way back
-
-
-def reference_state_dict(network: Network) -> dict[str, np.ndarray]:
-    """A network's weights under the reference's names and in PyTorch's order of axes.
-
-    Biases that the reference has in front of its instance norms, and this network has not, are
-    zeros: an instance norm takes any bias off again.
-
-    Raises:
-        InputError: the reference has no such network.
-    """
-    problem = _not_in_the_reference(network.settings)
-    if problem:
-        raise InputError(f"the reference has no {problem}")
-    settings = dict(network.settings)
-    if settings.get("generator") == "resnet":
-        modules = resnet_modules(settings["blocks"], dropout=settings["dropout"] > 0)
-    elif settings.get("generator") == "unet":
-        modules = unet_modules(settings["depth"])
-    elif settings["discriminator"] == "patch":
-        modules = patch_modules(settings["discriminator_layers"])
-    else:
-        modules = pixel_modules()
-    settings["use_bias"] = settings["norm"].startswith("instance")
-    layers = convolutions(settings, network.channels, network.output_channels)
-    left = {layer: list(arrays) for layer, arrays in network.weights.items()}
-    tensors = {}
-    for layer, name, shape, axes in _parts(layers, modules):
-        if name.endswith(".bias") and not left[layer]:
-            tensors[name] = np.zeros(shape, np.float32)
-            continue
-        value = left[layer].pop(0)
-        tensors[name] = value.transpose(3, 2, 0, 1) if axes else value
-        if name.endswith(".running_var"):
-            tensors[name.replace("running_var", _COUNTER)] = np.zeros((), np.int64)
-    return tensors
-
-
-def _not_in_the_reference(settings: Mapping[str, Any]) -> str | None:
-    """What of a network the reference's code cannot express, in words."""
-    norm, bias = settings["norm"], settings["use_bias"]
-    for found, words in (
-        (settings.get("residual_output"), "residual_output"),
-        (settings.get("bare_first"), "bare first convolution"),
-        (settings.get("downsampling_padding") == "reflect", "strided convolution with reflection"),
-        (settings.get("upsampling") == "resize", "upsampling by resizing"),
-        (settings.get("discriminator_padding") == "reflect", "discriminator with reflection"),
-        (settings.get("sigmoid"), "discriminator with a sigmoid"),
-        (settings["alignment"] == "tensorflow", "alignment as in TensorFlow"),
-        (settings["epsilon"] != 1e-5, f"epsilon of {settings['epsilon']:g}"),
-        (bias and norm == "batch", "bias in front of a batch norm"),
-        (bias and norm == "none", "bias in front of no norm"),
-        (
-            not bias and norm.startswith("instance") and settings.get("discriminator") == "pixel",
-            "last convolution without a bias",
-        ),
-    ):
-        if found:
-            return words
-    return None

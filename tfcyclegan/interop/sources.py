@@ -1,4 +1,4 @@
-"""What somebody's checkpoint is: which files it is made of, and which networks are in them."""
+"""Which files a checkpoint is made of, and which networks are in them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from .torch_files import is_torch_file, read_torch_file
 #: The reference's names of its networks, and ours. Its D_A judges pictures of domain B.
 REFERENCE_NAMES = {"G_A": "G", "G_B": "F", "D_A": "D_B", "D_B": "D_A"}
 
-#: The from-scratch code's names: each says what it draws or judges, horses (A) or zebras (B).
+#: The names in the "from scratch" code, after what a network draws or judges: horses (A) or
+#: zebras (B).
 FROM_SCRATCH_NAMES = {"genz": "G", "genh": "F", "critich": "D_A", "criticz": "D_B"}
 
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -24,32 +25,38 @@ _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 def find_networks(
     checkpoint: str | os.PathLike, direction: Direction | None = None, epoch: str | None = None
 ) -> dict[str, Network]:
-    """Finds out what a checkpoint is and reads the networks in it.
+    """Recognises a checkpoint and reads the networks in it.
 
     Args:
-        checkpoint: a PyTorch file, a folder of them, an HDF5 file of Keras 2, a TensorFlow
-            checkpoint, or a SavedModel's folder.
-        direction: which way a generator that is alone goes. Default: what its file's name says,
-            else AtoB.
-        epoch: which of a folder's files, `EPOCH_net_G_A.pth`. Default: latest, else the last.
+        checkpoint: a PyTorch file, a folder of PyTorch files, an HDF5 file of Keras 2, or a
+            TensorFlow checkpoint.
+        direction: the direction of a single generator. Default: what the file name says, else
+            AtoB.
+        epoch: which files of a folder to read, `EPOCH_net_G_A.pth`. Default: latest, else the
+            last.
 
     Returns:
         Networks under G, F, D_A and D_B.
 
     Raises:
-        InputError: not there, not known, damaged, unsafe, or not what `direction` and `epoch` say.
+        InputError: the checkpoint is missing, unknown, damaged or unsafe, or it does not have what
+            `direction` and `epoch` name.
+
+    Example:
+        >>> find_networks("checkpoints/horse2zebra").keys()
+        dict_keys(['D_B', 'D_A', 'G', 'F'])
     """
     path = Path(checkpoint)
     if path.is_dir():
         networks = _in_folder(path, epoch)
     elif epoch is not None:
-        raise InputError(f"--epoch {epoch}: goes with a folder, and {path} is none")
+        raise InputError(f"epoch={epoch}: goes with a folder, and {path} is a file")
     else:
         networks = _in_file(path)
     generators = sum(network.role == "generator" for network in networks.values())
     if direction is not None and generators != 1:
         raise InputError(
-            f"--direction {direction}: goes with one generator, and {path} has {generators}"
+            f"direction={direction}: goes with one generator, but {path} has {generators}"
         )
     named = {}
     for name, network in networks.items():
@@ -61,9 +68,10 @@ def find_networks(
 
 def _in_folder(path: Path, epoch: str | None) -> dict[str, Network]:
     if (path / "saved_model.pb").exists():
-        from .addons import read_tensorflow
-
-        return read_tensorflow(path / "variables" / "variables", path / "keras_metadata.pb")
+        raise InputError(
+            f"{path}: a SavedModel, which cannot be imported: save its weights in the environment "
+            'it was made in, model.save_weights("G.h5"), and import that file'
+        )
     epochs: dict[str, dict[str, Path]] = {}
     for file in sorted(path.iterdir()):
         if found := re.fullmatch(r"(.+)_net_(G|G_A|G_B|D_A|D_B)\.pth", file.name):
@@ -74,15 +82,15 @@ def _in_folder(path: Path, epoch: str | None) -> dict[str, Network]:
             last = max(numbers, key=int) if numbers else max(epochs)
             epoch = "latest" if "latest" in epochs else last
         if epoch not in epochs:
-            raise InputError(f"--epoch {epoch}: {path} has {some(sorted(epochs))}")
+            raise InputError(f"epoch={epoch}: {path} has {some(sorted(epochs))}")
         files = epochs[epoch]
         if "G" in files and len(files) > 1:
             raise InputError(
-                f"{path}: {some(sorted(files))} of {epoch}: give the file that is meant"
+                f"{path}: {some(sorted(files))} of epoch {epoch}: name the file to import"
             )
         return {REFERENCE_NAMES.get(name, ""): _read_torch(file) for name, file in files.items()}
     if epoch is not None:
-        raise InputError(f"--epoch {epoch}: {path} has no files of epochs, EPOCH_net_G_A.pth")
+        raise InputError(f"epoch={epoch}: {path} has no files named EPOCH_net_G_A.pth")
     files = {
         FROM_SCRATCH_NAMES[name]: file
         for file in sorted(path.iterdir())
@@ -92,36 +100,36 @@ def _in_folder(path: Path, epoch: str | None) -> dict[str, Network]:
         return {name: _read_torch(file) for name, file in files.items()}
     indices = sorted(path.glob("*.index"), key=lambda file: (file.stat().st_mtime, file.name))
     if indices:
-        from .addons import read_tensorflow
+        from .tf_checkpoint import read_tf_checkpoint
 
-        return read_tensorflow(indices[-1].with_suffix(""))
+        return read_tf_checkpoint(indices[-1].with_suffix(""))
     raise InputError(
-        f"{path}: no checkpoint that is known in that folder (looked for EPOCH_net_G_A.pth, "
-        "genz.pth.tar, saved_model.pb and NAME.index): give the file itself"
+        f"{path}: no known checkpoint in that folder (looked for EPOCH_net_G_A.pth, "
+        "genz.pth.tar and NAME.index): name the file itself"
     )
 
 
 def _in_file(path: Path) -> dict[str, Network]:
     prefix = Path(re.sub(r"\.(index|data-\d+-of-\d+)$", "", str(path)))
     if prefix.with_name(f"{prefix.name}.index").exists():
-        from .addons import read_tensorflow
+        from .tf_checkpoint import read_tf_checkpoint
 
-        return read_tensorflow(prefix)
+        return read_tf_checkpoint(prefix)
     if not path.exists():
         raise InputError(f"{path}: there is no such file or folder")
     if not path.stat().st_size:
-        raise InputError(f"{path}: an empty file: fetch it again")
+        raise InputError(f"{path}: an empty file: download it again")
     with path.open("rb") as file:
         head = file.read(len(_HDF5_MAGIC))
     if head == _HDF5_MAGIC:
-        from .addons import read_hdf5
+        from .hdf5 import read_hdf5
 
         return read_hdf5(path)
     if is_torch_file(path):
         return {_name_of(path): _read_torch(path)}
     raise InputError(
-        f"{path}: neither a PyTorch file (.pth) nor HDF5 of Keras 2 (.h5), a TensorFlow checkpoint "
-        "(.index) or a SavedModel's folder. A .keras file of Keras 3 needs no import"
+        f"{path}: not a PyTorch file (.pth), an HDF5 file of Keras 2 (.h5) or a TensorFlow "
+        "checkpoint (.index). A .keras file of Keras 3 needs no import"
     )
 
 
@@ -131,7 +139,7 @@ def _read_torch(path: Path) -> Network:
 
 
 def _name_of(path: Path) -> str:
-    """Which network a PyTorch file holds, where its name says it."""
+    """The network that the name of a PyTorch file says, or ""."""
     if found := re.search(r"_net_([GD]_[AB])\.pth$", path.name):
         return REFERENCE_NAMES[found[1]]
     if found := re.search(r"(A2B|AtoB)|(B2A|BtoA)", path.name):

@@ -24,21 +24,21 @@ def patch_discriminator(
     dtype: str | None = None,
     name: str = "patch_discriminator",
 ) -> keras.Model:
-    """The PatchGAN: judges overlapping patches of a picture, each by one number.
+    """The PatchGAN: one score for each of a picture's overlapping patches.
 
     C64-C128-C256-C512 in the paper's notation (section 7.2): 4×4 convolutions, stride 2 for
     `layers` of them and 1 for the last two, leaky ReLU 0.2, no norm after the first.
-    With 3 layers a number sees 70×70 px, with 2 it sees 34×34, with 1 16×16.
+    With 3 layers a score sees 70×70 px, with 2 it sees 34×34, with 1 it sees 16×16.
 
     Args:
-        image_size: int, checked alone: a picture too small would leave no patch.
-        channels: int, channels of the pictures it judges.
+        image_size: int, only checked: a picture that is too small leaves no patch.
+        channels: int, channels of the pictures it reads.
         filters: int, channels after the first convolution. Default 64.
         layers: int, at least 1. Default 3.
         norm: see `resnet_generator`.
         use_bias: see `resnet_generator`. The first and last convolution always have one.
-        padding: "zero" as in the paper (default), or "reflect" as in some models found elsewhere.
-        sigmoid: bool, give probabilities instead of logits, as those do. Default False.
+        padding: "zero" as in the paper (default), or "reflect" as in some models trained elsewhere.
+        sigmoid: bool, probabilities instead of logits, as in those. Default False.
         alignment: "torch" (default: one pixel of padding on each side of every convolution), or
             "tensorflow": Keras's "same", which leaves 32×32 scores of 256×256 px.
         epsilon: see `resnet_generator`.
@@ -70,7 +70,7 @@ def patch_discriminator(
 
     def conv(x: keras.KerasTensor, filters: int, name: str, **settings: Any) -> keras.KerasTensor:
         if alignment == "tensorflow":
-            # By Keras itself: how much "same" pads depends on the size of the picture.
+            # Keras's own padding: its amount depends on the picture's size.
             return make.conv(filters, 4, name, padding="same", **settings)(x)
         x = make.pad(1, name, reflect=padding == "reflect")(x)
         return make.conv(filters, 4, name, **settings)(x)
@@ -102,10 +102,10 @@ def pixel_discriminator(
     dtype: str | None = None,
     name: str = "pixel_discriminator",
 ) -> keras.Model:
-    """Judges every pixel by its colour alone: 1×1 convolutions (the 1×1 PatchGAN of pix2pix).
+    """Scores every pixel by its colour only: 1×1 convolutions (the 1×1 PatchGAN of pix2pix).
 
     Args:
-        channels: int, channels of the pictures it judges.
+        channels: int, channels of the pictures it reads.
         filters: int, channels after the first convolution. Default 64.
         norm: see `resnet_generator`.
         use_bias: see `resnet_generator`; here it holds for the last convolution too.

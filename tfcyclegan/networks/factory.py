@@ -1,9 +1,9 @@
-"""The layers that generators and discriminators are made of."""
+"""The layers of generators and discriminators."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import keras
 from keras import layers
@@ -22,7 +22,7 @@ from ..layers import (
 Norm = Literal["instance", "instance-affine", "batch", "none"]
 
 
-#: Whose "same" a strided convolution follows: PyTorch pads both sides, TensorFlow the far one.
+#: How strided convolutions pad: PyTorch on both sides, TensorFlow's "same" on the far side.
 Alignment = Literal["torch", "tensorflow"]
 
 
@@ -30,7 +30,7 @@ Layer = Callable[[keras.KerasTensor], keras.KerasTensor]
 
 
 class LayerFactory:
-    """Makes the layers of one network: their names, dtype, and what goes with the norm.
+    """Makes the layers of one network: names, dtype, norms and biases.
 
     Args:
         norm: which normalisation follows a convolution.
@@ -59,7 +59,7 @@ class LayerFactory:
         bias: bool | None = None,
         padding: Literal["valid", "same"] = "valid",
     ) -> layers.Conv2D:
-        # Four times fewer than 8 fill a vector of 32 at most.
+        # Of fewer than 8 filters, four copies still fit a vector of 32.
         kind = NarrowConv2D if filters < 8 else layers.Conv2D
         return kind(
             filters,
@@ -67,7 +67,7 @@ class LayerFactory:
             strides,
             padding,
             use_bias=self.use_bias if bias is None else bias,
-            # An initializer of its own: one that is shared gives every kernel the same numbers.
+            # Each kernel needs its own initializer: a shared one gives them all the same numbers.
             kernel_initializer=keras.initializers.RandomNormal(stddev=0.02),
             name=name,
             dtype=self.dtype,
@@ -102,7 +102,7 @@ class LayerFactory:
             self.epsilon, affine=affine, name=f"{name}_norm", dtype=self.dtype
         )
 
-    def pad(self, padding: int | tuple, name: str, reflect: bool) -> layers.Layer:
+    def pad(self, padding: Any, name: str, reflect: bool) -> layers.Layer:
         kind = ReflectionPadding2D if reflect else layers.ZeroPadding2D
         return kind(padding, name=f"{name}_pad", dtype=self.dtype)
 
@@ -131,7 +131,7 @@ def check_alignment(alignment: str, padding: str) -> None:
 def picture_output(
     x: keras.KerasTensor, inputs: keras.KerasTensor, residual: bool
 ) -> keras.KerasTensor:
-    """The last layer of a generator, in float32: float16 has 8 steps a grey level at most."""
+    """A generator's last layer, in float32: float16 has at most 8 steps for each grey level."""
     if residual:
         if x.shape[-1] != inputs.shape[-1]:
             raise ValueError("residual_output needs as many output channels as input channels")
@@ -140,7 +140,7 @@ def picture_output(
 
 
 def score_output(x: keras.KerasTensor, sigmoid: bool = False) -> keras.KerasTensor:
-    """The last layer of a discriminator, in float32: the losses square what it gives."""
+    """A discriminator's last layer, in float32: the losses square its output."""
     if sigmoid:
         return layers.Activation("sigmoid", name="probability", dtype="float32")(x)
     return layers.Activation("linear", name="logit", dtype="float32")(x)

@@ -1,4 +1,4 @@
-"""What can be read off a built network: its architecture and the sizes it takes."""
+"""What a built network shows: its architecture, and the sizes it takes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ..layers import (
 
 
 def difference(network: keras.Model, other: keras.Model) -> str | None:
-    """The first thing that two networks of this package differ in beside their weights, in words.
+    """The first difference between two networks of this package apart from their weights, in words.
 
-    Precision is no difference, nor is dropout, which does nothing at inference.
+    Precision does not count, nor does dropout, which does nothing at inference.
     """
 
     def described(network: keras.Model) -> list[tuple[str, dict]]:
@@ -42,10 +42,10 @@ def difference(network: keras.Model, other: keras.Model) -> str | None:
 
 
 def divisor(network: keras.Model) -> int:
-    """What a generator needs height and width to be multiples of: 4 for the paper's.
+    """Height and width must be multiples of this: 4 for the paper's generators.
 
     Args:
-        network: a functional model that halves by strides, as those of this package do.
+        network: a functional model that shrinks pictures by strides, as this package's do.
     """
     shrinks = 1
     for layer in network.layers:
@@ -58,9 +58,9 @@ def divisor(network: keras.Model) -> int:
 
 
 def least_size(network: keras.Model) -> int:
-    """The smallest height and width a generator takes: 8 for the paper's.
+    """The smallest height and width that a generator takes: 8 for the paper's.
 
-    Mirroring a border of one pixel needs two pixels where the network is at its smallest.
+    Mirroring one pixel needs two pixels where the picture is smallest.
     """
     mirrors = any(isinstance(layer, ReflectionPadding2D) for layer in network.layers)
     return divisor(network) * (2 if mirrors else 1)

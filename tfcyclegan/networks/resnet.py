@@ -38,28 +38,28 @@ def resnet_generator(
 
     In the paper's notation c7s1-64, d128, d256, R256 × blocks, u128, u64, c7s1-3 (section 7.2).
     Norm and ReLU follow every convolution but the last, which tanh follows. Borders are mirrored
-    in front of all 7×7 and 3×3 convolutions of stride 1. Kernels start from N(0, 0.02).
+    before all 7×7 and 3×3 convolutions of stride 1. Kernels start from N(0, 0.02).
     It takes pictures of any height and width that are multiples of 4.
 
     Args:
-        image_size: int, the pictures' side in training; decides the default of `blocks` alone.
+        image_size: int, the pictures' side in training; sets only the default of `blocks`.
         channels: int, channels of the domain it reads: 3 for RGB, 1 for grey.
         filters: int, channels after the first convolution. Default 64.
         blocks: int, residual blocks. Default 9 from 256 px upwards, 6 below.
         output_channels: int, channels of the domain it draws. Default: `channels`.
         norm: "instance" (no learned scale; default), "instance-affine", "batch" or "none".
-        use_bias: bool, biases in front of the norms. Default: unless norm is "batch", as in the
+        use_bias: bool, biases before the norms. Default: unless norm is "batch", as in the
             reference. The last convolution always has one.
         upsampling: "transposed" convolution as in the paper (default), or "resize": nearest
             neighbour, then a 3×3 convolution, which cannot draw checkerboards (Odena et al.).
         dropout: float, rate between the two convolutions of a block. Default 0.
-        residual_output: bool, add the picture itself in front of the tanh. Not in the paper.
-        bare_first: bool, no norm and no ReLU after the first convolution. Some trained models
-            found elsewhere are built so. Default False.
+        residual_output: bool, add the input picture before the tanh. Not in the paper.
+        bare_first: bool, no norm and no ReLU after the first convolution, as in some models
+            trained elsewhere. Default False.
         downsampling_padding: "zero" as in the paper (default), or "reflect" as in those.
-        alignment: where strided and transposed convolutions lie on their pictures: "torch"
-            (default, one pixel of padding on each side, as the paper's weights were trained), or
-            "tensorflow" (padding to the right and below alone: Keras's "same" for even sides).
+        alignment: how strided and transposed convolutions pad: "torch" (default: one pixel on
+            each side, as the paper's weights were trained), or "tensorflow" (only to the right and
+            below: Keras's "same" for even sides).
         epsilon: float, added to the norms' variances. Default 1e-5, as in PyTorch
             (tensorflow-addons had 1e-3).
         dtype: a Keras dtype policy for its layers. Default: the global one. The output is

@@ -35,7 +35,7 @@ def unet_generator(
     and the reference's `unet_256` and `unet_128`).
 
     Args:
-        image_size: int, decides the default of `depth` alone.
+        image_size: int, sets only the default of `depth`.
         channels: int, channels of the domain it reads.
         filters: int, channels after the first convolution. Default 64.
         output_channels: int, channels of the domain it draws. Default: `channels`.

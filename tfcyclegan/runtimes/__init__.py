@@ -1,5 +1,24 @@
-"""A trained generator in whatever form it is: Keras, SavedModel, LiteRT, or behind a server.
+"""One interface to a trained generator: Keras, SavedModel, LiteRT, or a model server.
 
-Each gives the same picture for the same picture; only quantised LiteRT files differ, within
-their limits.
+All forms return the same picture up to rounding. Only float16, bfloat16 and int8 exports differ
+more, within their accuracy limits.
 """
+
+from .keras_model import KerasRuntime
+from .litert import LiteRTRuntime
+from .opening import open_runtime
+from .protocol import MAX_PIXELS, BadPicture, Runtime
+from .saved_model import SavedModelRuntime
+from .server import GrpcRuntime, RestRuntime
+
+__all__ = [
+    "MAX_PIXELS",
+    "BadPicture",
+    "GrpcRuntime",
+    "KerasRuntime",
+    "LiteRTRuntime",
+    "RestRuntime",
+    "Runtime",
+    "SavedModelRuntime",
+    "open_runtime",
+]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,27 +14,27 @@ from ..directions import GENERATORS, Direction
 from ..errors import InputError, first_line
 from ..networks.inspection import divisor, least_size
 from ..networks.twins import with_precision
-from .protocol import run_in_float
+from .padding import run_in_float
 
 
 def load_model(path: Path) -> keras.Model:
-    """Loads what a run folder or a `.keras` file holds.
+    """Loads the model of a run folder or a `.keras` file.
 
     Raises:
-        InputError: a run that is not finished, or no file of Keras's.
+        InputError: the run is not finished, or the file cannot be loaded.
     """
     if not path.exists():
         raise InputError(f"{path}: there is no such file or folder")
     file = path / "model.keras" if path.is_dir() else path
     if not file.exists():
         raise InputError(
-            f"{file}: there is no such file: the run is not finished; go on with "
-            f"`train --resume --run-dir {shlex.quote(str(path))}`"
+            f"{file}: there is no such file: the run is not finished; go on with resume=True and "
+            f"run_dir={shlex.quote(str(path))}"
         )
     try:
-        # safe_mode: code in a lambda layer is not run.
+        # safe_mode: do not run the code of lambda layers.
         return keras.saving.load_model(file, compile=False, safe_mode=True)
-    except Exception as problem:  # Keras raises whatever its parts do
+    except Exception as problem:  # Keras raises whatever its parts raise
         raise InputError(
             f"{file}: not a model this version can load "
             f"({type(problem).__name__}: {first_line(problem)})"
@@ -41,35 +42,40 @@ def load_model(path: Path) -> keras.Model:
 
 
 def generator_of(model: keras.Model, direction: Direction, where: object) -> keras.Model:
-    """G or F of a `CycleGAN`, or the model itself where it is a generator alone.
+    """Returns a `CycleGAN`'s generator of that direction, or the model itself if it is one.
+
+    Args:
+        model: a `CycleGAN` or a generator.
+        direction: "AtoB" or "BtoA".
+        where: the model's name in messages.
 
     Raises:
-        InputError: it does not take pictures.
+        InputError: the network is not a generator of pictures of any size.
     """
     network = model.generator(direction) if hasattr(model, "generator") else model
-    shapes = getattr(network, "input_shape", None), getattr(network, "output_shape", None)
+    shapes: list[Any] = [getattr(network, f"{end}_shape", None) for end in ("input", "output")]
     pictures = all(
         isinstance(shape, tuple) and len(shape) == 4 and shape[-1] in (1, 3) for shape in shapes
     )
     if not pictures or "layers" not in network.get_config():
         raise InputError(
-            f"{where}: not a generator: it goes from {shapes[0]} to {shapes[1]} where pictures are "
-            "[N, H, W, 3] or [N, H, W, 1], or it is no functional Keras model"
+            f"{where}: not a generator: it goes from {shapes[0]} to {shapes[1]}; a generator is a "
+            "functional model from [N, H, W, 3] or [N, H, W, 1] to the same"
         )
     if shapes[0][1:3] != (None, None):
-        raise InputError(f"{where}: takes {shapes[0]} alone, where pictures come in any size")
+        raise InputError(f"{where}: takes only {shapes[0]}; a generator takes pictures of any size")
     return network
 
 
 def direction_of(generator: keras.Model) -> Direction | None:
-    """Which way a generator alone goes, as its name says, or None where that says nothing."""
+    """Returns the direction that a single generator's name (G or F) implies, or None."""
     return next((way for way, name in GENERATORS.items() if name == generator.name), None)
 
 
 class KerasRuntime:
-    """A generator in Keras, computing in float32 whatever it was trained in."""
+    """A generator in Keras. It computes in float32, whatever precision it was trained in."""
 
-    size = None
+    size: tuple[int, int] | None = None
     concurrent = 1
     max_pixels = 2**20  # larger ones go through `translation.streaming`, with the same result
 
@@ -79,14 +85,14 @@ class KerasRuntime:
         self.network = with_precision(network, "float32")
         self.channels = network.input_shape[-1]
         self.divisor, self.least = divisor(network), least_size(network)
-        # One picture at a time, of any size, from one trace.
+        # One trace serves pictures of every size.
         self._run = tf.function(
             lambda images: self.network(images, training=False),
             input_signature=[tf.TensorSpec((1, None, None, self.channels), tf.float32)],
         )
 
     def run(self, images: np.ndarray) -> np.ndarray:
-        """float32 `[1, H, W, C]` in [-1, 1] → the same."""
+        """Translates float32 `[1, H, W, C]` in [-1, 1]."""
         return self._run(images).numpy()
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:

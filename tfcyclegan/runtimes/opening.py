@@ -1,4 +1,4 @@
-"""Finding out what form a trained generator has."""
+"""Opens a trained generator in whatever form it has."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ..directions import Direction
 from ..errors import InputError
 from .keras_model import KerasRuntime, direction_of, generator_of, load_model
 from .litert import LiteRTRuntime
-from .protocol import Runtime, versions
-from .saved_model import SavedModelRuntime
+from .protocol import Runtime
+from .saved_model import SavedModelRuntime, versions
 from .server import GrpcRuntime, RestRuntime
 
 
@@ -24,19 +24,22 @@ def open_runtime(
     timeout: float = 60.0,
     threads: int | None = None,
 ) -> Runtime:
-    """Finds out what a model is and opens it.
+    """Opens a trained generator.
 
     Args:
-        model: a run folder, a `.keras` file, an export's folder, a SavedModel, a `.tflite` file,
+        model: a run folder, a `.keras` file, an export folder, a SavedModel, a `.tflite` file,
             `http://HOST:PORT/v1/models/NAME` (TF Serving's REST), `grpc://HOST:PORT/NAME`, or a
             `CycleGAN` or generator in memory.
-        direction: "AtoB" or "BtoA". Default: AtoB where the model has both, else the one it has.
-        timeout: float, seconds that a server may take for one answer.
-        threads: int, threads to compute with, where it is not a server that computes. Default: as
-            many as there are cores. (With another number TensorFlow's sums are rounded otherwise.)
+        direction: "AtoB" or "BtoA". Default: AtoB if the model has both, else the one it has.
+        timeout: float, seconds to wait for one reply of a server. Default 60.
+        threads: int, computing threads, unless a server computes. Default: one per core.
+            (TensorFlow rounds sums differently with another number of threads.)
+
+    Returns:
+        A `Runtime`: call it on uint8 `[H, W, C]` pixels.
 
     Raises:
-        InputError: nothing there, or not a generator.
+        InputError: there is no such model, or it is not a generator.
 
     Example:
         ```python
@@ -45,27 +48,27 @@ def open_runtime(
         ```
     """
     if threads is not None:
-        _compute_with(threads)
+        _set_threads(threads)
     runtime = _open(model, direction or "AtoB", timeout, threads)
     if direction and runtime.direction not in (direction, None):
         raise InputError(
-            f"{runtime.name} goes {runtime.direction}: leave --direction {direction} out, or give "
+            f"{runtime.name} goes {runtime.direction}: leave direction={direction} out, or give "
             "the other model"
         )
     return runtime
 
 
-def _compute_with(threads: int) -> None:
-    """Tells TensorFlow before it starts."""
+def _set_threads(threads: int) -> None:
+    """Sets TensorFlow's threads, which is possible only before it starts to compute."""
     if threads < 1:
-        raise InputError(f"--threads {threads}: at least 1 thread computes")
+        raise InputError(f"threads={threads}: must be at least 1")
     if tf.config.threading.get_intra_op_parallelism_threads() == threads:
         return
     try:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
     except RuntimeError as problem:
         raise InputError(
-            f"--threads {threads}: TensorFlow computes in this process already"
+            f"threads={threads}: TensorFlow has already started in this process: set it earlier"
         ) from problem
 
 
@@ -85,7 +88,7 @@ def _open(
     path = Path(text)
     if not path.exists():
         raise InputError(
-            f"--model {text}: there is no such file or folder; give a run folder, a .keras file, a "
+            f"model={text}: there is no such file or folder; give a run folder, a .keras file, a "
             "SavedModel, a .tflite file or a server's http:// or grpc:// address"
         )
     if path.suffix == ".tflite" and path.is_file():
@@ -96,7 +99,7 @@ def _open(
         if (candidate / "saved_model.pb").exists():
             return SavedModelRuntime(candidate)
     raise InputError(
-        f"--model {text}: no run, SavedModel or export in that folder (looked for config.json, "
+        f"model={text}: no run, SavedModel or export in that folder (looked for config.json, "
         f"saved_model.pb, numbered versions and serving/{direction})"
     )
 

@@ -1,4 +1,4 @@
-"""Pictures as the PNG files that SavedModels and servers exchange."""
+"""The PNG files that SavedModels and servers exchange, and their error messages."""
 
 from __future__ import annotations
 
@@ -12,18 +12,24 @@ from ..errors import InputError
 
 
 def to_png(pixels: np.ndarray) -> bytes:
+    """Encodes uint8 `[H, W, C]`."""
     file = io.BytesIO()
     image = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
-    # Lossless at any level; the lowest is the fastest.
+    # PNG is lossless at every level; the lowest is the fastest.
     Image.fromarray(image).save(file, "PNG", compress_level=1)
     return file.getvalue()
 
 
 def from_png(data: bytes, asked: np.ndarray, name: str) -> np.ndarray:
-    """The answer to a picture; what a server says is not trusted.
+    """Decodes the reply to a picture. Servers are not trusted.
+
+    Args:
+        data: the reply.
+        asked: the picture that was sent.
+        name: of the runtime, for the message.
 
     Raises:
-        InputError: it is no 8-bit PNG of the size that was asked for.
+        InputError: the reply is not an 8-bit PNG of the picture's size.
     """
     try:
         image = Image.open(io.BytesIO(data), formats=["PNG"])
@@ -31,14 +37,14 @@ def from_png(data: bytes, asked: np.ndarray, name: str) -> np.ndarray:
         if image.size != (width, height) or image.mode not in ("L", "RGB"):
             raise ValueError(f"{image.mode} of {image.size}")
         return np.asarray(image).reshape(height, width, -1)
-    except Exception as problem:  # Pillow raises all kinds on damaged files
+    except Exception as problem:  # Pillow raises many kinds on damaged files
         raise InputError(
             f"{name} answers something else than a picture of the size it was given"
         ) from problem
 
 
 def assertion_message(text: str) -> str:
-    """What TensorFlow's error is about, without the graph around it."""
+    """Extracts the message of a failed assertion from TensorFlow's error text."""
     found = re.search(r"assertion failed: \[([^\]]*)\]((?: \[[^\[\]]*\])*)", text)
     if found:
         return found[1] + found[2]

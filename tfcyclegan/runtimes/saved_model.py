@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import json
+import os
+import re
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
+from ..directions import Direction
 from ..errors import InputError, first_line
+from .descriptions import read_saved_model_description
 from .png import assertion_message, from_png, to_png
-from .protocol import DESCRIPTION_NAME, MAX_PIXELS, BadPicture
+from .protocol import MAX_PIXELS, BadPicture
+
+#: Signatures of an exported SavedModel, and the one input and output of each.
+SIGNATURES = {"serving_default": "images", "serving_bytes": "image_bytes"}
 
 
 class SavedModelRuntime:
-    """A SavedModel with the signatures that `export` writes."""
+    """A SavedModel with the signatures that `export_model` writes."""
 
-    size = None
+    size: tuple[int, int] | None = None
     concurrent = 1
 
     def __init__(self, path: Path):
@@ -24,34 +30,39 @@ class SavedModelRuntime:
         try:
             self._model = tf.saved_model.load(str(path))
             signatures = dict(self._model.signatures)
-        except Exception as problem:  # damaged files raise all kinds
+        except Exception as problem:  # damaged files raise many kinds
             raise InputError(
                 f"{path}: not a SavedModel that can be loaded ({first_line(problem)})"
             ) from problem
-        for name, argument in (("serving_default", "images"), ("serving_bytes", "image_bytes")):
+        for name, argument in SIGNATURES.items():
             found = signatures.get(name)
             arguments = found.structured_input_signature[1] if found else {}
-            if list(arguments) != [argument] or list(found.structured_outputs) != [argument]:
+            if (
+                not found
+                or list(arguments) != [argument]
+                or list(found.structured_outputs) != [argument]
+            ):
                 raise InputError(
-                    f"{path}: no signature {name} from {argument} to {argument} in it (it has "
+                    f"{path}: no signature {name} from {argument} to {argument} (it has "
                     f"{', '.join(signatures) or 'none'}): export the generator with this package"
                 )
-        self._images, self._bytes = signatures["serving_default"], signatures["serving_bytes"]
+        self._images, self._bytes = (signatures[name] for name in SIGNATURES)
         self.channels = self._images.structured_input_signature[1]["images"].shape[-1]
         if self.channels not in (1, 3):
-            raise InputError(f"{path}: takes pictures of {self.channels} channels: not 1 or 3")
-        self.direction, self.max_pixels = None, MAX_PIXELS
-        description = path / "assets.extra" / DESCRIPTION_NAME
+            raise InputError(f"{path}: takes pictures of {self.channels} channels, not 1 or 3")
+        self.direction: Direction | None = None
+        self.max_pixels = MAX_PIXELS
         try:
-            if description.exists():
-                about = json.loads(description.read_text())
-                self.direction = about["direction"]
-                self.max_pixels = int(about["max_pixels"])
+            if (description := read_saved_model_description(path)) is not None:
+                self.direction = description["direction"]
+                self.max_pixels = int(description["max_pixels"])
         except (OSError, ValueError, KeyError, TypeError) as problem:
-            raise InputError(f"{description}: damaged: export the generator again") from problem
+            raise InputError(
+                f"{path}: its description is damaged: export the generator again"
+            ) from problem
 
     def run(self, images: np.ndarray) -> np.ndarray:
-        """float32 `[N, H, W, C]` in [-1, 1] → the same, by `serving_default`."""
+        """Runs `serving_default` on float32 `[N, H, W, C]` in [-1, 1]."""
         return self._images(images=tf.constant(images))["images"].numpy()
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
@@ -62,3 +73,15 @@ class SavedModelRuntime:
                 f"{self.name} refuses it: {assertion_message(str(problem))}"
             ) from problem
         return from_png(answer["image_bytes"].numpy()[0], pixels, self.name)
+
+
+def versions(directory: str | os.PathLike) -> list[Path]:
+    """Returns a model's version folders, oldest first.
+
+    As in TF Serving, these are the folders whose name is a number.
+    """
+    found = [path for path in Path(directory).glob("[0-9]*") if path.is_dir()]
+    return sorted(
+        (path for path in found if re.fullmatch("[0-9]+", path.name)),
+        key=lambda path: int(path.name),
+    )

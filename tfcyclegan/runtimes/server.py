@@ -11,20 +11,24 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from ..directions import Direction
 from ..errors import InputError, first_line
 from .png import assertion_message, from_png, to_png
 from .protocol import MAX_PIXELS, BadPicture
+
+#: What malformed replies raise while they are taken apart.
+_MALFORMED = (ValueError, KeyError, IndexError, TypeError)
 
 
 class RestRuntime:
     """TF Serving's REST interface, `http://HOST:PORT/v1/models/NAME`.
 
-    A server that cannot be reached or is overloaded is asked again, with growing pauses, for
-    about half a minute. One that takes longer than the timeout is not.
+    Requests to a server that is unreachable or overloaded are repeated with growing pauses for
+    about half a minute. A request that times out is not repeated.
     """
 
-    direction = None
-    size = None
+    direction: Direction | None = None
+    size: tuple[int, int] | None = None
     max_pixels = MAX_PIXELS
     concurrent = 4
 
@@ -35,8 +39,8 @@ class RestRuntime:
         url = url.removesuffix("/").removesuffix(":predict")
         if not re.match(r"https?://[^/]+/v1/models/[^/:]+(/(versions|labels)/[^/:]+)?$", url):
             raise InputError(
-                f"--model {url}: not the address of a model: give "
-                "http://HOST:8501/v1/models/NAME, with /versions/N behind it for one version"
+                f"model={url}: not the address of a model: give "
+                "http://HOST:8501/v1/models/NAME, optionally followed by /versions/N"
             )
         self.name = url
         self._timeout = timeout
@@ -49,38 +53,38 @@ class RestRuntime:
         adapter = requests.adapters.HTTPAdapter(max_retries=retry, pool_maxsize=self.concurrent)
         self._session.mount(url, adapter)
         answer = self._ask("get", f"{url}/metadata")
-        if answer.status_code != 200:
-            raise InputError(f"{url} answers {answer.status_code}: {_said(answer)}")
         try:
             signatures = answer.json()["metadata"]["signature_def"]["signature_def"]
             dims = signatures["serving_default"]["inputs"]["images"]["tensor_shape"]["dim"]
             self.channels = int(dims[-1]["size"])
             found = "image_bytes" in signatures["serving_bytes"]["inputs"]
-        except (ValueError, KeyError, IndexError, TypeError) as problem:
+        except _MALFORMED as problem:
             raise InputError(_without_signatures(url)) from problem
         if not found or self.channels not in (1, 3):
             raise InputError(_without_signatures(url))
 
     def _ask(self, method: str, url: str, **body: Any) -> Any:
+        """Returns the reply of a request that succeeds."""
         try:
-            return self._session.request(method, url, timeout=self._timeout, **body)
+            answer = self._session.request(method, url, timeout=self._timeout, **body)
         except self._requests.RequestException as problem:
             raise InputError(
                 f"{url} does not answer ({_cause(problem)}): check that the server runs and is "
-                "reached from here"
+                "reachable from here"
             ) from problem
+        if answer.status_code == 400 and body:
+            raise BadPicture(f"{self.name} refuses it: {assertion_message(_said(answer))}")
+        if answer.status_code != 200:
+            raise InputError(f"{self.name} answers {answer.status_code}: {_said(answer)}")
+        return answer
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         text = base64.b64encode(to_png(pixels)).decode()
         body = {"signature_name": "serving_bytes", "instances": [{"b64": text}]}
         answer = self._ask("post", f"{self.name}:predict", json=body)
-        if answer.status_code == 400:
-            raise BadPicture(f"{self.name} refuses it: {assertion_message(_said(answer))}")
-        if answer.status_code != 200:
-            raise InputError(f"{self.name} answers {answer.status_code}: {_said(answer)}")
         try:
             data = base64.b64decode(answer.json()["predictions"][0]["b64"])
-        except (ValueError, KeyError, IndexError, TypeError) as problem:
+        except _MALFORMED as problem:
             raise InputError(f"{self.name} answers something else than a picture") from problem
         return from_png(data, pixels, self.name)
 
@@ -88,8 +92,8 @@ class RestRuntime:
 class GrpcRuntime:
     """TF Serving's gRPC interface, `grpc://HOST:PORT/NAME` (or `/NAME/VERSION`)."""
 
-    direction = None
-    size = None
+    direction: Direction | None = None
+    size: tuple[int, int] | None = None
     max_pixels = MAX_PIXELS
     concurrent = 4
 
@@ -99,9 +103,7 @@ class GrpcRuntime:
 
         parts = re.fullmatch(r"grpc://([^/]+)/([^/]+)(?:/([0-9]{1,18}))?/?", url)
         if not parts:
-            raise InputError(
-                f"--model {url}: not the address of a model: give grpc://HOST:8500/NAME"
-            )
+            raise InputError(f"model={url}: not the address of a model: give grpc://HOST:8500/NAME")
         self.name = url
         self._timeout = timeout
         self._grpc = grpc
@@ -116,7 +118,7 @@ class GrpcRuntime:
             address,
             options=[
                 ("grpc.service_config", json.dumps(service)),
-                # Pictures are larger than the usual 4 MB.
+                # Pictures can exceed gRPC's default of 4 MB.
                 ("grpc.max_receive_message_length", -1),
                 ("grpc.max_send_message_length", -1),
             ],
@@ -129,7 +131,6 @@ class GrpcRuntime:
         from tensorflow_serving.apis import get_model_metadata_pb2
 
         request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
-        self._name_model(request.model_spec)
         answer = self._call(self._service.GetModelMetadata, request)
         signatures = get_model_metadata_pb2.SignatureDefMap()
         try:
@@ -138,16 +139,14 @@ class GrpcRuntime:
             channels = found["serving_default"].inputs["images"].tensor_shape.dim[-1].size
             if "image_bytes" not in found["serving_bytes"].inputs or channels not in (1, 3):
                 raise KeyError("image_bytes")
-        except (KeyError, IndexError, DecodeError) as problem:
+        except (*_MALFORMED, DecodeError) as problem:
             raise InputError(_without_signatures(self.name)) from problem
         return channels
 
-    def _name_model(self, spec: Any) -> None:
-        spec.name = self._model
-        if self._version:
-            spec.version.value = int(self._version)
-
     def _call(self, method: Callable, request: Any) -> Any:
+        request.model_spec.name = self._model
+        if self._version:
+            request.model_spec.version.value = int(self._version)
         try:
             return method(request, timeout=self._timeout)
         except self._grpc.RpcError as problem:
@@ -161,13 +160,12 @@ class GrpcRuntime:
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         request = self._predict_pb2.PredictRequest()
-        self._name_model(request.model_spec)
         request.model_spec.signature_name = "serving_bytes"
         request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([to_png(pixels)]))
         answer = self._call(self._service.Predict, request)
         try:
             data = tf.make_ndarray(answer.outputs["image_bytes"])[0]
-        except (ValueError, KeyError, IndexError, TypeError) as problem:
+        except _MALFORMED as problem:
             raise InputError(f"{self.name} answers something else than a picture") from problem
         return from_png(data, pixels, self.name)
 
@@ -182,12 +180,12 @@ def _without_signatures(where: str) -> str:
 def _said(answer: Any) -> str:
     try:
         return str(answer.json()["error"])
-    except (ValueError, KeyError, TypeError):
+    except _MALFORMED:
         return first_line(answer.text)
 
 
 def _cause(problem: BaseException) -> str:
-    """The innermost reason of a failed connection: the outer ones repeat addresses."""
+    """Returns the innermost reason of a failed connection. The outer ones repeat addresses."""
     reason: Any = problem
     while (inner := getattr(reason, "reason", None) or next(iter(reason.args), None)) is not None:
         if not isinstance(inner, BaseException):

@@ -21,7 +21,7 @@ from ..data.preprocessing import to_float, to_uint8
 from ..data.test_set import TestSet
 from ..errors import InputError
 from ..evaluation import METRICS, Evaluation
-from ..evaluation.evaluator import finite
+from ..evaluation.result import finite
 from ..files import atomic_write
 from ..runtimes.keras_model import load_model
 from ..training.config import Config
@@ -87,6 +87,7 @@ class Trial:
 
     @property
     def directory(self) -> Path:
+        assert self.config.run_dir  # `plan` gives each trial a folder
         return Path(self.config.run_dir)
 
     @property
@@ -226,6 +227,8 @@ class Findings:
     def _pictures(self) -> dict[str, list[Any]]:
         """Input, each variant's translation (of the first seed), truth; first A to B, then back."""
         test = self.test_set
+        assert test.truth_A is not None
+        assert test.truth_B is not None
         sides = {"AtoB": (test.A, test.truth_A), "BtoA": (test.B, test.truth_B)}
         columns = {"input": [p for images, _ in sides.values() for p in images[:PICTURES]]}
         for trial in self.trials:

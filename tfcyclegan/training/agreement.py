@@ -8,11 +8,11 @@ import json
 from ..data.loading import Data
 from ..distributed.workers import Workers
 from ..errors import InputError
-from .config import Config
+from .config import Config, ResolvedConfig
 
 
-def agree_on_settings(config: Config, workers: Workers) -> Config:
-    """The chief's settings, but for where this worker finds and keeps its data.
+def agree_on_settings(config: ResolvedConfig, workers: Workers) -> ResolvedConfig:
+    """The chief's settings, except where this worker finds and keeps its data.
 
     Raises:
         InputError: this worker was started with other settings than the chief.
@@ -24,7 +24,7 @@ def agree_on_settings(config: Config, workers: Workers) -> Config:
             f"{'; '.join(differences)}. Start all workers with the same"
         )
     own = {name: getattr(config, name) for name in ("cache_dir", "cache_memory", "data_dir")}
-    return dataclasses.replace(chiefs, **own)
+    return dataclasses.replace(chiefs, **own).resolved()
 
 
 def check_same_data(data: Data, workers: Workers) -> None:

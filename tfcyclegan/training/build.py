@@ -11,12 +11,12 @@ from ..directions import GENERATORS
 from ..errors import InputError
 from ..networks.inspection import difference
 from ..runtimes.keras_model import direction_of, load_model
-from .config import Config
+from .config import ResolvedConfig
 
 logger = logging.getLogger(__name__)
 
 
-def build_model(config: Config) -> CycleGAN:
+def build_model(config: ResolvedConfig) -> CycleGAN:
     """The model of a resolved configuration, not compiled yet.
 
     Args:
@@ -75,7 +75,7 @@ def set_initial_weights(model: CycleGAN, path: str | Path) -> None:
     )
 
 
-def compile_model(model: CycleGAN, config: Config, total_steps: int) -> None:
+def compile_model(model: CycleGAN, config: ResolvedConfig, total_steps: int) -> None:
     """Compiles a model as a resolved configuration says."""
     try:
         model.compile(
@@ -95,7 +95,7 @@ def compile_model(model: CycleGAN, config: Config, total_steps: int) -> None:
         raise InputError(str(problem)) from problem
 
 
-def load_config_data(config: Config) -> Data:
+def load_config_data(config: ResolvedConfig) -> Data:
     """Loads the data of a resolved configuration."""
     return load_data(
         config.data,

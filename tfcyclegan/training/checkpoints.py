@@ -217,7 +217,7 @@ def _write(path: Path, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> N
     text = json.dumps({**meta, "names": list(arrays)}).encode()
     numbered = {f"{place}": array for place, array in enumerate(arrays.values())}
     with atomic_write(path) as part:
-        np.savez(part, meta=np.frombuffer(text, np.uint8), **numbered)
+        np.savez(part, allow_pickle=False, meta=np.frombuffer(text, np.uint8), **numbered)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

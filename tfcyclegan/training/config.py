@@ -17,7 +17,7 @@ from ..networks.architecture import Architecture
 from ..networks.factory import Alignment, Norm
 from ..networks.resnet import default_blocks
 from ..precision import Precision, resolve_precision
-from .measuring import Measuring
+from .measuring import RETIRED, Measuring
 from .recipes import EMBEDDED_RECIPE, PAPER_RECIPE
 
 #: The settings that describe networks: a run's weights fit only these.
@@ -198,20 +198,21 @@ class Config:
             )
         }  # fmt: skip
 
-    def resolved(self) -> Config:
+    def resolved(self) -> ResolvedConfig:
         """The same with every None that has a recipe filled in, and precision chosen.
 
         Raises:
             InputError: a setting that makes no sense.
         """
-        recipe = EMBEDDED_RECIPE if self.data == "shapes" else PAPER_RECIPE
+        recipe: dict[str, Any] = EMBEDDED_RECIPE if self.data == "shapes" else PAPER_RECIPE
         if self.generator == "unet":
             recipe = {**recipe, "upsampling": "transposed"}
-        filled = {name: value for name, value in recipe.items() if getattr(self, name) is None}
-        config = dataclasses.replace(self, **filled)
-        if config.blocks is None:
-            config = dataclasses.replace(config, blocks=default_blocks(config.image_size))
-        config = dataclasses.replace(config, precision=resolve_precision(config.precision)[0])
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        values |= {name: value for name, value in recipe.items() if values[name] is None}
+        if values["blocks"] is None:
+            values["blocks"] = default_blocks(values["image_size"])
+        values["precision"] = resolve_precision(self.precision)[0]
+        config = ResolvedConfig(**values)
         config.check()
         return config
 
@@ -279,8 +280,11 @@ class Config:
             ValueError, TypeError, AttributeError: not a configuration.
         """
         values = json.loads(text)
-        measuring = Measuring(**values.pop("measuring", {}))
-        return cls(**values, measuring=measuring)
+        measuring = values.pop("measuring", {})
+        for name in RETIRED & measuring.keys():
+            if (value := measuring.pop(name)) not in (None, "none"):
+                raise ValueError(f"the setting {name}={value} is gone")
+        return cls(**values, measuring=Measuring(**measuring))
 
     def save(self, path: str | Path) -> None:
         """Writes it as JSON."""
@@ -330,3 +334,15 @@ class Config:
         """All settings by their names, those of `measuring` among the others."""
         values = dataclasses.asdict(self)
         return values.pop("measuring") | values
+
+
+@dataclass(frozen=True)
+class ResolvedConfig(Config):
+    """A configuration in which nothing is left to a recipe; from `Config.resolved`."""
+
+    image_size: int = 256
+    batch_size: int = 1
+    filters: int = 64
+    epochs: int = 200
+    learning_rate: float = 2e-4
+    lambda_identity: float = 0.5

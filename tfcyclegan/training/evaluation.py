@@ -12,8 +12,9 @@ from typing import Any
 import keras
 
 from ..errors import InputError
-from ..evaluation.evaluator import Evaluation, Evaluator, finite
+from ..evaluation.evaluator import Evaluator
 from ..evaluation.metrics import METRICS, better, metric_name
+from ..evaluation.result import Evaluation, finite
 from ..files import atomic_write
 
 logger = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ class EvaluateEvery(keras.callbacks.Callback):
         self.best = read_best(self._directory) if self._directory else None
         if self.best and self.best["metric"] != self.best_by:
             raise InputError(
-                f"{self._directory / 'best.json'}: the best by {self.best['metric']}, not by "
+                f"{self._directory}/best.json: the best by {self.best['metric']}, not by "
                 f"{self.best_by}: go on with the former, or move it away"
             )
 

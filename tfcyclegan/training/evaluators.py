@@ -30,7 +30,7 @@ def make_evaluator(
         raise InputError("--palette: label maps have colours: domain B needs --channels-B 3")
     extractor = extractor or open_extractor(how)
     classifier = open_classifier(how)
-    classes = {"class_A": (), "class_B": ()}
+    classes: dict[str, list[int]] = {"class_A": [], "class_B": []}
     if classifier:
         names = load_class_names(how.classes) if how.classes else None
         classes = {
@@ -42,7 +42,8 @@ def make_evaluator(
         extractor=extractor,
         classifier=classifier,
         palette=load_palette(how.palette) if how.palette else None,
-        **classes,
+        class_A=classes["class_A"],
+        class_B=classes["class_B"],
     )
 
 
@@ -65,7 +66,6 @@ def open_extractor(how: Measuring) -> Pretrained | None:
         how.extractor,
         size=how.extractor_size,
         pixels=how.extractor_pixels,
-        scaling=how.extractor_scaling,
     )
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from ..evaluation.pretrained import FeatureScaling, Pixels
+from ..evaluation.pretrained import Pixels
+
+#: Settings of earlier versions that a saved configuration may still hold; loading drops them.
+RETIRED = {"extractor_scaling"}
 
 
 @dataclass(frozen=True)
@@ -21,15 +24,13 @@ class Measuring:
     palette: str | None = None
     """Domain B is label maps in these colours: cityscapes, or a file (`#804080 road` a line)."""
     extractor: str | None = None
-    """Network for FID and KID: a name in keras.applications, such as InceptionV3, or a .keras,
-    .h5 or .tflite file or SavedModel; none for none."""
+    """Network for FID and KID: a name in keras.applications, such as InceptionV3, or a
+    .keras file; none for none."""
     extractor_size: int | None = None
     """Side in px that it is shown pictures at. Default: its own."""
     extractor_pixels: Pixels | None = None
     """How it wants its pixels: as in keras.applications (caffe, tf, torch), in [0, 1] (unit) or
     in [0, 255] (none). Default: its own."""
-    extractor_scaling: FeatureScaling | None = None
-    """Divide its features by the root mean square of the real target's (rms), or do not (none)."""
     classifier: str | None = None
     """Network for the hit rate: how many translated pictures it takes for the target domain."""
     classifier_size: int | None = None

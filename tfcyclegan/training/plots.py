@@ -54,7 +54,7 @@ def draw_grid(columns: Mapping[str, Sequence[np.ndarray]], path: str | Path) -> 
     return sheet
 
 
-def _font(names: Iterable[str], width: int) -> ImageFont.FreeTypeFont:
+def _font(names: Iterable[str], width: int) -> Any:
     """The largest up to 14 px in which every name fits a column."""
     for size in range(14, 7, -1):
         font = ImageFont.load_default(size)

@@ -1,4 +1,4 @@
-"""How far a run is."""
+"""The progress line of a run."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import keras
 
 if TYPE_CHECKING:
-    pass
+    from rich.progress import Progress
 
 
 class ProgressLine(keras.callbacks.Callback):
-    """One line that says how far the whole run is, how fast, and when it will be over.
+    """A line with the run's progress, its speed and the time left.
 
-    On a terminal it is redrawn in place; elsewhere (a log file, CI) a line is printed at the end
-    of an epoch, at most one every few seconds.
+    On a terminal the line is redrawn in place. Elsewhere (a log file, CI) it is printed at the end
+    of epochs, at most once every few seconds.
 
     Args:
         total_steps: int, of the whole run.
@@ -27,7 +27,7 @@ class ProgressLine(keras.callbacks.Callback):
         super().__init__()
         self._total = total_steps
         self._interval = interval
-        self._live = None
+        self._live: Progress | None = None
 
     def on_train_begin(self, logs: Mapping | None = None) -> None:
         from rich.console import Console
@@ -64,7 +64,7 @@ class ProgressLine(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Mapping | None = None) -> None:
         step, now = int(self.model.step.numpy()), time.monotonic()
-        # The first step builds the graph and says nothing about the others.
+        # The first step builds the graph, so its time tells nothing about the others.
         self._warm = self._warm or (step, now)
         done, since = step - self._warm[0], now - self._warm[1]
         pace = f"{since / done:.3g} s/step" if done else "building the graph"
@@ -74,6 +74,7 @@ class ProgressLine(keras.callbacks.Callback):
             for name in ("loss", "D_A_loss", "D_B_loss")
             if logs and name in logs
         )
+        assert self._live
         self._live.update(self._task, completed=step, epoch=epoch, speed=pace, losses=losses)
         last_of_epoch = (step * self.params["epochs"]) % self._total == 0
         if not self._console.is_terminal and (
@@ -94,6 +95,6 @@ class ProgressLine(keras.callbacks.Callback):
         self.close()
 
     def close(self) -> None:
-        """Leaves the terminal as it was; call it when `fit` was left by an exception."""
+        """Restores the terminal; call it when an exception leaves `fit`."""
         if self._live:
             self._live.stop()

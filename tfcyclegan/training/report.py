@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 
 from ..errors import InputError
-from ..evaluation.evaluator import Evaluation, Example
 from ..evaluation.metrics import METRICS
+from ..evaluation.result import Evaluation, Example
 from ..files import atomic_write
 from .config import Config
 from .evaluation import read_best
@@ -49,7 +49,9 @@ def write_report(
         InputError: a file of the run is damaged, or the page cannot be written.
     """
     directory = Path(directory) if directory else None
-    path = Path(to or directory) / "report.html"
+    folder = to or directory
+    assert folder, "a page needs a folder"
+    path = Path(folder) / "report.html"
     rows, grids, config, best = [], [], None, None
     if directory:
         rows, grids = _history(directory / "history.csv"), _grids(directory / "samples")

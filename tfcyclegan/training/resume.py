@@ -124,7 +124,9 @@ class ResumableState(keras.callbacks.Callback):
             self.save()
 
     def _due(self, step: int) -> bool:
-        return bool(self.every) and step // self.every > self._saved_step // self.every
+        if not self.every:
+            return False
+        return step // self.every > self._saved_step // self.every
 
     def on_train_end(self, logs: Mapping | None = None) -> None:
         if int(self.model.step.numpy()) != self._saved_step:

@@ -19,12 +19,12 @@ from ..distributed.replicas import check_batch
 from ..distributed.workers import Workers, make_strategy
 from ..errors import InputError, PeerLost
 from ..evaluation import Evaluation, Evaluator
-from ..evaluation.evaluator import finite
+from ..evaluation.result import finite
 from ..files import atomic_write
 from .agreement import agree_on_settings, check_same_data
 from .build import build_model, compile_model, load_config_data, set_initial_weights
 from .checkpoints import Checkpoints
-from .config import Config
+from .config import Config, ResolvedConfig
 from .evaluation import EvaluateEvery
 from .evaluators import make_evaluator
 from .history import HistoryFile
@@ -87,21 +87,24 @@ def train(
         Interrupted: SIGTERM or Ctrl-C; the state was saved.
         PeerLost: another worker is gone.
     """
-    config = config.resolved()
-    strategy = make_strategy(config.strategy, collective_timeout=config.collective_timeout)
+    if not config.run_dir:
+        raise InputError("run_dir=None: name a folder for the run")
+    directory = Path(config.run_dir)
+    resolved = config.resolved()
+    strategy = make_strategy(resolved.strategy, collective_timeout=resolved.collective_timeout)
     workers = Workers(strategy)
     try:
-        check_batch(config.batch_size, workers.replicas)
+        check_batch(resolved.batch_size, workers.replicas)
     except ValueError as problem:
-        raise InputError(f"batch_size={config.batch_size}: {problem}") from problem
+        raise InputError(f"batch_size={resolved.batch_size}: {problem}") from problem
     try:
         with workers.watched():
-            config = agree_on_settings(config, workers)
+            resolved = agree_on_settings(resolved, workers)
             resume = bool(workers.broadcast("resume" if resume else ""))
-            return _train(config, resume, list(callbacks), strategy, workers)
+            return _train(resolved, directory, resume, list(callbacks), strategy, workers)
     except PeerLost as lost:
-        again = f"resume=True and run_dir={shlex.quote(config.run_dir)}"
-        newest = next(iter(Checkpoints(Path(config.run_dir) / "checkpoints").paths()), None)
+        again = f"resume=True and run_dir={shlex.quote(str(directory))}"
+        newest = next(iter(Checkpoints(directory / "checkpoints").paths()), None)
         raise PeerLost(
             lost.what,
             f"Start all workers again with {again} to go on from "
@@ -110,13 +113,13 @@ def train(
 
 
 def _train(
-    config: Config,
+    config: ResolvedConfig,
+    directory: Path,
     resume: bool,
     callbacks: list[keras.callbacks.Callback],
     strategy: tf.distribute.Strategy,
     workers: Workers,
 ) -> Run | None:
-    directory = Path(config.run_dir)
     workers.run_on_chief(lambda: check_run_folder(directory, config, resume))
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -195,7 +198,7 @@ class _RunFiles:
 
     def __init__(
         self,
-        config: Config,
+        config: ResolvedConfig,
         directory: Path,
         data: Data,
         total_steps: int,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -41,7 +41,7 @@ class SampleGrids(keras.callbacks.Callback):
         self._images_A, self._images_B = images_A, images_B
         self._every = every
         self._log_dir = log_dir
-        self._writer = None
+        self._writer: Any = None
 
     def on_epoch_end(self, epoch: int, logs: Mapping | None = None) -> None:
         last = epoch + 1 == self.params["epochs"]

@@ -1,5 +1,6 @@
-"""Picture files in, translated picture files out, whatever form the generator is in."""
+"""Translates picture files with a generator in any of its forms."""
 
-from .files import Job, find_pictures, parse_size, translate_files
+from .drawing import parse_size
+from .pipeline import Job, find_pictures, translate_files
 
 __all__ = ["Job", "find_pictures", "parse_size", "translate_files"]

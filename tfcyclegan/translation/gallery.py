@@ -1,4 +1,4 @@
-"""Comparison pictures and a page to look at them, which opens from disk and needs nothing else."""
+"""Comparison pictures and a self-contained HTML page that shows them."""
 
 from __future__ import annotations
 
@@ -11,17 +11,24 @@ from PIL import Image
 
 from ..files import atomic_write
 
-#: The folder beside the translated pictures.
+#: The folder of the comparison pictures, in the output folder.
 FOLDER = "side-by-side"
 
-#: Longer side in px of each half: enough for a screen.
+#: Longer side in px of each half, enough for a screen.
 _LONGEST = 1600
 
 
 def write_comparison(before: Image.Image, after: Image.Image, directory: Path, name: str) -> None:
-    """Saves the picture and its translation side by side, as `side-by-side/NAME.jpg`."""
+    """Saves a picture and its translation side by side.
+
+    Args:
+        before: the picture.
+        after: its translation, of the same size.
+        directory: the output folder. The file is `side-by-side/NAME.jpg` below it.
+        name: the picture's path below the output folder.
+    """
     scale = min(1.0, _LONGEST / max(before.size))
-    size = tuple(max(1, round(side * scale)) for side in before.size)
+    size = (max(1, round(before.width * scale)), max(1, round(before.height * scale)))
     both = Image.new("RGB", (2 * size[0], size[1]))
     both.paste(before.convert("RGB").resize(size, Image.Resampling.LANCZOS), (0, 0))
     both.paste(after.convert("RGB").resize(size, Image.Resampling.LANCZOS), (size[0], 0))
@@ -30,10 +37,14 @@ def write_comparison(before: Image.Image, after: Image.Image, directory: Path, n
 
 
 def write_gallery(directory: Path, title: str) -> Path | None:
-    """Writes `index.html` for all comparison pictures that are there, by name.
+    """Writes `index.html` with all comparison pictures, sorted by name.
+
+    Args:
+        directory: the output folder.
+        title: the title of the page.
 
     Returns:
-        Its path, or None where there is nothing to show.
+        Its path, or None if there are no comparison pictures.
     """
     folder = directory / FOLDER
     figures = []
@@ -42,9 +53,9 @@ def write_gallery(directory: Path, title: str) -> Path | None:
             with Image.open(path) as image:
                 width, height = image.width // 2, image.height
         except OSError:
-            continue  # not one of ours
+            continue  # not a picture
         name = path.relative_to(folder).as_posix()
-        # Names on a disk need not be text.
+        # File names need not be valid UTF-8.
         shown = html.escape(os.fsencode(name.removesuffix(".jpg")).decode(errors="replace"))
         source = html.escape(quote(os.fsencode(f"{FOLDER}/{name}")))
         figures.append(_FIGURE.format(source=source, name=shown, width=width, height=height))
@@ -61,7 +72,7 @@ def write_gallery(directory: Path, title: str) -> Path | None:
     return index
 
 
-# Both halves are the same file: the one on top is cut off at the slider.
+# Both images are the same file. The upper one is clipped at the slider.
 _FIGURE = """\
 <figure style="--ratio: {width} / {height}; --width: {width}px">
   <div class="pair">

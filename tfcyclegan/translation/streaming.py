@@ -1,15 +1,14 @@
-"""A generator over a picture of any size, in bounded memory, with the result of the whole picture.
+"""Runs a generator on a picture of any size in bounded memory, with the untiled result.
 
-Instance normalisation needs the mean and variance of every channel over the whole picture, so a
-picture cannot simply be cut into tiles. Taking the statistics from a shrunken copy, or from some
-of the tiles, was measured on two trained generators and two photographs: 28 to 37 dB and 18 to 49
-dB against the untiled result; correcting them by a second pass made it worse, because each layer's
-statistics depend on those before it.
+Instance normalisation needs the mean and variance of each channel over the whole picture, so the
+picture cannot be cut into independent tiles. Statistics from a downscaled copy gave 28 to 37 dB
+against the untiled result, and statistics from some of the tiles 18 to 49 dB (two trained
+generators, two photographs). A second correcting pass made it worse, because the statistics of
+each layer depend on the layers before it.
 
-So this goes layer by layer instead: the network is worked through in horizontal strips, and before
-an instance norm is passed its input has been seen whole. What is expensive to compute a second
-time is kept on disk. The result differs from the untiled one by rounding alone, and there is no
-seam to blend.
+Instead, the network is evaluated layer by layer in horizontal strips, and the statistics of an
+instance norm are computed over all strips first. Layers that are expensive to recompute are kept
+on disk. The result differs from the untiled one only by rounding, and there are no seams.
 """
 
 from __future__ import annotations
@@ -28,35 +27,35 @@ from ..data.preprocessing import to_float, to_uint8
 from ..layers import Dropout, InstanceNormalization, LeakyReLU, ReflectionPadding2D, ResidualTanh
 from ..runtimes.protocol import BadPicture
 
-#: Bytes of one strip of one layer: what is in memory is a few times that.
+#: Bytes of one strip of one layer. A few strips are in memory at a time.
 STRIP_BYTES = 96 * 2**20
 
-#: Values for each pixel of the picture up to which a layer's output is kept on disk. The paper's
-#: layers at full size (64) are quick to compute again, those behind them (32 and 16) are not.
+#: A layer's output is kept on disk if it has at most this many values per pixel of the picture.
+#: The paper's full-size layers (64) are cheap to recompute; those after them (32 and 16) are not.
 KEPT_VALUES = 50
 
 
 class _Stage:
-    """One layer's output, given in strips of rows that are computed when asked for.
+    """The output of one layer, computed on demand in strips of rows.
 
     Args:
         shape: `(height, width, channels)`.
-        sources: what it is computed from.
+        sources: the stages it is computed from.
     """
 
     def __init__(self, shape: tuple[int, int, int], *sources: _Stage):
         self.shape = shape
         height, width, channels = shape
-        # A row of this one brings rows of all that it is computed from into memory.
-        behind = (source.row_bytes * source.shape[0] / height for source in sources)
-        self.row_bytes = max(4 * width * channels, *behind, 0)
+        # Computing a row also loads rows of all sources.
+        behind = [source.row_bytes * source.shape[0] / height for source in sources]
+        self.row_bytes: float = max([4.0 * width * channels, *behind])
 
     def rows(self, first: int, last: int) -> tf.Tensor:
         """float32 `[1, last - first, width, channels]`."""
         raise NotImplementedError
 
     def strips(self) -> Iterator[tuple[int, int, tf.Tensor]]:
-        """All rows, a few at a time: where they begin and end, and their values."""
+        """All strips: first row, end row, values."""
         height = self.shape[0]
         step = max(1, int(STRIP_BYTES / self.row_bytes))
         for first in range(0, height, step):
@@ -65,7 +64,7 @@ class _Stage:
 
 
 class _Picture(_Stage):
-    """The input, uint8 in memory."""
+    """The input picture, uint8 in memory."""
 
     def __init__(self, pixels: np.ndarray):
         super().__init__(pixels.shape)
@@ -76,12 +75,12 @@ class _Picture(_Stage):
 
 
 class _Kept(_Stage):
-    """Another stage's output on disk, in a file without a name."""
+    """The output of another stage in an unnamed file on disk."""
 
-    def __init__(self, stage: _Stage, folder: str | os.PathLike):
+    def __init__(self, stage: _Stage, folder: str | os.PathLike[str]):
         super().__init__(stage.shape)
         self._row = 4 * stage.shape[1] * stage.shape[2]
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (lives as long as this)
+        self._file = tempfile.TemporaryFile(dir=os.fspath(folder))  # noqa: SIM115 (open as long as this object)
         for _, _, values in stage.strips():
             self._file.write(values.numpy().data)
 
@@ -92,7 +91,7 @@ class _Kept(_Stage):
 
 
 class _PerPixel(_Stage):
-    """A layer that looks at each pixel alone: activations, sums, batch norm at inference."""
+    """A pointwise layer, such as an activation, a sum, or batch norm at inference."""
 
     def __init__(self, layer: Callable, sources: list[_Stage], shape: tuple[int, int, int]):
         super().__init__(shape, *sources)
@@ -104,18 +103,20 @@ class _PerPixel(_Stage):
 
 
 class _Normalised(_PerPixel):
-    """Instance norm, its statistics taken over all strips first."""
+    """Instance norm, with statistics computed over all strips first."""
 
     def __init__(self, layer: InstanceNormalization, source: _Stage):
         height, _, channels = source.shape
-        # Relative to the first strip's mean: squares of large numbers would cancel.
-        shift, total, squares = None, np.zeros(channels), np.zeros(channels)
+        # Relative to the first strip's mean, against cancellation of large squares.
+        shift: tf.Tensor | None = None
+        total, squares = np.zeros(channels), np.zeros(channels)
         for first, last, values in source.strips():
             if shift is None:
                 shift = tf.reduce_mean(values, axis=[0, 1, 2])
             moved = values - shift
             total += tf.reduce_mean(moved, axis=[0, 1, 2]).numpy() * (last - first)
             squares += tf.reduce_mean(moved**2, axis=[0, 1, 2]).numpy() * (last - first)
+        assert shift is not None
         mean = total / height
         scale = 1.0 / np.sqrt(squares / height - mean**2 + layer.epsilon)
         offset = -(shift.numpy() + mean) * scale
@@ -127,7 +128,7 @@ class _Normalised(_PerPixel):
 
 
 class _Padded(_Stage):
-    """Mirrored or zero rows above and below, the layer's own columns left and right."""
+    """Reflection or zero padding."""
 
     def __init__(self, source: _Stage, amounts: tuple, mirror: bool):
         (self._top, bottom), self._sides = amounts
@@ -164,7 +165,7 @@ class _Cropped(_Stage):
 
 
 class _Convolved(_Stage):
-    """A convolution without padding of its own ("valid")."""
+    """A convolution without padding ("valid")."""
 
     def __init__(self, layer: layers.Conv2D, source: _Stage):
         self._size, self._stride = layer.kernel_size[0], layer.strides[0]
@@ -179,7 +180,7 @@ class _Convolved(_Stage):
 
 
 class _Grown(_Stage):
-    """A transposed convolution ("valid"): each row in adds to `size` rows out."""
+    """A transposed convolution ("valid"). Each input row contributes to `size` output rows."""
 
     def __init__(self, layer: layers.Conv2DTranspose, source: _Stage):
         self._size, self._stride = layer.kernel_size[0], layer.strides[0]
@@ -197,7 +198,7 @@ class _Grown(_Stage):
 
 
 class _Repeated(_Stage):
-    """Nearest neighbour, a whole number of times."""
+    """Nearest-neighbour upsampling by an integer factor."""
 
     def __init__(self, layer: layers.UpSampling2D, source: _Stage):
         self._times, (height, width, channels) = layer.size[0], source.shape
@@ -212,7 +213,7 @@ class _Repeated(_Stage):
         return values[:, start : start + last - first]
 
 
-#: Layers that look at each pixel alone.
+#: Pointwise layers.
 _PER_PIXEL = (
     layers.Activation, layers.Add, layers.BatchNormalization, layers.Concatenate, layers.ReLU,
     Dropout, LeakyReLU, ResidualTanh,
@@ -240,27 +241,27 @@ def _stage_of(layer: keras.layers.Layer, sources: list[_Stage]) -> _Stage:
         channels = layer.output.shape[-1]
         return _PerPixel(layer, sources, (*source.shape[:2], channels))
     raise BadPicture(
-        f"pictures of this size are worked through layer by layer, which is not known for the "
-        f"layer {layer.name} ({type(layer).__name__}): take a smaller --image-size"
+        f"the picture is too large to translate at once, and the layer {layer.name} "
+        f"({type(layer).__name__}) cannot run in strips: choose a smaller `image_size`"
     )
 
 
 def stream(network: keras.Model, pixels: np.ndarray, folder: str | os.PathLike) -> np.ndarray:
     """Translates one picture of any size in bounded memory.
 
-    Besides the picture and its translation it needs about 0.7 GB of memory, and up to 200 bytes a
-    pixel of disk for the paper's generator, which are free again when it returns.
+    Besides the picture and its translation it needs about 0.7 GB of memory and, for the paper's
+    generator, up to 200 bytes of temporary disk space per pixel.
 
     Args:
         network: a functional float32 generator of this package's layers.
-        pixels: uint8 `[H, W, C]`; sides as the network needs them.
-        folder: where to keep layers on disk.
+        pixels: uint8 `[H, W, C]`, with sides that the network takes.
+        folder: the folder for temporary files.
 
     Returns:
         uint8 `[H, W, C']`.
 
     Raises:
-        BadPicture: a layer that cannot be worked through in strips.
+        BadPicture: a layer cannot run in strips.
         OSError: the disk is full.
     """
     readers = Counter(id(x) for layer in network.layers for x in _inputs(layer))
@@ -277,7 +278,7 @@ def stream(network: keras.Model, pixels: np.ndarray, folder: str | os.PathLike) 
         inputs = _inputs(layer)
         stage = _stage_of(layer, [stages[id(x)] for x in inputs])
         key = id(layer.output)
-        # Asked for more than once, and not just a pixel's arithmetic away from what is kept.
+        # Read more than once, and not cheap to recompute from a kept stage.
         again = key in feeds_norm or len(inputs) > 1 or readers[key] > 1
         simple = isinstance(stage, _PerPixel) and len(inputs) == 1
         values = np.prod(stage.shape, dtype=float) / np.prod(pixels.shape[:2])
@@ -287,7 +288,7 @@ def stream(network: keras.Model, pixels: np.ndarray, folder: str | os.PathLike) 
         for x in inputs:
             readers[id(x)] -= 1
             if not readers[id(x)]:
-                del stages[id(x)]  # and with the last that needs it, its file
+                del stages[id(x)]  # its file goes with its last reader
     drawn = stages[id(network.outputs[0])]
     result = np.empty(drawn.shape, np.uint8)
     for first, last, values in drawn.strips():

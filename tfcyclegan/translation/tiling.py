@@ -1,7 +1,7 @@
-"""Overlapping tiles, each translated by itself and blended into its neighbours.
+"""Translates large pictures in overlapping tiles and blends them.
 
-For generators whose layers are not at hand. Every tile is normalised by its own statistics, so
-colour and contrast may change from tile to tile; blending hides the seams, not that.
+For generators whose layers are not accessible. Each tile is normalised by its own statistics, so
+colour and contrast may differ between tiles. Blending hides only the seams.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ def translate_tiles(
     """Translates a picture in tiles.
 
     Args:
-        translate: uint8 `[height, width, C]` of `size` → the same size.
-        pixels: uint8 `[H, W, C]`. Where it is smaller than a tile it is mirrored.
-        size: `(height, width)` of a tile in px. A quarter of it overlaps each neighbour.
+        translate: translates one tile, uint8 `[height, width, C]` of `size`.
+        pixels: uint8 `[H, W, C]`. A picture smaller than a tile is padded by reflection.
+        size: `(height, width)` of a tile in px. Neighbours overlap by a quarter of it.
 
     Returns:
         uint8 `[H, W, C']`.
@@ -32,7 +32,8 @@ def translate_tiles(
     pixels = np.pad(pixels, [(0, int(more[0])), (0, int(more[1])), (0, 0)], mode="reflect")
     ramps = [_ramp(side) for side in size]
     weight = (ramps[0][:, np.newaxis] * ramps[1])[..., np.newaxis]
-    total, weights = None, np.zeros((*pixels.shape[:2], 1), np.float32)
+    total: np.ndarray | None = None
+    weights = np.zeros((*pixels.shape[:2], 1), np.float32)
     for top in _starts(pixels.shape[0], size[0]):
         for left in _starts(pixels.shape[1], size[1]):
             place = np.s_[top : top + size[0], left : left + size[1]]
@@ -41,17 +42,18 @@ def translate_tiles(
                 total = np.zeros((*pixels.shape[:2], drawn.shape[-1]), np.float32)
             total[place] += weight * drawn
             weights[place] += weight
-    np.divide(total, weights, out=total)
+    assert total is not None
+    total /= weights
     return np.rint(total[: whole[0], : whole[1]]).astype(np.uint8)
 
 
 def _starts(length: int, tile: int) -> list[int]:
-    """Evenly spread, the first at 0 and the last at the end, a quarter overlapping at least."""
+    """Evenly spaced starts that cover `length`. Tiles overlap by at least a quarter."""
     count = 1 + -(-(length - tile) // max(1, tile - tile // 4))
     return [round(place) for place in np.linspace(0, length - tile, count)]
 
 
 def _ramp(side: int) -> np.ndarray:
-    """Up over the overlap, flat, and down again; never zero, for the picture's own edges."""
+    """Blending weights: rising over the overlap, flat, falling. Never zero, even at the edges."""
     distance = np.minimum(np.arange(side), np.arange(side)[::-1]) + 1.0
     return np.minimum(distance / max(1, side // 4), 1.0).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Picture files in, translated picture files out, from every form of a generator."""
+"""Translating picture files with every form of a generator."""
 
 import io
 import os
@@ -34,7 +34,8 @@ from tfcyclegan.runtimes.opening import open_runtime
 from tfcyclegan.runtimes.saved_model import SavedModelRuntime
 from tfcyclegan.training.config import Config
 from tfcyclegan.translation import streaming
-from tfcyclegan.translation.files import find_pictures, parse_size, translate_files
+from tfcyclegan.translation.drawing import parse_size
+from tfcyclegan.translation.pipeline import find_pictures, translate_files
 from tfcyclegan.translation.tiling import translate_tiles
 
 ROOT = Path(__file__).parents[2]
@@ -54,7 +55,7 @@ def small(seed, channels=3):
 
 @pytest.fixture(scope="module")
 def forms(tmp_path_factory):
-    """One model in every form that lies on a disk."""
+    """One model in every form of file."""
     home = tmp_path_factory.mktemp("forms")
     keras.utils.set_random_seed(0)
     judges = [patch_discriminator(16, filters=2, layers=1, name=name) for name in ("D_A", "D_B")]
@@ -93,7 +94,7 @@ def translate(*arguments):
 
 
 def refused(capsys, message, *arguments):
-    """It ends with 2 and one line on standard error that says what it should."""
+    """The command exits with 2 and prints one line that contains the message."""
     assert translate(*arguments) == 2
     error = capsys.readouterr().err
     assert re.search(message, error), error
@@ -105,7 +106,7 @@ def pixels_of(path):
 
 
 def by_hand(network, pixels):
-    """Padded by mirroring to multiples of 4 and at least 8, through the network, cropped back."""
+    """Pads by reflection to multiples of 4 and at least 8, runs the network, crops."""
     height, width = pixels.shape[:2]
     grow = [max(8, -(-side // 4) * 4) - side for side in (height, width)]
     grown = np.pad(pixels, ((0, grow[0]), (0, grow[1]), (0, 0)), mode="reflect")
@@ -128,7 +129,7 @@ def test_the_same_pictures_whatever_the_back_end(forms):
         for source in Path("in").iterdir():
             truth = by_hand(small(1), np.asarray(Image.open(source)))
             assert np.abs(pixels_of(to / source.name) - truth).max() <= 1, (model, source.name)
-    # A fixed file works at its size; so do the others when they are told to.
+    # A fixed file works at its size. The others do with --image-size.
     assert translate("in", "--model", forms / "fixed.tflite", "--to", "fixed") == 0
     arguments = ("--model", forms / "run", "--image-size", "16x24", "--to", "sized")
     assert translate("in", *arguments) == 0
@@ -174,7 +175,7 @@ def test_sizes_to_work_at(forms):
     assert parse_size("256") == (None, 256)
     assert parse_size(" 120x80 ") == (120, 80)
     for text in ("0", "x", "3x", "10x0", "-4", "1.5"):
-        with pytest.raises(InputError, match="--image-size"):
+        with pytest.raises(InputError, match="image_size="):
             parse_size(text)
     save("a.png", noise(60, 40))
     assert translate("a.png", "--model", forms / "run", "--to", "out", "--image-size", 20) == 0
@@ -199,7 +200,7 @@ NETWORKS = {
 @pytest.mark.parametrize("case", NETWORKS)
 @pytest.mark.parametrize("strip", [2**9, 2**13])
 def test_strips_give_the_picture_of_the_whole(case, strip, monkeypatch, tmp_path):
-    """Down to single rows: the same statistics, so no seams and no other colours."""
+    """Strips as thin as one row give the same statistics, so no seams and no other colours."""
     monkeypatch.setattr(streaming, "STRIP_BYTES", strip)
     network = NETWORKS[case]()
     pixels = noise(64, 96, network.input_shape[-1]).reshape(96, 64, -1)
@@ -213,7 +214,7 @@ def test_strips_give_the_picture_of_the_whole(case, strip, monkeypatch, tmp_path
 
 
 def test_large_pictures_on_the_command_line(forms, monkeypatch, capsys):
-    """Layers at hand: the same as untiled. Otherwise: refused, or tiles of their own."""
+    """A Keras model gives the untiled result. Others refuse or use independent tiles."""
     pixels = noise(150, 101)
     save("large.png", pixels)
     monkeypatch.setattr(KerasRuntime, "max_pixels", 5000)
@@ -225,7 +226,7 @@ def test_large_pictures_on_the_command_line(forms, monkeypatch, capsys):
     assert "150×101 px are more than the 9000" in capsys.readouterr().out
     assert not Path("refused/large.png").exists()
     for model in ("fixed.tflite", "dynamic.tflite", "export"):
-        monkeypatch.setattr("tfcyclegan.translation.files.TILE", 48)
+        monkeypatch.setattr("tfcyclegan.translation.drawing.TILE", 48)
         monkeypatch.setattr(LiteRTRuntime, "max_pixels", 5000)
         arguments = ("--model", forms / model, "--to", f"tiles-{model}", "--independent-tiles")
         assert translate("large.png", *arguments) == 0
@@ -269,19 +270,19 @@ def test_nothing_is_overwritten(forms, capsys):
     save("in/b.png", noise(16, 16))
     Path("out").mkdir()
     Path("out/a.png").write_text("mine")
-    refused(capsys, "out/a.png there already: pass --skip-existing", "in", "--model",
+    refused(capsys, "out/a.png exists already: pass", "in", "--model",
             forms / "run", "--to", "out")  # fmt: skip
     assert os.listdir("out") == ["a.png"]
     assert translate("in", "--model", forms / "run", "--to", "out", "--skip-existing") == 0
     assert "translated 1 pictures" in (printed := capsys.readouterr().out)
-    assert "1 were there already" in printed
+    assert "1 existed already" in printed
     assert Path("out/a.png").read_text() == "mine"
     refused(capsys, "in/a.png would be overwritten", "in", "--model", forms / "run", "--to", "in")
     save("other/a.png", noise(16, 16))
     refused(capsys, "would both become new/a.png", "in", "other", "--model", forms / "run",
             "--to", "new")  # fmt: skip
     Path("file").write_text("mine")
-    refused(capsys, "--to file: cannot be made", "in", "--model", forms / "run", "--to", "file")
+    refused(capsys, "file: cannot be created", "in", "--model", forms / "run", "--to", "file")
 
 
 def test_which_files_are_taken(forms, capsys):
@@ -306,7 +307,7 @@ def test_which_files_are_taken(forms, capsys):
         ("bad.keras", "bad.keras: not a model this version can load"),
         ("dense.keras", "not a generator: it goes from"),
         ("classifier.keras", r"goes from \(None, None, None, 3\) to \(None, 2\)"),
-        ("sized.keras", r"takes \(None, 8, 8, 3\) alone"),
+        ("sized.keras", r"takes .*\(None, 8, 8, 3\)"),
         ("plain", "no signature serving_default from images to images"),
         ("broken", "broken: not a SavedModel that can be loaded"),
         ("http://localhost:1/", "not the address of a model"),
@@ -340,7 +341,7 @@ def test_what_is_no_generator(model, message, capsys):
 
 def test_a_fixed_file_refuses_another_size(forms, capsys):
     save("a.png", noise(16, 16))
-    refused(capsys, "takes 16x24 alone", "a.png", "--model", forms / "fixed.tflite", "--to", "out",
+    refused(capsys, "takes only 16x24", "a.png", "--model", forms / "fixed.tflite", "--to", "out",
             "--image-size", "32x32")  # fmt: skip
     refused(capsys, "--timeout 0: must be more than 0", "a.png", "--model", forms / "run",
             "--to", "out", "--timeout", 0)  # fmt: skip
@@ -361,7 +362,7 @@ def test_a_full_disk(forms, capsys, monkeypatch):
 
 
 def test_a_killed_run_goes_on(forms):
-    """SIGKILL midway: every file that is there is whole, and --skip-existing does the rest."""
+    """After SIGKILL every file is complete, and --skip-existing translates the rest."""
     for index in range(60):
         save(f"in/{index:02d}.png", noise(128, 128, seed=index))
     command = [sys.executable, "-m", "tfcyclegan", "translate", "in", "--to", "out"]
@@ -384,7 +385,7 @@ def test_a_killed_run_goes_on(forms):
 
 
 def test_side_by_side(forms):
-    """Comparison pictures, and a page that finds them whatever they are called."""
+    """The page finds the comparison pictures whatever their names are."""
     save("in/plain.png", noise(40, 20))
     save('in/sub dir/a"b<c>&#é %41.png', noise(20, 30))
     save("in/wide.png", noise(2000, 8))
@@ -404,10 +405,10 @@ def test_side_by_side(forms):
     assert both.shape == (20, 80, 3)
     assert np.abs(both[:, :40] - noise(40, 20)).mean() < 12
     assert np.abs(both[:, 40:] - pixels_of("out/plain.png")).mean() < 12
-    # A page that is there is not written over unasked.
-    with pytest.raises(InputError, match=r"out/index.html there already"):
+    # An existing page is not overwritten.
+    with pytest.raises(InputError, match=r"out/index.html exists already"):
         list(translate_files([], open_runtime(small(1)), "out", side_by_side=True))
-    # Going on shows what was there before as well; what is no picture is passed over.
+    # Continuing also shows earlier pictures and skips files that are not pictures.
     Path("out/side-by-side/broken.jpg").write_text("no picture")
     save("in/more.png", noise(16, 16))
     assert translate("in", *arguments, "--skip-existing") == 0
@@ -415,7 +416,7 @@ def test_side_by_side(forms):
 
 
 def test_what_cannot_be_saved_is_named(forms, capsys):
-    """EXIF that is too long goes; a name that is taken by a folder is that picture's problem."""
+    """EXIF that is too long is dropped. A blocked folder fails only its own pictures."""
     exif = Image.Exif()
     exif[0x010E] = "long" * 10000
     save("in/a.png", noise(16, 16), exif=exif)
@@ -451,7 +452,7 @@ def test_links_are_followed_once(forms):
 
 
 def test_what_a_server_answers_is_not_trusted():
-    """A picture of another size, one that claims 60,000 px a side, none at all."""
+    """An answer of another size, one that claims 60,000 px per side, and no picture at all."""
     asked = noise(16, 16)
     file = png.to_png(asked)
     np.testing.assert_array_equal(png.from_png(file, asked, "x"), asked)
@@ -466,12 +467,12 @@ def test_what_a_server_answers_is_not_trusted():
 def test_the_wrong_direction_is_not_taken_silently(forms, capsys):
     save("a.png", noise(16, 16))
     for model in ("fixed.tflite", "export/serving/AtoB"):
-        refused(capsys, "goes AtoB: leave --direction BtoA out", "a.png", "--model", forms / model,
+        refused(capsys, "goes AtoB: leave .*direction.*BtoA", "a.png", "--model", forms / model,
                 "--to", "out", "--direction", "BtoA")  # fmt: skip
 
 
 def test_a_server_that_goes_away_stops_the_run():
-    """What is not about one picture is not told once for each."""
+    """An error that concerns all pictures is raised once."""
 
     class Gone:
         name, direction, channels, size, max_pixels, concurrent = "gone", None, 3, None, 10**6, 2

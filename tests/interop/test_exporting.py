@@ -1,0 +1,96 @@
+"""Networks as files of the paper's PyTorch implementation."""
+
+import numpy as np
+import pytest
+
+from tfcyclegan import InputError
+from tfcyclegan.interop.description import describe
+from tfcyclegan.interop.exporting import export_to_pytorch, reference_state_dict
+from tfcyclegan.interop.pytorch import state_dict
+from tfcyclegan.interop.torch_files import read_torch_file
+from tfcyclegan.networks.architecture import Architecture
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("G_A", "ReferenceResnet"),
+        ("D_B", "ReferencePatch"),
+    ],
+)
+def test_pytorch_takes_what_went_back(name, make, tmp_path, pytorch_outputs):
+    """The reference loads our networks with strict=True and gives the same outputs."""
+    torch = pytest.importorskip("torch")
+    from golden import pytorch_models as golden
+
+    architecture = Architecture(filters=2, blocks=2, discriminator_filters=1)
+    G, D_A = architecture.build_generator("AtoB", 64), architecture.build_discriminator("A", 64)
+    export_to_pytorch({"G": G, "D_A": D_A}, architecture, tmp_path, 64)
+    network = getattr(golden, make)()
+    file = tmp_path / f"latest_net_{name}.pth"
+    network.load_state_dict(torch.load(file, weights_only=True), strict=True)
+    ours = G if name == "G_A" else D_A
+    drawn = golden.draw(network, pytorch_outputs["images"])
+    assert drawn.std() > 1e-4
+    np.testing.assert_allclose(ours(pytorch_outputs["images"]), drawn, atol=1e-6)
+
+
+def test_back_without_biases(pytorch_models, pytorch_outputs, tmp_path):
+    """An instance norm removes a bias, so zeros replace the biases that the reference has."""
+    settings = Architecture(filters=2, blocks=1, norm="instance-affine", use_bias=False)
+    generator = settings.build_generator("AtoB", 256)
+    export_to_pytorch({"G": generator}, settings, tmp_path)
+    found = describe(tmp_path / "latest_net_G_A.pth")
+    assert found.architecture.use_bias is True
+    again = found.networks["G"].fill(found.architecture.build_generator("AtoB", 256))
+    np.testing.assert_allclose(
+        again(pytorch_outputs["images"]), generator(pytorch_outputs["images"]), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"residual_output": True},
+            "G cannot be exported to PyTorch: the reference has no residual_output",
+        ),
+        ({"upsampling": "resize"}, "no upsampling by resizing"),
+        ({"bare_first": True}, "no first convolution without a norm"),
+        ({"downsampling_padding": "reflect"}, "no reflecting strided convolution"),
+        ({"alignment": "tensorflow"}, "no alignment of TensorFlow"),
+        ({"epsilon": 1e-3}, "no epsilon of 0.001"),
+        ({"sigmoid": True}, "D_A cannot be exported to PyTorch: .* no discriminator with a sig"),
+        ({"discriminator_padding": "reflect"}, "no reflecting discriminator"),
+        ({"norm": "batch", "use_bias": True}, "no bias before a batch norm"),
+        ({"norm": "none"}, "no bias without a norm"),
+    ],
+)
+def test_what_the_reference_has_not(settings, message, tmp_path):
+    architecture = Architecture(
+        filters=1, blocks=0, discriminator_filters=1, discriminator_layers=1, **settings
+    )
+    networks = {
+        "G": architecture.build_generator("AtoB", 256),
+        "D_A": architecture.build_discriminator("A", 256),
+    }
+    with pytest.raises(InputError, match=message):
+        export_to_pytorch(networks, architecture, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_settings_that_are_not_the_models(tmp_path):
+    generator = Architecture(filters=1, blocks=1).build_generator("AtoB", 256)
+    with pytest.raises(InputError, match=r"not the network that its settings describe"):
+        export_to_pytorch({"G": generator}, Architecture(filters=1, blocks=2), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["resnet", "unet", "batch", "none", "dropout", "layers", "pixel"])
+def test_a_network_has_the_names_it_came_with(name, pytorch_models):
+    path = next((pytorch_models / name).glob("latest_net_*.pth"))
+    (network,) = describe(path).networks.values()
+    came = state_dict(read_torch_file(path), path, 10**9)
+    went = reference_state_dict(network)
+    assert went.keys() == came.keys()
+    for key, array in went.items():
+        np.testing.assert_array_equal(array, came[key], err_msg=key)

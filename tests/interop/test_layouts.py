@@ -1,0 +1,97 @@
+"""The list of layers is that of the networks that are built."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tfcyclegan import InputError
+from tfcyclegan.interop.layouts import (
+    NORM_VECTORS,
+    Convolution,
+    Network,
+    as_float32,
+    compare,
+    convolutions,
+    some,
+    total_bytes,
+    weights_by_layer,
+)
+from tfcyclegan.networks.architecture import Architecture
+
+FIELDS = tuple(field.name for field in dataclasses.fields(Architecture))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"generator": "resnet", "blocks": 2, "norm": "instance-affine", "use_bias": True},
+        {"generator": "resnet", "blocks": 0, "norm": "batch", "use_bias": False},
+        {"generator": "resnet", "bare_first": True, "upsampling": "resize", "blocks": 1},
+        {"generator": "unet", "depth": 5, "norm": "batch", "use_bias": True},
+        {"generator": "unet", "depth": 7},
+        {"discriminator_layers": 4, "norm": "instance-affine"},
+        {"discriminator_layers": 1, "alignment": "tensorflow", "use_bias": False},
+        {"discriminator": "pixel", "norm": "batch", "use_bias": False},
+    ],
+)
+def test_networks_are_made_of_what_is_listed(settings):
+    """The list without building is that of the networks that are built."""
+    defaults = {"use_bias": True, "blocks": 1, "filters": 3, "discriminator_filters": 3}
+    architecture = Architecture(**{**defaults, **settings})
+    if "generator" in settings:
+        network = architecture.build_generator("AtoB", 256)
+        fields = [name for name in FIELDS if "discriminator" not in name]
+    else:
+        network = architecture.build_discriminator("A", 256)
+        fields = [name for name in FIELDS if name != "generator"]
+    listed = convolutions({name: getattr(architecture, name) for name in fields}, 3,
+                          network.output_shape[-1])  # fmt: skip
+    expected = {}
+    for layer in listed:
+        bias = [(layer.filters,)] if layer.bias else []
+        expected[layer.layer] = [layer.kernel, *bias]
+        norm = NORM_VECTORS[layer.norm]
+        if norm:
+            expected[f"{layer.layer}_norm"] = [(layer.filters,)] * norm
+    found = {
+        layer: [array.shape for array in arrays]
+        for layer, arrays in weights_by_layer(network).items()
+    }
+    assert found == expected
+
+
+def test_a_kernel_has_the_shape_of_keras():
+    assert Convolution("u1", 3, 8, 4, bias=True).kernel == (3, 3, 8, 4)
+    assert Convolution("u1", 3, 8, 4, bias=True, transposed=True).kernel == (3, 3, 4, 8)
+
+
+def test_a_network():
+    weights = {"a": [np.ones((2, 3)), np.ones(3)], "b": [np.array([1, np.inf])]}
+    network = Network("x", {"discriminator": "patch"}, 3, 1, weights)
+    assert network.role == "discriminator"
+    assert network.count() == 11
+    assert network.non_finite_layer() == "b"
+
+
+def test_more_layers_than_there_are():
+    settings = {"generator": "resnet", "blocks": 10**6, "norm": "none", "use_bias": True}
+    with pytest.raises(InputError, match="blocks 1000000: the limit is 100"):
+        convolutions(settings, 3, 3)
+
+
+def test_what_differs_is_named():
+    found = {"a": (1,), "b": (2,), "c": (3,), "ignored": ()}
+    expected = {"a": (1,), "b": (3,), "d": (4,)}
+    message = r"x: .*missing: d; not known: c; of another shape: b is \(2,\) where \(3,\) fits"
+    with pytest.raises(InputError, match=message):
+        compare("x", found, expected, ["ignored"])
+    compare("x", {"a": (1,), "ignored": ()}, {"a": (1,)}, ["ignored"])
+
+
+def test_small_things():
+    assert some(["a", "b", "c"], 2) == "a, b and 1 more"
+    assert some(["a" * 100]) == "a" * 80
+    assert as_float32(np.ones(3)).dtype == np.float32
+    shared = np.broadcast_to(np.float32(1), (10, 10))
+    assert total_bytes([shared, shared]) == 800

@@ -1,0 +1,160 @@
+"""Run folders of models that were trained elsewhere, and runs as files for PyTorch."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import keras
+
+from ..cyclegan import CycleGAN
+from ..directions import Direction
+from ..errors import InputError
+from ..files import sync_folder
+from ..interop.description import DIRECTIONS, Description, describe
+from ..interop.exporting import export_to_pytorch
+from ..networks.architecture import Architecture
+from ..runtimes.keras_model import load_model
+from .build import build_model
+from .config import Config, ResolvedConfig
+
+
+def import_checkpoint(
+    checkpoint: str | os.PathLike,
+    to: str | os.PathLike,
+    direction: Direction | None = None,
+    *,
+    epoch: str | None = None,
+    image_size: int | None = None,
+    data: str = "",
+) -> Description:
+    """Makes a run folder of a model that was trained elsewhere.
+
+    The names and shapes in the file determine the architecture. The folder gets `config.json` and
+    `model.keras`. The model is a `CycleGAN` if the checkpoint has both generators (missing
+    discriminators get fresh weights), else the one generator. Its outputs equal those of the
+    source framework within 1e-4.
+
+    Args:
+        checkpoint: a file or folder that `interop.find_networks` reads.
+        to: the run folder, which must be new or empty. It is written atomically.
+        direction: "AtoB" or "BtoA", for a file with one generator. Default: what the file name
+            says, else AtoB.
+        epoch: which files of a folder to read. Default: the latest.
+        image_size: int, side in px of the pictures that it was trained on. LiteRT exports have
+            this size. Default 256; for a U-Net the size that it reduces to one pixel.
+        data: source of the pictures to evaluate on; see `load_data`. Default: none.
+
+    Returns:
+        `Description`.
+
+    Raises:
+        InputError: the checkpoint cannot be read, or the folder is taken or cannot be written.
+
+    Example:
+        ```python
+        import_checkpoint("latest_net_G_A.pth", "runs/horse2zebra")
+        ```
+    """
+    to = Path(to)
+    if to.is_file() or (to.is_dir() and any(to.iterdir())):
+        raise InputError(f"to={to}: there is something already: give another `to`")
+    found = describe(checkpoint, direction, epoch=epoch)
+    if found.architecture is None:
+        raise InputError(
+            f"{checkpoint}: only a discriminator, which translates nothing: give the generator's "
+            "file, or the folder of all four"
+        )
+    config = _config(found.architecture, image_size, data, to)
+    model = _build(found, config)
+    try:
+        _write(model, config, to)
+    except OSError as problem:
+        raise InputError(
+            f"to={to}: cannot be written ({problem.strerror or problem}): make room, or choose "
+            "another `to`"
+        ) from problem
+    return found
+
+
+def _config(
+    architecture: Architecture, image_size: int | None, data: str, run_dir: Path
+) -> ResolvedConfig:
+    if image_size is None:
+        image_size = 256 if architecture.depth is None else 2**architecture.depth
+    same_channels = architecture.channels_A == architecture.channels_B
+    config = Config(
+        # The paper's recipe fills in what is missing, whatever the data.
+        data="",
+        image_size=image_size,
+        lambda_identity=None if same_channels else 0.0,
+        pool_size=0,
+        precision="float32",
+        run_dir=str(run_dir),
+        **dataclasses.asdict(architecture),
+    ).resolved()
+    return dataclasses.replace(config, data=data)
+
+
+def _build(found: Description, config: ResolvedConfig) -> keras.Model:
+    if len(found.generators) == 1:
+        (name,) = found.generators
+        generator = config.architecture.build_generator(
+            DIRECTIONS[name], config.image_size, config.precision
+        )
+        return found.networks[name].fill(generator)
+    model = build_model(config)
+    for name, network in found.networks.items():
+        network.fill(getattr(model, name))
+    return model
+
+
+def _write(model: keras.Model, config: Config, to: Path) -> None:
+    """Writes the run folder under a temporary name, then renames it."""
+    to.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{to.name}.part-", dir=to.parent))
+    try:
+        model.save(staging / "model.keras")
+        config.save(staging / "config.json")
+        umask = os.umask(0)  # it cannot be read without setting it
+        os.umask(umask)
+        staging.chmod(0o777 & ~umask)  # mkdtemp gives access to one user only
+        sync_folder(staging)
+        if to.exists():
+            to.rmdir()
+        staging.rename(to)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def export_run_to_pytorch(run: str | os.PathLike, directory: str | os.PathLike) -> list[Path]:
+    """Writes the networks of a run as files for the paper's PyTorch implementation.
+
+    Args:
+        run: the run folder.
+        directory: the folder to write to; see `interop.export_to_pytorch`.
+
+    Returns:
+        The files.
+
+    Raises:
+        InputError: not a run folder, its model is not the one that `config.json` describes, or
+            the files cannot be written.
+
+    Example:
+        ```python
+        export_run_to_pytorch("runs/horse2zebra", "checkpoints/horse2zebra")
+        ```
+    """
+    if not Path(run, "config.json").exists():
+        raise InputError(f"{run} does not say how its networks are built: give a run folder")
+    config = Config.load(Path(run, "config.json"))
+    model = load_model(Path(run))
+    if isinstance(model, CycleGAN):
+        networks = {name: getattr(model, name) for name in ("G", "F", "D_A", "D_B")}
+    else:
+        networks = {model.name if model.name in DIRECTIONS else "G": model}
+    return export_to_pytorch(networks, config.architecture, directory, config.image_size or 256)
