@@ -17,9 +17,9 @@ import numpy as np
 import tensorflow as tf
 
 import tfcyclegan
-from tfcyclegan import cyclegan
 from tfcyclegan.distributed.replicas import local_copies, replica_id
 from tfcyclegan.distributed.workers import Workers, make_strategy
+from tfcyclegan.players import Player
 
 
 def worker_environments(count=2):
@@ -70,17 +70,17 @@ class StopAt(keras.callbacks.Callback):
 
 def overflow_on_the_second_replica(model, step):
     """Makes a gradient infinite in one step of both optimizers, only on replica 1."""
-    apply = cyclegan._apply
+    apply = Player._apply
 
-    def injected(optimizer, gradients, variables):
+    def injected(player, gradients):
         there = tf.logical_and(replica_id() == 1, model.step.value == step)
         gradients = [
             g if g is None else g + tf.where(there, tf.constant(np.inf, g.dtype), 0)
             for g in gradients
         ]
-        apply(optimizer, gradients, variables)
+        apply(player, gradients)
 
-    cyclegan._apply = injected
+    Player._apply = injected
 
 
 def run(strategy_name, folder, options):

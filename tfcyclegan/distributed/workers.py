@@ -105,7 +105,7 @@ def _multi_worker(cluster: Cluster, start_timeout: float, timeout: float) -> tf.
     cluster.wait_for_workers(start_timeout)
     _limit_registration(start_timeout)
     terminate = signal.getsignal(signal.SIGTERM)
-    faulthandler.dump_traceback_later(2 * start_timeout, exit=True, file=sys.__stderr__ or 2)
+    faulthandler.dump_traceback_later(start_timeout + 60, exit=True, file=sys.__stderr__ or 2)
     try:
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
     except tf.errors.DeadlineExceededError as problem:
