@@ -159,3 +159,70 @@ def run_python():
         return done.stdout
 
     return run
+
+
+@pytest.fixture(scope="session")
+def networks():
+    """See `serving.make_networks`."""
+    import serving
+
+    return serving.make_networks()
+
+
+@pytest.fixture(scope="session")
+def exports(networks, tmp_path_factory):
+    """The folder of the exports `tiny` and `small`; see `serving.write_exports`."""
+    import serving
+
+    return serving.write_exports(networks, tmp_path_factory.mktemp("exports"))
+
+
+@pytest.fixture(scope="session")
+def expected(networks):
+    """Translates a picture with a model's Keras generator."""
+    from tfcyclegan.runtimes.keras_model import KerasRuntime
+
+    runtimes = {name: KerasRuntime(network, name) for name, network in networks.items()}
+    return lambda pixels, model="tiny_AtoB": runtimes[model](pixels)
+
+
+@pytest.fixture(scope="session")
+def picture():
+    import serving
+
+    return serving.draw(37, 50)
+
+
+@pytest.fixture(scope="session")
+def running(exports, tmp_path_factory):
+    """One model server for all tests."""
+    import serving
+
+    server = serving.Running(
+        [exports / name / "serving" for name in ("tiny", "small")],
+        tmp_path_factory.mktemp("log") / "stderr",
+    )
+    try:
+        yield server.ready()
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def server(running, picture, expected):
+    """The server, which must still translate after every test."""
+    import serving
+
+    yield running
+    answer = running.send_file(serving.encode(picture, "PNG"))
+    assert serving.same(serving.from_json(answer), expected(picture))
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory):
+    """The folder and the report of an export of two tiny generators; see `tiny_exports.export`."""
+    import tiny_exports
+
+    keras.utils.set_random_seed(0)
+    directory = tmp_path_factory.mktemp("exports") / "my horses"
+    return directory, tiny_exports.export(directory)

@@ -2,9 +2,9 @@
 
     python tests/model_server.py SERVING_DIR ... [--rest-port 0] [--grpc-port 0]
 
-It reads models.config in each folder, loads models as the real server does (TensorFlow's session
-loader, a graph of its own for each), answers their warm-up requests, prints its ports and the
-number of those requests as a line of JSON, and serves until it is killed. It knows nothing of the
+It reads models.config in each folder and loads each model as the real server does: with
+TensorFlow's session loader, into its own graph. It runs the warm-up requests, prints its ports and
+the number of those requests as a line of JSON, and serves until it is killed. It cannot import the
 package that wrote the models.
 """
 
@@ -25,7 +25,7 @@ from typing import Any
 
 
 class _Blocked:
-    """Lets no import of the package through: a server does not have it."""
+    """Blocks imports of the package, which a server does not have."""
 
     def find_spec(self, name: str, *_: Any) -> None:
         if name.split(".")[0] == "tfcyclegan":
@@ -52,7 +52,7 @@ HTTP = {INVALID: 400, MISSING: 404, grpc.StatusCode.UNAVAILABLE: 503}
 
 
 class Refusal(Exception):
-    """What a client is told: a gRPC status and a message."""
+    """An error for the client: a gRPC status and a message."""
 
     def __init__(self, code: grpc.StatusCode, message: str):
         super().__init__(message)
@@ -60,7 +60,7 @@ class Refusal(Exception):
 
 
 class Model:
-    """The newest version of a model, in a session of its own."""
+    """The newest version of a model, in its own session."""
 
     def __init__(self, name: str, directory: Path):
         numbers = [int(path.name) for path in directory.iterdir() if path.name.isdecimal()]
@@ -158,7 +158,7 @@ class Server(prediction_service_pb2_grpc.PredictionServiceServicer):
 
 @contextmanager
 def _refusals(context: grpc.ServicerContext) -> Iterator[None]:
-    """Ends a gRPC call with the status of what is refused in it."""
+    """Turns a `Refusal` into the status of the gRPC call."""
     try:
         yield
     except Refusal as refusal:
@@ -252,7 +252,7 @@ def _is_binary(value: Any) -> bool:
 
 
 def _columns(instances: Any) -> Any:
-    """Rows of `{input: value}` as `{input: values}`; rows of bare values as they are."""
+    """Turns rows of `{input: value}` into `{input: values}`; keeps rows of bare values."""
     if not isinstance(instances, list) or not instances:
         raise Refusal(INVALID, "JSON Value: 'instances' must be a list that is not empty")
     named = [isinstance(row, dict) and not _is_binary(row) for row in instances]
@@ -264,7 +264,7 @@ def _columns(instances: Any) -> Any:
 
 
 def _array(value: Any, dtype: int) -> np.ndarray:
-    """JSON to a tensor of what the signature takes."""
+    """Converts JSON to an array of the signature's type."""
     strings = tf.dtypes.as_dtype(dtype) == tf.string
 
     def change(part: Any) -> Any:
@@ -285,7 +285,7 @@ def _array(value: Any, dtype: int) -> np.ndarray:
 
 
 def _plain(key: str, value: Any) -> Any:
-    """A tensor, or an element of one, to JSON: bytes in base64 where the name says they are."""
+    """Converts an array or an element to JSON; names ending in `_bytes` mean base64."""
     if isinstance(value, np.ndarray) and (value.ndim or value.dtype != object):
         return [_plain(key, part) for part in value] if value.dtype == object else value.tolist()
     if isinstance(value, bytes):

@@ -19,7 +19,7 @@ from PIL import Image
 from tfcyclegan import InputError, environment
 from tfcyclegan.cli import main
 from tfcyclegan.commands.train import understand
-from tfcyclegan.export.proof import LIMITS, Bar
+from tfcyclegan.export.proof import LIMITS, Limit
 from tfcyclegan.training.build import build_model, compile_model
 from tfcyclegan.training.config import Config
 from tfcyclegan.training.measuring import Measuring
@@ -104,7 +104,7 @@ def test_a_run_leaves_what_it_should(capsys):
 
 def test_a_run_ends_with_its_exports(capsys, monkeypatch):
     """A missed bar is a warning here: the training is what was asked for."""
-    monkeypatch.setitem(LIMITS, "LiteRT int8", Bar(psnr=300.0))
+    monkeypatch.setitem(LIMITS, "LiteRT int8", Limit(psnr=300.0))
     default_size = TINY[TINY.index("--image-size") + 2 :]
     assert train(*default_size, "--epochs", 1, "--export") == 0
     printed = capsys.readouterr().out
@@ -232,7 +232,8 @@ def test_every_setting_is_an_option_with_a_word_on_it():
     settings = {s.name for kind in (Config, Measuring) for s in dataclasses.fields(kind)}
     for name in settings - {"measuring"}:
         assert f"--{name.replace('_', '-')}" in done.stdout
-    source = (ROOT / "tfcyclegan" / "config.py").read_text()
+    training = ROOT / "tfcyclegan" / "training"
+    source = "".join((training / name).read_text() for name in ("config.py", "measuring.py"))
     declared = re.findall(r'^    (\w+): .*=.*\n    """', source, re.M)
     assert set(declared) == settings
 
@@ -305,10 +306,10 @@ def test_refusals(capsys, folder, tmp_path):
     refused(capsys, "leaves no patch of 16 px", "--image-size", 16, "--discriminator-layers", 3)
     refused(capsys, "nothing to learn", *["--lambda-gan", "0", "--lambda-cycle-A", "0"],
             "--lambda-cycle-B", 0)  # fmt: skip
-    refused(capsys, "--sigmoid goes with", "--sigmoid", "--objective", "hinge")
-    refused(capsys, "pass --lambda-identity 0", "--channels-A", 1, "--lambda-identity", 0.5)
+    refused(capsys, "needs logits, but a discriminator", "--sigmoid", "--objective", "hinge")
+    refused(capsys, "take --lambda-identity 0", "--channels-A", 1, "--lambda-identity", 0.5)
     refused(
-        capsys, "pass --pool-size 0", "--data", folder, "--preprocess", "none", "--image-size", 16
+        capsys, "take --pool-size 0", "--data", folder, "--preprocess", "none", "--image-size", 16
     )
     (folder / "trainA" / "0.png").write_bytes(b"no picture")
     refused(capsys, "trainA/0.png: cannot be decoded", "--data", folder, *TINY)

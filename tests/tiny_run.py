@@ -8,6 +8,7 @@ network's variables, each replica's own state, and the history as JSON.
 
 import contextlib
 import json
+import random
 import socket
 import sys
 from pathlib import Path
@@ -24,22 +25,16 @@ from tfcyclegan.players import Player
 
 def worker_environments(count=2):
     """The environment variables of each worker of a cluster on this machine."""
-    with contextlib.ExitStack() as sockets:  # all open at once, so that no port comes twice
-        doors = [
-            sockets.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)
-        ]
-        addresses = [f"127.0.0.1:{door.getsockname()[1]}" for door in doors]
-    return [
-        {
-            "TF_CONFIG": json.dumps(
-                {
-                    "cluster": {"worker": addresses},
-                    "task": {"type": "worker", "index": index},
-                }
-            )
-        }
-        for index in range(count)
-    ]
+    addresses = []
+    # Not a port that the system gives to outgoing connections, and not from a seeded generator.
+    for port in random.SystemRandom().sample(range(10000, 32000), 1000):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            addresses.append(f"127.0.0.1:{port}")
+        if len(addresses) == count:
+            break
+    tasks = [{"type": "worker", "index": index} for index in range(count)]
+    cluster = {"worker": addresses}
+    return [{"TF_CONFIG": json.dumps({"cluster": cluster, "task": task})} for task in tasks]
 
 
 def networks(precision, norm="instance", dropout=0.0):

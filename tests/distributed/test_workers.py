@@ -143,7 +143,7 @@ def test_a_lost_worker_ends_the_other(victim, number, tmp_path):
     line = next(line for line in err.splitlines() if line.startswith("tfcyclegan:"))
     newest = Checkpoints(tmp_path / "run/checkpoints").paths()[0]
     assert "another worker was lost" in line
-    assert f"--resume --run-dir {tmp_path}/run to go on from {newest}" in line
+    assert f"--resume and --run-dir {tmp_path}/run to go on from {newest}" in line
     assert "Traceback" not in err
 
 

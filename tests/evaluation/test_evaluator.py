@@ -102,7 +102,7 @@ def test_scores_are_those_of_the_parts(generators, test_set):
 
 
 def test_with_a_truth(generators):
-    test_set = load_test_set("shapes", image_size=32, count=9)
+    test_set = load_test_set("shapes", image_size=32, test_count=9)
     found = Evaluator(test_set, batch_size=4)(generators).scores
     for way, images, truth in (
         ("AtoB", test_set.A, test_set.truth_A),
@@ -120,7 +120,7 @@ def test_with_a_truth(generators):
 
 
 def test_the_truth_itself_is_perfect():
-    test_set = load_test_set("shapes", image_size=16, count=3)
+    test_set = load_test_set("shapes", image_size=16, test_count=3)
     same = dataclasses.replace(test_set, truth_A=test_set.A, truth_B=test_set.B)
     found = Evaluator(same)({"AtoB": identity(), "BtoA": identity()})
     scores = found.scores["AtoB"]
@@ -158,7 +158,7 @@ def test_a_collapsed_generator_shows(test_set):
 
 
 def test_one_picture(generators):
-    test_set = load_test_set("shapes", image_size=16, count=1)
+    test_set = load_test_set("shapes", image_size=16, test_count=1)
     found = Evaluator(test_set, extractor=EXTRACTOR)(generators)
     assert not {"fid", "kid", "diversity"} & set(found.scores["AtoB"])
     assert "FID and KID left out: one picture is no set" in found.notes
@@ -233,7 +233,7 @@ def test_another_architecture_of_the_same_weights(test_set):
 
 
 def test_examples_are_the_best_and_the_worst(generators):
-    test_set = load_test_set("shapes", image_size=16, count=12)
+    test_set = load_test_set("shapes", image_size=16, test_count=12)
     found = Evaluator(test_set)(generators)
     errors = [example.error for example in found.examples["AtoB"]]
     assert len(errors) == 8
@@ -262,9 +262,9 @@ def test_evaluating_changes_nothing_in_training(make_model, data, tmp_path):
     data.seek(0)
     keras.utils.set_random_seed(0)
     model = make_model()
-    every = EvaluateEvery(Evaluator(TestSet.of(data)), tmp_path, best_by="cycle_l1")
+    every = EvaluateEvery(Evaluator(data.test_set), tmp_path, best_by="cycle_l1")
     history = train(model, data, every).history
-    images = to_float(np.stack(TestSet.of(data).A))
+    images = to_float(np.stack(data.test_set.A))
     np.testing.assert_allclose(plain.translate(images), model.translate(images), atol=1e-4)
     assert len(history["AtoB_cycle_l1"]) == 3
     assert every.last.flat()["AtoB_cycle_l1"] == history["AtoB_cycle_l1"][-1]
@@ -282,7 +282,7 @@ def test_the_best_model_is_kept(make_model, data, tmp_path):
                 found.scores[way]["identity_l1"]["translated"] = value
             return found
 
-    evaluator = Told(TestSet.of(data))
+    evaluator = Told(data.test_set)
     model = make_model()
     every = EvaluateEvery(evaluator, tmp_path, best_by="AtoB_identity_l1")
     train(model, data, every)
@@ -303,17 +303,17 @@ def test_the_best_model_is_kept(make_model, data, tmp_path):
 
 
 def test_how_often_and_by_what(make_model, data):
-    every = EvaluateEvery(Evaluator(TestSet.of(data)), every=2)
+    every = EvaluateEvery(Evaluator(data.test_set), every=2)
     assert every.best_by is None  # the round trip decides nothing by itself
     history = train(make_model(), data, every).history
     assert len(history["AtoB_cycle_l1"]) == 2  # epochs 2 and 3, the last
     with pytest.raises(InputError, match="--best-by kid: not measured here"):
-        EvaluateEvery(Evaluator(TestSet.of(data)), best_by="kid")
+        EvaluateEvery(Evaluator(data.test_set), best_by="kid")
     with pytest.raises(InputError, match="take one of more metrics"):
-        EvaluateEvery(Evaluator(TestSet.of(data), metrics="diversity"), best_by="diversity")
+        EvaluateEvery(Evaluator(data.test_set, metrics="diversity"), best_by="diversity")
     with pytest.raises(InputError, match=r"--best-by AtoB_diversity: .* no better side"):
-        EvaluateEvery(Evaluator(TestSet.of(data)), best_by="AtoB_diversity")
-    shapes = Evaluator(load_test_set("shapes", image_size=16, count=2))
+        EvaluateEvery(Evaluator(data.test_set), best_by="AtoB_diversity")
+    shapes = Evaluator(load_test_set("shapes", image_size=16, test_count=2))
     assert EvaluateEvery(shapes).best_by == "psnr"
 
 
@@ -487,7 +487,7 @@ def test_evaluate_command_without_a_network(trained, monkeypatch, capsys):
         (["--extractor", "none", "--metrics", "kid"], "metric kid: needs --extractor"),
         (["--classifier", "look.keras"], "say which classes count"),
         (["--palette", "cityscapes"], "pass --paired too"),
-        (["--data", "elsewhere"], "--data elsewhere: there is no such folder"),
+        (["--data", "elsewhere"], "elsewhere: there is no such folder"),
         (["--test-count", "0"], "--test-count 0: must be at least 1"),
     ],
 )
@@ -528,7 +528,7 @@ def test_a_generator_alone_goes_the_way_it_says(folder, tmp_path, capsys):
 
 def test_the_best_takes_evaluations(folder, capsys):
     assert run("train", *TINY, "--data", folder, "--best-by", "cycle_l1") == 2
-    assert "--best-by cycle_l1: pass --evaluate-every 1 as well" in capsys.readouterr().err
+    assert "--best-by cycle_l1: set --evaluate-every 1 as well" in capsys.readouterr().err
 
 
 def test_names_are_shown_as_text(trained, module_folder):

@@ -113,7 +113,7 @@ def test_a_study_goes_on_where_it_stopped(capsys, monkeypatch):
     grid = Image.open(directory / "ablation.png")
     assert grid.size == (7 * (128 + 4) - 4, 22 + 6 * (128 + 4) - 4)
     cells = [np.asarray(grid)[22 : 22 + 128, c * 132 : c * 132 + 128] for c in range(7)]
-    test_set = load_test_set("shapes", image_size=16, count=1)
+    test_set = load_test_set("shapes", image_size=16, test_count=1)
     for cell, pixels in ((cells[0], test_set.A[0]), (cells[6], test_set.truth_A[0])):
         np.testing.assert_array_equal(cell[::8, ::8], pixels)
     weights = {

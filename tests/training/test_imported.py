@@ -22,7 +22,7 @@ from tfcyclegan.runtimes.keras_model import KerasRuntime, load_model
 from tfcyclegan.runtimes.opening import open_runtime
 from tfcyclegan.training.build import build_model, set_initial_weights
 from tfcyclegan.training.config import Config
-from tfcyclegan.training.imported import import_checkpoint
+from tfcyclegan.training.imported import export_run_to_pytorch, import_checkpoint
 from tfcyclegan.training.run_folder import newest_run, open_run
 
 #: How far outputs may be from those of the source framework.
@@ -49,7 +49,7 @@ GENERATORS = {
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path, monkeypatch):
-    """Commands run in an empty folder."""
+    """Runs every test in an empty folder."""
     monkeypatch.chdir(tmp_path)
 
 
@@ -58,7 +58,7 @@ def command(*arguments):
 
 
 def refused(capsys, message, *arguments):
-    """It ends with 2 and one line on standard error that says what it should."""
+    """The command exits with 2 and prints one line to standard error, which matches."""
     capsys.readouterr()
     assert command(*arguments) == 2
     error = capsys.readouterr().err
@@ -68,13 +68,13 @@ def refused(capsys, message, *arguments):
 
 
 def part_for(name, pytorch_outputs):
-    """As much of the golden pictures as a network has drawn."""
+    """The part of the golden pictures that a golden output is for."""
     height, width = pytorch_outputs[name].shape[1:3]
     return pytorch_outputs["images"][:, :height, :width]
 
 
 @pytest.mark.parametrize("name", GENERATORS)
-def test_generators_draw_what_they_drew_in_pytorch(name, pytorch_models, pytorch_outputs, tmp_path):
+def test_generators_give_the_outputs_of_pytorch(name, pytorch_models, pytorch_outputs, tmp_path):
     found = import_checkpoint(pytorch_models / name, tmp_path / "run")
     config = Config.load(tmp_path / "run" / "config.json")
     assert {key: getattr(config, key) for key in GENERATORS[name]} == GENERATORS[name]
@@ -83,7 +83,7 @@ def test_generators_draw_what_they_drew_in_pytorch(name, pytorch_models, pytorch
     assert list(found.networks) == [generator.name] == [{"AtoB": "G", "BtoA": "F"}[direction]]
     images = part_for(name, pytorch_outputs)[..., : generator.input_shape[-1]]
     np.testing.assert_allclose(generator(images), pytorch_outputs[name], atol=CLOSE)
-    twice = tf.concat([images, images[:, ::-1]], 0)  # and not through the fused kernel
+    twice = tf.concat([images, images[:, ::-1]], 0)  # without the fused kernel
     np.testing.assert_allclose(generator(twice)[:1], pytorch_outputs[name], atol=CLOSE)
 
 
@@ -94,7 +94,7 @@ def test_a_folder_is_a_whole_cyclegan(name, pytorch_models, pytorch_outputs, tmp
     assert isinstance(model, CycleGAN)
     assert config.sigmoid == (name == "scratch")
     names = {
-        # The reference's D_A judges what its G_A draws.
+        # The reference's D_A judges the output of its G_A.
         "resnet": {"G": "G_A", "F": "G_B", "D_B": "D_A", "D_A": "D_B"},
         "scratch": {"G": "genz", "F": "genh", "D_A": "critich", "D_B": "criticz"},
     }[name]
@@ -110,8 +110,8 @@ def test_a_folder_is_a_whole_cyclegan(name, pytorch_models, pytorch_outputs, tmp
 
 
 @pytest.mark.parametrize("name", ["resnet", "unet", "batch"])
-def test_made_afresh(name, tmp_path):
-    """Where PyTorch is installed: other weights, other sizes, and the same again."""
+def test_new_models_of_pytorch(name, tmp_path):
+    """If PyTorch is installed: other weights and other sizes."""
     torch = pytest.importorskip("torch")
     from golden import pytorch_models as golden
 
@@ -130,7 +130,7 @@ def test_made_afresh(name, tmp_path):
 
 @pytest.mark.parametrize("name", ["resnet", "renamed", "unet", "scratch"])
 def test_real_pictures(name, real_data, tmp_path):
-    """Each kind of generator in PyTorch and here, on photographs."""
+    """Each kind of generator in PyTorch and here, for photographs."""
     torch = pytest.importorskip("torch")
     from golden import pytorch_models as golden
 
@@ -142,7 +142,7 @@ def test_real_pictures(name, real_data, tmp_path):
         "scratch": lambda: golden.ScratchGenerator(blocks=3),
     }[name]()
     golden.randomised(network)
-    # Smaller than usual in the end: not all black and white.
+    # A small last layer, so that outputs are not all black and white.
     last = [module for module in network.modules() if getattr(module, "weight", None) is not None]
     last[-1].weight.data *= 0.2
     torch.save(network.state_dict(), tmp_path / "latest_net_G_A.pth")
@@ -155,7 +155,7 @@ def test_real_pictures(name, real_data, tmp_path):
 
 
 def test_the_command(pytorch_models, folder, capsys):
-    """Imported, described, translated with, exported; all by what is in the folder."""
+    """Import, description, translation and export, with settings only from the run folder."""
     file = pytorch_models / "grey" / "latest_net_G_B.pth"
     assert command("import", file, "--describe") == 0
     printed = capsys.readouterr().out
@@ -188,7 +188,7 @@ def test_the_command(pytorch_models, folder, capsys):
 
 
 def test_large_pictures_are_streamed(pytorch_models, tmp_path):
-    """The alignment of another framework goes through strips too."""
+    """Translation in strips supports the alignment of TensorFlow."""
     from tfcyclegan.networks.resnet import resnet_generator
     from tfcyclegan.translation.streaming import stream
 
@@ -236,7 +236,7 @@ def test_a_run_appears_whole_or_not_at_all(pytorch_models, monkeypatch, capsys):
 
 def test_initial_weights_of_a_whole_model(pytorch_models, pytorch_outputs, caplog):
     assert command("import", pytorch_models / "scratch", "--to", "start") == 0
-    # What describes the networks is taken from there, but what is typed.
+    # The settings of the networks are those of the run, except those on the command line.
     arguments = ["--initial-weights", "start", "--data", "shapes", "--precision", "float32"]
     config, _ = understand(arguments)
     model = build_model(config.resolved())
@@ -250,7 +250,7 @@ def test_initial_weights_of_a_whole_model(pytorch_models, pytorch_outputs, caplo
     )
     typed, _ = understand([*arguments, "--blocks", "3"])
     assert (typed.blocks, typed.downsampling_padding) == (3, "reflect")
-    # The file in the folder stands for it.
+    # The file in the folder means the folder.
     file, _ = understand(["--initial-weights", "start/model.keras", *arguments[2:]])
     assert (file.sigmoid, file.downsampling_padding) == (True, "reflect")
     other = build_model(Config(data="shapes", image_size=64).resolved())
@@ -269,15 +269,15 @@ def test_training_goes_on_from_a_generator(pytorch_models, pytorch_outputs, capl
     )  # fmt: skip
     other = r"--initial-weights start: its F is another network than this run's \(.*\): leave out"
     refused(capsys, other, *arguments, "--blocks", 3)
-    refused(capsys, other, *arguments, "--epsilon", 0.5)  # of the same weights
+    refused(capsys, other, *arguments, "--epsilon", 0.5)  # the weights have the same shapes
     refused(capsys, "nowhere: there is no such file", *arguments, "--initial-weights", "nowhere")
     assert not Path("run").exists()
     assert command(*arguments, "--learning-rate", 1e-3) == 0
     assert "F from start; G, D_A, D_B afresh" in caplog.text
     name = "affine/latest_net_G.pth"
     drawn = load_model(Path("run")).F(part_for(name, pytorch_outputs)).numpy()
-    assert 1e-3 < np.abs(drawn - pytorch_outputs[name]).max() < 0.5  # a little further
-    # Resuming goes on from its own checkpoint.
+    assert 1e-3 < np.abs(drawn - pytorch_outputs[name]).max() < 0.5  # a little training
+    # A resumed run uses its own checkpoint.
     shutil.rmtree("start")
     assert command("train", "--resume", "--run-dir", "run") == 0
     again = load_model(Path("run")).F(part_for(name, pytorch_outputs))
@@ -295,7 +295,7 @@ def test_training_goes_on_from_a_generator(pytorch_models, pytorch_outputs, capl
     ],
 )
 def test_back_to_pytorch(folder, files, pytorch_models, capsys):
-    """The same names, shapes and numbers as came in, under the names they came under."""
+    """The exported files have the names, shapes and numbers of the imported ones."""
     assert command("import", pytorch_models / folder, "--to", "run") == 0
     assert command("export", "run", "--to-pytorch", "back") == 0
     names = [f"latest_net_{file}.pth" for file in files]
@@ -316,7 +316,7 @@ def test_nothing_is_overwritten_on_the_way_back(pytorch_models, capsys):
             "export", "run", "--to-pytorch", "back")  # fmt: skip
     assert [path.name for path in Path("back").iterdir()] == ["latest_net_D_B.pth"]
     assert Path("back/latest_net_D_B.pth").read_bytes() == b"mine"
-    refused(capsys, "--to-pytorch: goes alone",
+    refused(capsys, "--to-pytorch cannot be combined",
             "export", "run", "--to-pytorch", "elsewhere", "--direction", "AtoB")  # fmt: skip
     config = json.loads(Path("run/config.json").read_text())
     Path("run/config.json").write_text(json.dumps({**config, "epsilon": 0.5}))
@@ -325,37 +325,31 @@ def test_nothing_is_overwritten_on_the_way_back(pytorch_models, capsys):
     assert not Path("elsewhere").exists()
 
 
-def test_things_that_are_no_checkpoints(pytorch_models, folder, capsys):
+def test_checkpoints_that_become_no_run(pytorch_models, folder, capsys):
     def no(message, path, *arguments):
         refused(capsys, message, "import", path, "--to", "run", *arguments)
 
-    no("nowhere.pth: there is no such file or folder", "nowhere.pth")
-    no("no checkpoint that is known in that folder", folder)
-    Path("empty.pth").touch()
-    no("empty.pth: an empty file", "empty.pth")
-    no("neither a PyTorch file", folder / "trainA" / "0.png")
-    Path("cut.pth").write_bytes(
-        (pytorch_models / "affine" / "latest_net_G.pth").read_bytes()[:-100]
-    )
-    no("cut.pth: damaged or cut short", "cut.pth")
-    write_torch_file("nothing.pth", {})
-    no("nothing.pth: no state dictionary in it", "nothing.pth")
-    no("only a discriminator, which translates nothing", pytorch_models / "pixel"
-       / "latest_net_D_A.pth")  # fmt: skip
+    no("no known checkpoint in that folder", folder)
+    discriminator = pytorch_models / "pixel" / "latest_net_D_A.pth"
+    no("only a discriminator, which translates nothing", discriminator)
     no("--direction AtoB: goes with one generator, but .* has 2", pytorch_models / "resnet",
        "--direction", "AtoB")  # fmt: skip
-    no("--direction AtoB: goes with one generator.*has 0",
-       pytorch_models / "pixel" / "latest_net_D_A.pth", "--direction", "AtoB")  # fmt: skip
+    no("--epoch 3: goes with a folder", discriminator, "--epoch", 3)
     no("--image-size 18: no multiple of 4", pytorch_models / "resnet", "--image-size", 18)
-    Path("mixed").mkdir()
-    shutil.copy(pytorch_models / "resnet" / "latest_net_G_A.pth", "mixed")
-    shutil.copy(pytorch_models / "grey" / "latest_net_G_B.pth", "mixed")
-    no("F has blocks 1, another of its networks has 2", "mixed")
+    write_torch_file("nothing.pth", {})
+    no("nothing.pth: no state dictionary in it", "nothing.pth")
     assert not Path("run").exists()
 
 
+def test_only_a_run_folder_is_exported_to_pytorch(pytorch_models, tmp_path):
+    import_checkpoint(pytorch_models / "affine" / "latest_net_G.pth", "run", "BtoA")
+    with pytest.raises(InputError, match=r"does not say how its networks are built"):
+        export_run_to_pytorch("run/model.keras", "back")
+    assert export_run_to_pytorch("run", "back") == [Path("back/latest_net_G_B.pth")]
+
+
 def test_a_checkpoint_that_runs_a_command(capsys):
-    """By the whole command; tests/test_torch_files.py has all that can be tried."""
+    """The whole command; tests/interop/test_torch_files.py has the other attacks."""
     import os
     import pickle
     import zipfile
@@ -367,12 +361,12 @@ def test_a_checkpoint_that_runs_a_command(capsys):
     with zipfile.ZipFile("evil.pth", "w") as archive:
         archive.writestr("evil/data.pkl", pickle.dumps({"model.1.weight": Evil()}))
     for arguments in (("--to", "run"), ("--describe",)):
-        refused(capsys, r"evil.pth: its pickle asks for posix.system, and only tensors", "import",
+        refused(capsys, r"evil.pth: its pickle asks for posix.system, but only tensors", "import",
                 "evil.pth", *arguments)  # fmt: skip
     assert sorted(path.name for path in Path().iterdir()) == ["evil.pth"]
 
 
-def test_import_is_left_to_those_who_need_it(run_python):
+def test_the_package_does_not_import_interop(run_python):
     code = (
         "import sys, tfcyclegan; print(*sys.modules)\n"
         "import tfcyclegan.interop; print(*sys.modules)"

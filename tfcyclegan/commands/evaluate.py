@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
+import keras
 import tyro
 from rich.console import Console
 from rich.table import Table

@@ -10,16 +10,8 @@ from ..training.measuring import Measuring
 
 #: Options of commands that are no setting of a run.
 _OTHERS = (
-    "resume",
-    "model",
-    "direction",
-    "epoch",
-    "to",
-    "timeout",
-    "threads",
-    "workers",
-    "image_size",
-)
+    "resume", "model", "direction", "epoch", "to", "timeout", "threads", "workers", "image_size",
+)  # fmt: skip
 
 #: Arguments that the command line calls otherwise.
 _NAMES = {"source": "data", "cache_memory": "cache_memory"}

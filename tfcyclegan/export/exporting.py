@@ -23,7 +23,7 @@ import tensorflow as tf
 from PIL import Image
 
 from ..data.preprocessing import resized, to_float, to_uint8
-from ..directions import Direction
+from ..directions import Direction, check_direction
 from ..errors import InputError
 from ..files import atomic_write, sync_folder
 from ..networks.inspection import divisor, least_size
@@ -89,8 +89,8 @@ def export_model(
         `Report`: `print(report.to_markdown())`. `report.missed` names what missed its limit.
 
     Raises:
-        InputError: the folder cannot be written to, a size that the generators cannot take, or no
-            picture to compare on.
+        InputError: the folder cannot be written to, an unknown direction, a size that the
+            generators cannot take, or no pictures to compare on.
 
     Example:
         ```python
@@ -102,10 +102,14 @@ def export_model(
     if directions is None:
         both: tuple[Direction, ...] = ("AtoB", "BtoA")
         directions = both if hasattr(model, "generator") else (direction_of(model) or "AtoB",)
-    generators = {way: generator_of(model, way, model.name) for way in directions}
+    if not directions:
+        raise InputError("`directions` is empty: take AtoB, BtoA or both")
+    generators = {way: generator_of(model, check_direction(way), model.name) for way in directions}
     size = image_size or getattr(model, "image_size", None) or 256
     sides = (size, size) if isinstance(size, int) else size
-    if isinstance(data, tuple):
+    if isinstance(data, (tuple, list)):
+        if len(data) != 2:
+            raise InputError(f"`data` has {len(data)} parts: give (pictures of A, pictures of B)")
         given = dict(zip("AB", data, strict=True))
     elif hasattr(data, "some_pictures"):
         given = dict(zip("AB", data.some_pictures(count), strict=True))

@@ -125,7 +125,7 @@ def _resnet(tensors: Tensors, where: object) -> Network:
     block = next(iter(insides.values()), "conv_block")
     transposed, resized = (f"model.{at + blocks}.weight" in tensors for at in (10, 12))
     resize = resized and not transposed
-    dropout = np.ndim(tensors.get(f"model.10.{block}.6.weight")) == 4
+    dropout = np.ndim(tensors.get(f"model.10.{block}.6.weight", 0)) == 4
     modules = resnet_modules(blocks, dropout=dropout, resize=resize, block=block)
     first, last = _kernel(tensors, "model.1", where), _kernel(tensors, modules["c7_out"][0], where)
     settings = {

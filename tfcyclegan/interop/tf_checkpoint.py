@@ -7,10 +7,14 @@ sources that you trust should be read.
 
 from __future__ import annotations
 
+import functools
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ..errors import InputError, first_line
 from .addons import EXAMPLE_NAMES, Layer, read_network
@@ -80,12 +84,16 @@ def _layers(reader: Any, shapes: dict[str, tuple[int, ...]]) -> dict[str, list[L
             Layer(
                 f"layer_with_weights-{place}",
                 {name: shapes[key] for name, key in keys.items()},
-                lambda name, keys=keys: reader.get_tensor(keys[name]),
+                functools.partial(_read, reader, keys),
             )
             for place, keys in sorted(layers.items())
         ]
         for network, layers in found.items()
     }
+
+
+def _read(reader: Any, keys: Mapping[str, str], name: str) -> np.ndarray:
+    return reader.get_tensor(keys[name])
 
 
 def _check_size(prefix: Path, networks: dict[str, list[Layer]]) -> None:

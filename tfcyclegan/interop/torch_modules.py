@@ -66,7 +66,7 @@ def pixel_modules() -> Modules:
 def tensors_of(
     layers: list[Convolution], modules: Modules
 ) -> Iterator[tuple[str, str, tuple[int, ...], tuple[int, ...] | None]]:
-    """For every tensor: our layer, its PyTorch name and shape, and the order of axes for Keras."""
+    """For each tensor our layer, its name and shape in PyTorch, and the order of axes in Keras."""
     for layer in layers:
         convolution, norm = modules[layer.layer]
         side = (layer.size, layer.size)

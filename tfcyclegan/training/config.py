@@ -251,7 +251,6 @@ class Config:
                 f"image_size={size}: no multiple of {self.divisor}, which the generators need: "
                 f"take {near}"
             )
-        self.architecture.check()
         check_losses(
             self.objective,
             sigmoid=self.sigmoid,
@@ -261,6 +260,7 @@ class Config:
             lambda_cycle_B=self.lambda_cycle_B,
             lambda_gan=self.lambda_gan,
         )
+        self.architecture.check()
         whole = self.preprocess in ("scale_width", "none") and self.data != "shapes"
         if whole and self.pool_size:
             raise InputError(

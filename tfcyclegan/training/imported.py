@@ -103,7 +103,7 @@ def _build(found: Description, config: ResolvedConfig) -> keras.Model:
     if len(found.generators) == 1:
         (name,) = found.generators
         generator = config.architecture.build_generator(
-            DIRECTIONS[name], config.image_size, config.precision
+            DIRECTIONS[name], config.image_size or 256, config.precision
         )
         return found.networks[name].fill(generator)
     model = build_model(config)

@@ -67,8 +67,8 @@ def train_on_ray(
         ) from problem
     if not config.run_dir:
         raise InputError("`run_dir` is not set: name a folder that all workers share")
-    if config.strategy != "ray":
-        raise InputError(f"strategy={config.strategy}: must be ray, with `workers` set")
+    if config.strategy != "ray" or config.workers is None:
+        raise InputError("train_on_ray needs strategy=ray and `workers`: set both")
     directory = Path(config.run_dir).absolute()
     check_run_folder(directory, config.resolved(), resume)
     if not ray.is_initialized():

@@ -1,0 +1,47 @@
+"""Portable twins: the same generator in operations that XNNPACK runs."""
+
+import collections
+
+import keras
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+from tiny_exports import CASES, random_pictures
+
+from tfcyclegan import resnet_generator
+from tfcyclegan.export import litert
+from tfcyclegan.export.portable import portable_twin
+from tfcyclegan.networks.twins import with_precision
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_twin_is_the_same_generator(case):
+    generator = CASES[case]()
+    twin = portable_twin(generator)
+    assert {layer.dtype_policy.name for layer in twin.layers} == {"float32"}
+    images = random_pictures(1, (32, 64), generator.input_shape[-1])[0][np.newaxis]
+    wanted = with_precision(generator, "float32")(images)
+    np.testing.assert_allclose(twin(images), wanted, atol=1e-5)
+
+
+def test_other_upsampling_stays():
+    images = keras.Input((None, None, 3))
+    up = keras.layers.UpSampling2D(3)(images)
+    twin = portable_twin(keras.Model(images, up))
+    assert type(twin.layers[-1]) is keras.layers.UpSampling2D
+    assert twin(np.zeros((1, 2, 2, 3))).shape == (1, 6, 6, 3)
+
+
+def operations(content):
+    interpreter = Interpreter(model_content=content)
+    interpreter.allocate_tensors()
+    return collections.Counter(op["op_name"] for op in interpreter._get_ops_details())
+
+
+def test_the_paper_generator_is_delegated_in_five_parts():
+    """Each split of the graph costs a copy of every activation."""
+    generator = resnet_generator(256, filters=4, blocks=9)
+    for precision, (content, _) in litert.convert(generator, image_size=(64, 64)).items():
+        found = operations(content)
+        assert 1 <= found["DELEGATE"] <= 5, precision
+        assert not {"MIRROR_PAD", "CUSTOM", "RESIZE_NEAREST_NEIGHBOR"} & set(found)

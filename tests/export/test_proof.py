@@ -1,0 +1,77 @@
+"""Accuracy limits, and the report of what was measured."""
+
+import json
+
+import numpy as np
+import pytest
+from tiny_exports import GENERATORS, random_pictures, tiny
+
+from tfcyclegan.export.proof import LIMITS, Limit, Proof, Report
+from tfcyclegan.runtimes.keras_model import KerasRuntime
+from tfcyclegan.runtimes.litert import LiteRTRuntime
+from tfcyclegan.runtimes.saved_model import SavedModelRuntime
+
+
+def test_the_report_says_what_was_measured(exported):
+    directory, report = exported
+    read = json.loads((directory / "report.json").read_text())
+    assert read["name"] == "my_horses"
+    assert [r["kind"] for r in read["results"]] == 2 * [
+        "SavedModel float32", "LiteRT float32", "LiteRT float16", "LiteRT int8"
+    ]  # fmt: skip
+    for result in read["results"]:
+        path = directory / result["path"]
+        files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
+        assert result["bytes"] == sum(p.stat().st_size for p in files)
+        assert result["milliseconds"] > 0
+        assert result["load_seconds"] > 0
+        assert result["shortfall"] is None
+    text = (directory / "report.md").read_text()
+    for word in ("AtoB SavedModel float32", "BtoA LiteRT int8", "3 for AtoB", "threads", "16×16"):
+        assert word in text
+    assert text == report.to_markdown()
+
+
+def test_a_figure_in_the_report_can_be_measured_again(exported):
+    """The largest difference, computed here in plain numpy from the published file."""
+    directory, report = exported
+    G, pictures = GENERATORS["AtoB"](), random_pictures()
+    for result in report.results[:4]:
+        opened = SavedModelRuntime if "Saved" in result.kind else LiteRTRuntime
+        artefact = opened(directory / result.path)
+        differences = [artefact.run(p[None]) - np.asarray(G(p[None])) for p in pictures]
+        assert np.max(np.abs(differences)) == pytest.approx(
+            result.max_difference, rel=0.2, abs=1e-6
+        )
+        worst = min(10 * np.log10(4 / np.mean(d**2)) for d in differences)
+        # Above 120 dB only rounding is left.
+        assert min(worst, 120) == pytest.approx(min(result.psnr, 120), abs=1.0)
+
+
+def test_nan_misses_every_limit():
+    for limit in LIMITS.values():
+        assert limit.shortfall(float("nan"), float("nan"))
+        assert limit.shortfall(0.0, float("inf")) is None
+
+
+def test_a_limit_says_by_how_much_it_is_missed():
+    assert str(Limit(max_difference=1e-4)) == "difference ≤ 0.0001"
+    assert str(Limit(psnr=35.0)) == "PSNR ≥ 35 dB"
+    assert Limit(max_difference=1e-4).shortfall(1e-3, 99.0).startswith("difference 0.001 where")
+    assert Limit(psnr=35.0).shortfall(1.0, 33.5) == "33.5 dB, 1.5 dB short of 35"
+
+
+def test_other_weights_miss_the_limit(tmp_path):
+    proof = Proof(tiny("G", 1), "AtoB", random_pictures(2))
+    (tmp_path / "file").write_bytes(b"12345")
+    for seed, passes in ((1, True), (2, False)):
+        runtime = KerasRuntime(tiny("G", seed), "other")
+        result = proof.of("SavedModel float32", tmp_path / "file", lambda _, it=runtime: it)
+        assert (result.passed, result.bytes, result.path) == (passes, 5, None)
+    report = Report(name="x", image_size=(16, 16), threads=1)
+    report.add_reference(proof)
+    report.add(result)
+    (line,) = report.missed
+    assert line.startswith("AtoB SavedModel float32: difference")
+    assert line.endswith("; discarded")
+    assert "DISCARDED" in report.to_markdown()

@@ -1,0 +1,68 @@
+"""Keras models as runtimes: run folders, `.keras` files and models in memory."""
+
+import keras
+import numpy as np
+import pytest
+from serving import draw, make_networks, same
+
+from tfcyclegan import InputError, resnet_generator
+from tfcyclegan.runtimes.keras_model import (
+    KerasRuntime,
+    direction_of,
+    generator_of,
+    load_model,
+)
+
+
+def test_models_are_loaded_from_files_and_run_folders(make_model, tmp_path):
+    model = make_model()
+    model.save(tmp_path / "model.keras")
+    for path in (tmp_path, tmp_path / "model.keras"):
+        loaded = load_model(path)
+        for mine, yours in zip(model.G.get_weights(), loaded.G.get_weights(), strict=True):
+            np.testing.assert_array_equal(mine, yours)
+
+
+def test_files_that_cannot_be_loaded_are_refused(tmp_path):
+    with pytest.raises(InputError, match="missing: there is no such file or folder"):
+        load_model(tmp_path / "missing")
+    with pytest.raises(InputError, match="the run is not finished; go on with resume=True and run"):
+        load_model(tmp_path)
+    file = tmp_path / "model.keras"
+    images = keras.Input((None, None, 3))
+    keras.Model(images, keras.layers.Lambda(lambda x: x)(images)).save(file)
+    for content in (file.read_bytes(), b"PK\x03\x04 no zip"):
+        file.write_bytes(content)  # a lambda layer's code must not run
+        with pytest.raises(InputError, match="not a model this version can load") as caught:
+            load_model(file)
+        assert "\n" not in str(caught.value)
+
+
+def test_the_generator_of_a_direction(make_model):
+    model = make_model()
+    assert generator_of(model, "AtoB", "it") is model.G
+    assert generator_of(model, "BtoA", "it") is model.F
+    assert generator_of(model.F, "AtoB", "it") is model.F
+    assert [direction_of(model.G), direction_of(model.F)] == ["AtoB", "BtoA"]
+    assert direction_of(resnet_generator(16, filters=4, blocks=1, name="other")) is None
+
+
+def test_other_networks_are_no_generators():
+    fixed = keras.Input((16, 16, 3))
+    for network, message in (
+        (keras.Sequential([keras.layers.Dense(2)]), "it: not a generator"),
+        (keras.Model(fixed, keras.layers.Conv2D(3, 1)(fixed)), r"it: takes only .*16, 16, 3"),
+    ):
+        with pytest.raises(InputError, match=message):
+            generator_of(network, "AtoB", "it")
+
+
+def test_pictures_of_any_size_and_precision():
+    network = make_networks()["tiny_AtoB"]
+    mixed = resnet_generator(filters=4, blocks=1, dtype="mixed_bfloat16")
+    mixed.set_weights(network.get_weights())
+    one, other = KerasRuntime(network, "one"), KerasRuntime(mixed, "other")
+    for size in ((1, 1), (3, 2), (16, 20), (17, 13)):
+        pixels = draw(*size)
+        assert one(pixels).shape == pixels.shape
+        assert same(one(pixels), other(pixels)), "both compute in float32"
