@@ -16,6 +16,7 @@ from tiny_run import worker_environments
 from tfcyclegan import InputError
 from tfcyclegan.cli import main
 from tfcyclegan.distributed.cluster import Cluster
+from tfcyclegan.training.config import Config
 
 
 @pytest.fixture
@@ -152,7 +153,7 @@ def test_TF_CONFIG_is_read(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", json.dumps({**with_chief, **task}))
     cluster = Cluster.from_environment()
     assert cluster.addresses == ("c:9", "a:1", "b:2")
-    assert cluster.index == 2
+    assert (cluster.index, cluster.name(2)) == (2, "worker 2 (b:2)")
 
 
 def test_TF_CONFIG_of_the_examples(monkeypatch, tmp_path):
@@ -184,3 +185,29 @@ def test_multiworker_without_TF_CONFIG(monkeypatch, tmp_path, capsys):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     assert main(["train", "--strategy", "multiworker"]) == 2
     assert "TF_CONFIG is not set" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--workers", "2"], "--workers 2: set --strategy ray as well, or leave it out"),
+        (["--strategy", "ray"], "--strategy ray: set --workers 2"),
+        (["--strategy", "ray", "--workers", "0"], "--workers 0: must be at least 1"),
+        (["--strategy", "ray", "--workers", "2"], 'pip install "tfcyclegan[ray]"'),
+    ],
+)
+def test_strategy_ray_is_refused(options, message, monkeypatch, tmp_path, capsys):
+    """Settings that do not go together, or Ray missing: one line, and nothing is written."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert main(["train", *options]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_continues_on_other_workers():
+    """The strategy and the number of workers are no difference."""
+    on_ray = Config(strategy="ray", workers=2).resolved()
+    assert Config().resolved().differences(on_ray) == []

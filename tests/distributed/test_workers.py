@@ -346,7 +346,7 @@ def test_callbacks_that_do_not_go_with_several_workers(tmp_path):
     workers = [
         subprocess.Popen(
             [sys.executable, script],
-            env={**os.environ, **environment, "PYTHONPATH": str(ROOT / "tests")},
+            env={**os.environ, **environment, "PYTHONPATH": f"{ROOT}:{ROOT}/tests"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -116,11 +116,19 @@ class Cluster:
         Returns:
             `InputError`, to be raised.
         """
-        names = ", ".join(f"worker {place} ({self.addresses[place]})" for place in places)
+        names = ", ".join(map(self.name, places))
         return InputError(
             f"no connection to {names} after {timeout:g} s: start every worker that TF_CONFIG "
             "names, and check that they reach each other"
         )
+
+    def name(self, place: int) -> str:
+        """What messages call a worker: `worker 1 (host:port)`.
+
+        Args:
+            place: its position in `addresses`.
+        """
+        return f"worker {place} ({self.addresses[place]})"
 
     def outlast_chief(self) -> None:
         """Waits until the chief has ended.

@@ -152,6 +152,7 @@ class Workers:
         replicas: int, replicas of all processes.
         local: int, replicas of this process.
         first: int, number of this process's first replica.
+        cluster: `Cluster`, the addresses of the processes; only with several.
     """
 
     def __init__(self, strategy: tf.distribute.Strategy):
@@ -163,8 +164,8 @@ class Workers:
         if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
             resolver = strategy.cluster_resolver
             if jobs := resolver.cluster_spec().as_dict():
-                cluster = Cluster.of(jobs, resolver.task_type, resolver.task_id)
-                self.count, self.index = len(cluster.addresses), cluster.index
+                self.cluster = Cluster.of(jobs, resolver.task_type, resolver.task_id)
+                self.count, self.index = len(self.cluster.addresses), self.cluster.index
                 self.local = self.replicas // self.count
         self.first = self.index * self.local
 

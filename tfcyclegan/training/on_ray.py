@@ -57,6 +57,11 @@ def train_on_ray(
         train_on_ray(config)
         ```
     """
+    resolved = config.resolved()
+    if not config.run_dir:
+        raise InputError("`run_dir` is not set: name a folder that all workers share")
+    if config.strategy != "ray" or config.workers is None:
+        raise InputError("train_on_ray needs strategy=ray and `workers`: set both")
     try:
         import ray
         from ray.train import FailureConfig, RunConfig, ScalingConfig
@@ -65,12 +70,8 @@ def train_on_ray(
         raise InputError(
             f'strategy=ray needs Ray ({problem}): pip install "tfcyclegan[ray]"'
         ) from problem
-    if not config.run_dir:
-        raise InputError("`run_dir` is not set: name a folder that all workers share")
-    if config.strategy != "ray" or config.workers is None:
-        raise InputError("train_on_ray needs strategy=ray and `workers`: set both")
     directory = Path(config.run_dir).absolute()
-    check_run_folder(directory, config.resolved(), resume)
+    check_run_folder(directory, resolved, resume)
     if not ray.is_initialized():
         ray.init(log_to_driver=True)
     if use_gpu is None:
