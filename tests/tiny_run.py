@@ -1,12 +1,15 @@
-"""Trains a tiny model on one device, on two mirrored CPUs or as a worker, and saves the outcome.
+"""Trains a tiny model on one device, on two mirrored CPUs or as a worker, and saves the result.
 
     python tests/tiny_run.py none|mirrored|multiworker OUT.npz '{"pool_size": 3}'
 
-A process of its own, because a process decides once how many devices it has. What it saves: every
+It needs its own process because a process sets its number of devices only once. It saves every
 network's variables, each replica's own state, and the history as JSON.
 """
 
+import contextlib
 import json
+import random
+import socket
 import sys
 from pathlib import Path
 
@@ -15,9 +18,23 @@ import numpy as np
 import tensorflow as tf
 
 import tfcyclegan
-from tfcyclegan import cyclegan
 from tfcyclegan.distributed.replicas import local_copies, replica_id
 from tfcyclegan.distributed.workers import Workers, make_strategy
+from tfcyclegan.players import Player
+
+
+def worker_environments(count=2):
+    """The environment variables of each worker of a cluster on this machine."""
+    addresses = []
+    # Not a port that the system gives to outgoing connections, and not from a seeded generator.
+    for port in random.SystemRandom().sample(range(10000, 32000), 1000):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            addresses.append(f"127.0.0.1:{port}")
+        if len(addresses) == count:
+            break
+    tasks = [{"type": "worker", "index": index} for index in range(count)]
+    cluster = {"worker": addresses}
+    return [{"TF_CONFIG": json.dumps({"cluster": cluster, "task": task})} for task in tasks]
 
 
 def networks(precision, norm="instance", dropout=0.0):
@@ -35,7 +52,7 @@ def networks(precision, norm="instance", dropout=0.0):
 
 
 class StopAt(keras.callbacks.Callback):
-    """Leaves `fit` abruptly behind a step, as a killed process would."""
+    """Leaves `fit` abruptly after a step, as a killed process would."""
 
     def __init__(self, step):
         super().__init__()
@@ -47,28 +64,28 @@ class StopAt(keras.callbacks.Callback):
 
 
 def overflow_on_the_second_replica(model, step):
-    """An infinite gradient in one step of both optimizers, on replica 1 alone."""
-    apply = cyclegan._apply
+    """Makes a gradient infinite in one step of both optimizers, only on replica 1."""
+    apply = Player._apply
 
-    def injected(optimizer, gradients, variables):
+    def injected(player, gradients):
         there = tf.logical_and(replica_id() == 1, model.step.value == step)
         gradients = [
             g if g is None else g + tf.where(there, tf.constant(np.inf, g.dtype), 0)
             for g in gradients
         ]
-        apply(optimizer, gradients, variables)
+        apply(player, gradients)
 
-    cyclegan._apply = injected
+    Player._apply = injected
 
 
 def run(strategy_name, folder, options):
-    """Trains; gives the model and the history."""
+    """Trains; returns the model, the data and the history."""
     strategy = make_strategy(strategy_name)
     data = tfcyclegan.load_data(
         folder, image_size=16, batch_size=options.get("batch_size", 4), preprocess="none"
     )
     train, validation = data.train, data.validation
-    if options.get("plain_datasets"):  # as somebody's own would be
+    if options.get("plain_datasets"):  # like a user's own
         train, validation = train.map(lambda A, B: (A, B)), None
 
     def start():
@@ -109,12 +126,12 @@ def run(strategy_name, folder, options):
 
 
 def outcome(model, data, history):
-    """All that can be compared, by name."""
+    """Everything that can be compared, by name."""
     workers = Workers(model.strategy)
     arrays = {"position": np.array(data.position), "step": np.array(int(model.step.numpy()))}
     for net in (model.G, model.F, model.D_A, model.D_B):
         for place, variable in enumerate(net.variables):
-            # Generators of random numbers are counted over all that a process makes.
+            # The paths of random generators contain a counter of the process.
             path = variable.name if "seed" in variable.path else variable.path
             arrays[f"{net.name}/{place}/{path}"] = np.stack(
                 [copy.numpy() for copy in local_copies(variable)]

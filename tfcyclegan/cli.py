@@ -72,7 +72,6 @@ def _run(arguments: list[str]) -> int:
     from .commands.evaluate import evaluate
     from .commands.export import export
     from .commands.importing import import_model
-    from .commands.launch import launch
     from .commands.reproduce import reproduce
     from .commands.translate import translate
 
@@ -84,7 +83,6 @@ def _run(arguments: list[str]) -> int:
             "translate": translate,
             "reproduce": reproduce,
             "import": import_model,
-            "launch": launch,
         },
         prog="tfcyclegan",
         description="CycleGAN for Keras: translate pictures between two domains, unpaired.",

@@ -1,4 +1,4 @@
-"""Several real workers: equal to one process, killed for real, and brought back."""
+"""Several real workers: equal to one process, killed for real, and restarted."""
 
 import json
 import os
@@ -16,8 +16,8 @@ import psutil
 import pytest
 from test_kill_resume import assert_same_files, newest_step
 from test_replicas import assert_close, draw_noise, ended, history, started
+from tiny_run import worker_environments
 
-from tfcyclegan.distributed.cluster import Cluster
 from tfcyclegan.training.checkpoints import Checkpoints
 
 ROOT = Path(__file__).parents[2]
@@ -31,11 +31,6 @@ SETTINGS = [
 STEPS = 120
 
 pytestmark = pytest.mark.slow
-
-
-def cluster(count=2):
-    """The environments of workers that know of each other."""
-    return [each.environment() for each in Cluster.on_this_machine(count)]
 
 
 def train(environment, run_dir, *options, cwd=None):
@@ -73,7 +68,7 @@ def last_state(run_dir):
 def straight(tmp_path_factory):
     """A run of two workers that nobody disturbed."""
     run_dir = tmp_path_factory.mktemp("straight") / "run"
-    workers = [train(environment, run_dir) for environment in cluster()]
+    workers = [train(environment, run_dir) for environment in worker_environments()]
     for worker in workers:
         out, err = worker.communicate(timeout=300)
         assert worker.returncode == 0, out + err
@@ -98,7 +93,7 @@ def test_two_workers_are_one_process_with_the_whole_batch(tmp_path):
     outs = [tmp_path / f"{index}.npz" for index in range(2)]
     workers = [
         started("multiworker", out, folder, options, environment)
-        for out, environment in zip(outs, cluster(), strict=True)
+        for out, environment in zip(outs, worker_environments(), strict=True)
     ]
     chief, other = (ended(worker, out) for worker, out in zip(workers, outs, strict=True))
     assert_close(alone, chief)
@@ -114,7 +109,7 @@ def test_an_overflow_on_the_second_worker_alone(tmp_path):
     outs = [tmp_path / f"{index}.npz" for index in range(2)]
     workers = [
         started("multiworker", out, folder, options, environment)
-        for out, environment in zip(outs, cluster(), strict=True)
+        for out, environment in zip(outs, worker_environments(), strict=True)
     ]
     chief, other = (ended(worker, out) for worker, out in zip(workers, outs, strict=True))
     assert chief["step"] == 12
@@ -129,10 +124,9 @@ def test_an_overflow_on_the_second_worker_alone(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 @pytest.mark.parametrize("victim", [0, 1])
-def test_who_is_left_says_who_was_lost(victim, number, tmp_path):
-    """Within 30 s, naming it and the way to go on; whether it died or hangs."""
-    environments = cluster()
-    workers = [train(environment, tmp_path / "run") for environment in environments]
+def test_a_lost_worker_ends_the_other(victim, number, tmp_path):
+    """Within 30 s, with one line that says how to continue; whether it died or hangs."""
+    workers = [train(environment, tmp_path / "run") for environment in worker_environments()]
     wait_for(lambda: newest_step(tmp_path / "run") >= 14, workers)
     lost, left = workers[victim], workers[1 - victim]
     time.sleep(random.Random(f"{victim}{number}").random())
@@ -146,68 +140,45 @@ def test_who_is_left_says_who_was_lost(victim, number, tmp_path):
         left.kill()
     assert time.monotonic() - began < 30
     assert left.returncode == 75, err
-    address = json.loads(environments[0]["TF_CONFIG"])["cluster"]["worker"][victim]
     line = next(line for line in err.splitlines() if line.startswith("tfcyclegan:"))
     newest = Checkpoints(tmp_path / "run/checkpoints").paths()[0]
-    assert f"worker {victim} ({address}) was lost" in line
-    assert f"--resume --run-dir {tmp_path}/run to go on from {newest}" in line
+    assert "another worker was lost" in line
+    assert f"--resume and --run-dir {tmp_path}/run to go on from {newest}" in line
     assert "Traceback" not in err
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_brought_back_after_kills_at_random_moments(seed, straight, tmp_path):
-    """`launch --restart`: SIGKILL of either worker, three times, wherever it hits."""
+def test_restarted_after_kills_at_random_moments(seed, straight, tmp_path):
+    """SIGKILL of either worker, three times, wherever it hits; then all start again."""
     moments = random.Random(seed)
     run_dir = tmp_path / "run"
-    command = [sys.executable, "-m", "tfcyclegan", "launch", "--workers", "2", "--restart", "3"]
-    command += ["--", str(ROOT / "train.py"), *SETTINGS, "--run-dir", str(run_dir)]
-    with subprocess.Popen(
-        command,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as launcher:
-        kills = 0
-        while kills < 3:
-            target = newest_step(run_dir) + moments.randint(1, 30)
-            wait_for(lambda target=target: newest_step(run_dir) >= min(target, 100), [launcher])
+    resumed = 0
+    for attempt in range(4):
+        workers = [train(environment, run_dir) for environment in worker_environments()]
+        if attempt < 3:
+            target = min(newest_step(run_dir) + moments.randint(1, 30), 100)
+            wait_for(lambda target=target: newest_step(run_dir) >= target, workers)
             time.sleep(moments.random() * 0.5)
-            victims = children(launcher.pid)
-            if len(victims) == 2:
-                os.kill(moments.choice(victims), signal.SIGKILL)
-                kills += 1
-                wait_for(
-                    lambda gone=victims: not set(gone) & set(children(launcher.pid)), [launcher]
-                )
-        _, err = launcher.communicate(timeout=300)
-    assert launcher.returncode == 0, err
-    assert err.count("was ended by SIGKILL") == 3
-    assert err.count("bringing all 2 workers back") == 3
-    assert len(re.findall(r"resuming from .*, step \d+ of 120", err)) >= 2
+            victim = moments.choice([0, 1])
+            workers[victim].kill()
+        errors = [worker.communicate(timeout=300)[1] for worker in workers]
+        resumed += bool(re.search(r"resuming from .*, step \d+ of 120", errors[0]))
+        if attempt < 3:
+            assert workers[victim].returncode == -signal.SIGKILL, errors
+            assert workers[1 - victim].returncode == 75, errors
+    assert [worker.returncode for worker in workers] == [0, 0], errors
+    assert resumed >= 2
     files = [path.name for path in (run_dir / "checkpoints").iterdir()]
     assert all(re.fullmatch(r"step_\d+(\.worker_[01]_of_2)?\.npz", name) for name in files), files
     assert_same_outcome(run_dir, straight)
 
 
-def children(pid):
-    """The processes that a process started and that are still there."""
-    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(child) for child in listed]
-
-
 def test_ray_replaces_a_killed_worker(straight, tmp_path):
-    """Ray Train starts two workers, one is killed, and the outcome is that of the straight run."""
+    """`--strategy ray` starts two workers, one is killed, and the result is that of `straight`."""
     run_dir = tmp_path / "run"
-    script = (
-        "import sys\n"
-        "from tfcyclegan.commands.train import understand\n"
-        "from tfcyclegan.ray_training import train_on_ray\n"
-        "config, _ = understand(sys.argv[1:])\n"
-        "print(train_on_ray(config, workers=2))\n"
-    )
+    options = ["--strategy", "ray", "--workers", "2", "--run-dir", run_dir]
     with subprocess.Popen(
-        [sys.executable, "-c", script, *SETTINGS, "--run-dir", run_dir],
+        [sys.executable, ROOT / "train.py", *SETTINGS, *options],
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "RAY_ADDRESS": "local"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -236,7 +207,7 @@ def test_ray_replaces_a_killed_worker(straight, tmp_path):
 def test_one_is_asked_to_stop(straight, tmp_path):
     """SIGTERM to the second worker: both save and leave, and go on to the same outcome."""
     run_dir = tmp_path / "run"
-    workers = [train(environment, run_dir) for environment in cluster()]
+    workers = [train(environment, run_dir) for environment in worker_environments()]
     wait_for(lambda: newest_step(run_dir) >= 14, workers)
     workers[1].send_signal(signal.SIGTERM)
     for worker in workers:
@@ -244,7 +215,7 @@ def test_one_is_asked_to_stop(straight, tmp_path):
         assert worker.returncode == 128 + signal.SIGTERM, err
         step = int(re.search(r"step_0*(\d+)\.npz is saved", out).group(1))
         assert step == newest_step(run_dir)
-    workers = [train(environment, run_dir) for environment in cluster()]
+    workers = [train(environment, run_dir) for environment in worker_environments()]
     for worker in workers:
         out, err = worker.communicate(timeout=300)
         assert worker.returncode == 0, out + err
@@ -255,7 +226,7 @@ def test_one_is_asked_to_stop(straight, tmp_path):
 def test_half_written_checkpoint_is_not_read(damage, straight, tmp_path):
     """A part is not what it should be: the checkpoint before is read, by both."""
     run_dir = tmp_path / "run"
-    workers = [train(environment, run_dir) for environment in cluster()]
+    workers = [train(environment, run_dir) for environment in worker_environments()]
     wait_for(lambda: newest_step(run_dir) >= 28, workers)
     for worker in workers:
         worker.kill()
@@ -268,7 +239,7 @@ def test_half_written_checkpoint_is_not_read(damage, straight, tmp_path):
         part.write_bytes(part.read_bytes()[:2000])
     else:
         part.write_bytes(before.with_name(f"{before.stem}.worker_1_of_2.npz").read_bytes())
-    workers = [train(environment, run_dir) for environment in cluster()]
+    workers = [train(environment, run_dir) for environment in worker_environments()]
     for worker in workers:
         out, err = worker.communicate(timeout=300)
         assert worker.returncode == 0, out + err
@@ -278,7 +249,7 @@ def test_half_written_checkpoint_is_not_read(damage, straight, tmp_path):
 
 def test_workers_of_other_settings_or_without_a_common_folder(tmp_path):
     """Refused with one line that names the difference; nobody hangs."""
-    one, other = cluster()
+    one, other = worker_environments()
     workers = [
         train(one, tmp_path / "run"),
         train(other, tmp_path / "run", "--learning-rate", "0.001"),
@@ -287,7 +258,7 @@ def test_workers_of_other_settings_or_without_a_common_folder(tmp_path):
     assert workers[1].returncode == 2, errors
     assert "--learning-rate was 0.0003, now 0.001" in errors[1]
     assert workers[0].returncode == 75, errors
-    one, other = cluster()
+    one, other = worker_environments()
     places = [tmp_path / "here", tmp_path / "there"]
     for place in places:
         place.mkdir()
@@ -310,7 +281,7 @@ def test_a_folder_that_one_worker_does_not_see(straight, tmp_path):
     files = sorted(path.name for path in (places[0] / "run/checkpoints").iterdir())
     workers = [
         train(environment, "run", "--epochs", "7", cwd=place)
-        for environment, place in zip(cluster(), places, strict=True)
+        for environment, place in zip(worker_environments(), places, strict=True)
     ]
     errors = [worker.communicate(timeout=120)[1] for worker in workers]
     for worker, error in zip(workers, errors, strict=True):
@@ -319,12 +290,12 @@ def test_a_folder_that_one_worker_does_not_see(straight, tmp_path):
     assert sorted(path.name for path in (places[0] / "run/checkpoints").iterdir()) == files
 
 
-def test_who_is_waited_for_in_vain(tmp_path):
-    """A worker that lives and does nothing is not called lost: the time-out says what it is."""
+def test_collective_timeout(tmp_path):
+    """A worker that is alive and does nothing is not called lost: the message names the timeout."""
     script = tmp_path / "waits.py"
     script.write_text(
         "import os, time\n"
-        "from tfcyclegan.workers import Workers, make_strategy\n"
+        "from tfcyclegan.distributed.workers import Workers, make_strategy\n"
         "strategy = make_strategy('multiworker', start_timeout=60, collective_timeout=4)\n"
         "workers = Workers(strategy)\n"
         "with workers.watched():\n"
@@ -340,14 +311,14 @@ def test_who_is_waited_for_in_vain(tmp_path):
             stderr=subprocess.PIPE,
             text=True,
         )
-        for environment in cluster()
+        for environment in worker_environments()
     ]
     errors = [worker.communicate(timeout=120)[1] for worker in workers]
     assert workers[1].returncode == 75, errors
     assert (
-        "a worker kept the others waiting for longer than 4 s (--collective-timeout)" in errors[1]
+        "a worker kept the others waiting for more than 4 s (see `collective_timeout`)" in errors[1]
     )
-    assert "worker 1" in errors[0]
+    assert "another worker was lost" in errors[0]
 
 
 def test_callbacks_that_do_not_go_with_several_workers(tmp_path):
@@ -375,13 +346,13 @@ def test_callbacks_that_do_not_go_with_several_workers(tmp_path):
     workers = [
         subprocess.Popen(
             [sys.executable, script],
-            env={**os.environ, **environment, "PYTHONPATH": str(ROOT / "tests")},
+            env={**os.environ, **environment, "PYTHONPATH": f"{ROOT}:{ROOT}/tests"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             cwd=tmp_path,
         )
-        for environment in cluster()
+        for environment in worker_environments()
     ]
     for worker in workers:
         out, err = worker.communicate(timeout=120)
@@ -389,7 +360,9 @@ def test_callbacks_that_do_not_go_with_several_workers(tmp_path):
         first, second, third = out.splitlines()
         assert first.startswith("ModelCheckpoint does not work with several workers")
         assert second.startswith("BackupAndRestore does not work with several workers")
-        assert third.startswith("ResumableState and StopOnSignal are for all workers or for none")
+        assert third.startswith(
+            "ResumableState and StopOnSignal must run on all workers or on none"
+        )
     assert [path.name for path in tmp_path.iterdir()] == ["callbacks.py"]
 
 
@@ -399,9 +372,13 @@ def test_ray_passes_on_what_a_worker_refuses(run_python, tmp_path, monkeypatch):
     said = run_python(
         "import sys\n"
         "from tfcyclegan import InputError\n"
-        "from tfcyclegan.config import Config\n"
-        "from tfcyclegan.ray_training import train_on_ray\n"
-        "for config in (Config(), Config(data='nowhere', run_dir=sys.argv[1], batch_size=2)):\n"
+        "from tfcyclegan.training.config import Config\n"
+        "from tfcyclegan.training.on_ray import train_on_ray\n"
+        "ray = {'strategy': 'ray', 'workers': 2}\n"
+        "for config in (\n"
+        "    Config(**ray),\n"
+        "    Config(data='nowhere', run_dir=sys.argv[1], batch_size=2, **ray),\n"
+        "):\n"
         "    try:\n"
         "        train_on_ray(config, restarts=0)\n"
         "    except InputError as problem:\n"
@@ -410,6 +387,6 @@ def test_ray_passes_on_what_a_worker_refuses(run_python, tmp_path, monkeypatch):
     )
     refused = [line for line in said.splitlines() if line.startswith("refused: ")]
     assert len(refused) == 2
-    assert "run_dir: name a folder" in refused[0]
-    assert "--data nowhere: there is no such folder" in refused[1]
+    assert "`run_dir` is not set: name a folder" in refused[0]
+    assert "nowhere: there is no such folder" in refused[1]
     assert not (tmp_path / "run").exists()

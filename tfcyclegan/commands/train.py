@@ -19,11 +19,12 @@ from ..evaluation.metrics import metric_name
 from ..networks.unet import default_depth
 from ..precision import resolve_precision
 from ..training.config import ARCHITECTURE, Config
+from ..training.on_ray import train_on_ray
 from ..training.run import Run
 from ..training.run import train as run_training
 from ..training.run_folder import free_run_dir, newest_run, run_folder
 from .evaluate import print_evaluation
-from .export import export_and_print
+from .export import export, export_and_print
 
 
 def command(arguments: Sequence[str]) -> Callable[..., int]:
@@ -102,8 +103,14 @@ def _train(config: Config, resume: bool) -> int:
     console = Console()
     precision, reason = resolve_precision(config.precision)
     console.print(f"precision {precision}: {reason}", highlight=False)
+    if config.strategy == "ray":
+        directory = train_on_ray(config, resume)
+        console.print(f"run: {directory}", highlight=False, soft_wrap=True)
+        if config.export:
+            export(str(directory))
+        return 0
     run = run_training(config, resume)
-    if run is None:  # the rest is the chief's
+    if run is None:  # the chief does the rest
         if cluster := Cluster.from_environment():
             cluster.outlast_chief()
         return 0

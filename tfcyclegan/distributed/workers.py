@@ -1,6 +1,6 @@
-"""Several processes that train one model together, and what they agree on.
+"""Several processes that train one model together, and the operations they share.
 
-A worker is a process with one or more replicas (see `replicas`), as a rule on a machine of its own.
+A worker is a process with one or more replicas (see `replicas`), usually one per machine.
 """
 
 from __future__ import annotations
@@ -19,20 +19,21 @@ from typing import Any, Literal, get_args
 
 import keras
 import tensorflow as tf
+from tensorflow.compiler.xla.tsl.protobuf.coordination_config_pb2 import CoordinatedJob
+from tensorflow.python.eager import context
 
 from ..errors import TRY_AGAIN, InputError, PeerLost, first_line
 from .cluster import Cluster
 
-#: How a run is spread: see `make_strategy`.
+#: Where a run trains: see `make_strategy`.
 StrategyName = Literal["auto", "none", "mirrored", "multiworker"]
 
-
-#: Seconds that workers wait for each other at the start, and in a collective operation. The
-#: latter must outlast what the chief alone does at the end of an epoch, such as measuring. (That
-#: a peer is gone is seen by its missing heartbeat long before.)
+#: Seconds that workers wait for each other at the start.
 START_TIMEOUT = 300.0
 
-
+#: Seconds that workers wait for each other in a collective operation. This must be longer than
+#: what only the chief does at the end of an epoch, such as evaluation. (A missing heartbeat
+#: reveals a crashed worker much sooner.)
 COLLECTIVE_TIMEOUT = 1800.0
 
 
@@ -41,13 +42,13 @@ def make_strategy(
     start_timeout: float = START_TIMEOUT,
     collective_timeout: float = COLLECTIVE_TIMEOUT,
 ) -> tf.distribute.Strategy:
-    """The strategy of a run.
+    """Makes the strategy of a run.
 
     Args:
         name: "none" for one device; "mirrored" for all GPUs of this machine (all its logical
             CPUs where there is none); "multiworker" for the processes in `TF_CONFIG`, each with
-            all GPUs that it sees; "auto" (default) for what there is: several workers, several
-            GPUs, or neither.
+            all GPUs that it sees; "auto" (default) for what is available: several workers,
+            several GPUs, or one device.
         start_timeout: seconds to wait for the other workers. Default 300.
         collective_timeout: seconds that a worker may keep the others waiting. Default 1,800.
 
@@ -55,8 +56,9 @@ def make_strategy(
         A `tf.distribute.Strategy`; TensorFlow's default one, which does nothing, for one device.
 
     Raises:
-        InputError: a `TF_CONFIG` that is malformed or names a port in use, workers that do not
-            come, or nothing to mirror on.
+        InputError: `TF_CONFIG` is malformed, a worker does not start in time, or there is only
+            one device to mirror on.
+        PeerLost: the workers cannot be joined.
 
     Example:
         ```python
@@ -68,12 +70,12 @@ def make_strategy(
         ```
     """
     if name not in get_args(StrategyName):
-        raise InputError(f"--strategy {name}: take one of {', '.join(get_args(StrategyName))}")
+        raise InputError(f"strategy={name}: use one of {', '.join(get_args(StrategyName))}")
     cluster = Cluster.from_environment() if name in ("auto", "multiworker") else None
     if name == "multiworker" and cluster is None:
         raise InputError(
-            "--strategy multiworker: TF_CONFIG is not set, which names the workers: set it for "
-            "each, or try `python -m tfcyclegan launch --workers 2 -- train.py …` on this machine"
+            "strategy=multiworker: TF_CONFIG is not set: set it for each worker, or let Ray start "
+            "the workers: strategy=ray workers=2"
         )
     if cluster and (name == "multiworker" or len(cluster.addresses) > 1):
         return _multi_worker(cluster, start_timeout, collective_timeout)
@@ -82,54 +84,75 @@ def make_strategy(
         devices = [device.name for device in GPUs or tf.config.list_logical_devices("CPU")]
         if len(devices) < 2:
             raise InputError(
-                f"--strategy mirrored: there is nothing but {devices[0]}: leave it out, or make "
+                f"strategy=mirrored: {devices[0]} is the only device: leave it out, or make "
                 "several devices visible"
             )
         return tf.distribute.MirroredStrategy(devices)
     return tf.distribute.get_strategy()
 
 
-#: Seconds that a strategy's workers wait for each other. (TensorFlow's own time-out of collective
-#: operations was tried: with TF 2.21 the process ends by a segmentation fault when it is over.)
+#: The collective timeout of each strategy. (TensorFlow 2.21 has its own, but the process ends with
+#: a segmentation fault when it expires.)
 _timeouts: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
-@functools.cache  # a process joins once
+@functools.cache  # a process joins a cluster once
 def _multi_worker(cluster: Cluster, start_timeout: float, timeout: float) -> tf.distribute.Strategy:
-    cluster.meet(start_timeout)
+    # TensorFlow holds Python's lock while it waits, so that neither Ctrl-C nor a Python timer gets
+    # through. Its registration timeout bounds the wait of a worker for the chief, but not that of
+    # the chief for a worker (measured with 2.21). So the chief polls the others first: they listen
+    # before they register. `faulthandler`, which needs no lock, bounds what is left.
+    cluster.wait_for_workers(start_timeout)
+    _limit_registration(start_timeout)
     terminate = signal.getsignal(signal.SIGTERM)
-    # Should one be lost right now, TensorFlow would wait for an hour, holding Python's lock.
-    faulthandler.dump_traceback_later(start_timeout, exit=True, file=sys.__stderr__ or 2)
+    faulthandler.dump_traceback_later(start_timeout + 60, exit=True, file=sys.__stderr__ or 2)
     try:
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    except tf.errors.DeadlineExceededError as problem:
+        raise cluster.missing([0], start_timeout) from problem
     except (tf.errors.OpError, RuntimeError) as problem:
         raise PeerLost(
-            f"the workers that TF_CONFIG names cannot be joined ({first_line(problem)})"
+            f"cannot join the workers that TF_CONFIG names ({first_line(problem)})"
         ) from problem
     finally:
         faulthandler.cancel_dump_traceback_later()
-    # TensorFlow takes SIGTERM for itself: whoever had it gets it back.
+    # TensorFlow replaces the SIGTERM handler. Put the previous one back.
     if threading.current_thread() is threading.main_thread() and terminate is not None:
         signal.signal(signal.SIGTERM, terminate)
     _timeouts[strategy] = timeout
     return strategy
 
 
+def _limit_registration(seconds: float) -> None:
+    """Sets TensorFlow's coordination service up as the strategy would, but with a timeout."""
+    spec = tf.distribute.cluster_resolver.TFConfigClusterResolver().cluster_spec()
+    leader = "chief" if "chief" in spec.jobs else "worker"
+    context.context().configure_coordination_service(
+        service_type="standalone",
+        service_leader=f"/job:{leader}/replica:0/task:0",
+        cluster_register_timeout_in_ms=round(seconds * 1000),
+        coordinated_jobs=[
+            CoordinatedJob(name=job, num_tasks=spec.num_tasks(job)) for job in sorted(spec.jobs)
+        ],
+    )
+
+
 class Workers:
     """The processes that train one model together, as this one sees them.
 
-    What it does together every worker has to do, in the same order. For one process alone it
-    costs nothing.
+    Every worker must call the collective methods, in the same order. They cost nothing with a
+    single process.
 
     Args:
-        strategy: theirs.
+        strategy: the strategy of the processes.
 
     Attributes:
-        count: int, how many they are.
-        index: int, this one's place.
-        replicas: int, replicas of them all.
-        local: int, replicas of this one.
-        first: int, the number of its first replica.
+        count: int, number of processes.
+        index: int, this process's position; 0 is the chief.
+        replicas: int, replicas of all processes.
+        local: int, replicas of this process.
+        first: int, number of this process's first replica.
+        cluster: `Cluster`, the addresses of the processes; only with several.
     """
 
     def __init__(self, strategy: tf.distribute.Strategy):
@@ -148,11 +171,11 @@ class Workers:
 
     @property
     def chief(self) -> bool:
-        """Whether this is the one who writes what is written once."""
+        """Whether this process is the chief, which writes the shared files."""
         return self.index == 0
 
     def all_reduce(self, values: Sequence[int]) -> list[int]:
-        """Sums of what each worker gives, the same for all of them."""
+        """Sums each value over all workers."""
         if self.count == 1:
             return list(values)
         self.start_timer()
@@ -163,28 +186,28 @@ class Workers:
         return self._strategy.experimental_local_results(total)[0].numpy().tolist()
 
     def start_timer(self) -> None:
-        """Has the process end when others do not come in time, until `cancel_timer`."""
+        """Ends the process after the collective timeout, unless `cancel_timer` comes first."""
         self.cancel_timer()
         self._timer = threading.Timer(self._timeout, self._give_up)
         self._timer.daemon = True
         self._timer.start()
 
     def cancel_timer(self) -> None:
-        """They came."""
+        """Stops the timer."""
         if self._timer:
             self._timer.cancel()
         self._timer = None
 
     def _give_up(self) -> None:
         lost = PeerLost(
-            f"a worker kept the others waiting for longer than {self._timeout:g} s "
-            "(--collective-timeout)"
+            f"a worker kept the others waiting for more than {self._timeout:g} s "
+            "(see `collective_timeout`)"
         )
         print(f"tfcyclegan: {lost}", file=sys.stderr, flush=True)
-        os._exit(TRY_AGAIN)  # nothing else ends an operation that waits
+        os._exit(TRY_AGAIN)  # nothing else interrupts a waiting operation
 
     def broadcast(self, text: str) -> str:
-        """What the chief gives, for all of them."""
+        """Returns the chief's text on every worker."""
         if self.count == 1:
             return text
         data = text.encode() if self.chief else b""
@@ -194,10 +217,13 @@ class Workers:
         return bytes(self.all_reduce([*data] if self.chief else [0] * length)).decode()
 
     def run_on_chief(self, act: Callable[[], None]) -> None:
-        """Lets the chief do something. What it cannot do ends all workers, with its words.
+        """Calls a function on the chief. If it fails, every worker raises the chief's error.
+
+        Args:
+            act: the function.
 
         Raises:
-            InputError: the chief's.
+            InputError: the chief's error.
         """
         problem = None
         if self.chief:
@@ -209,10 +235,13 @@ class Workers:
             raise problem or InputError(words)
 
     def run_on_all(self, act: Callable[[], None]) -> None:
-        """Lets every worker do something. What one cannot do ends all of them.
+        """Calls a function on every worker. If it fails on one, all of them raise.
+
+        Args:
+            act: the function.
 
         Raises:
-            PeerLost: another worker could not; it raises its own error.
+            PeerLost: it failed on another worker, which raises the original error.
         """
         problem = None
         try:
@@ -220,37 +249,29 @@ class Workers:
         except Exception as error:
             problem = error
         if self.all_reduce([problem is not None]) != [0]:
-            raise problem or PeerLost("another worker had to stop, and says why")
+            raise problem or PeerLost("another worker stopped with an error (see its output)")
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        """Turns TensorFlow's errors about a lost worker into `PeerLost`, which says whom."""
+        """Turns TensorFlow's errors about a lost worker into `PeerLost`.
+
+        Raises:
+            PeerLost: another worker was lost.
+        """
         try:
             yield
         except tf.errors.OpError as problem:
-            if self.count == 1 or not (lost := self._lost(str(problem))):
+            about_peers = re.search(r"[Cc]ollective|heartbeat|Coordination|RecvBuf", str(problem))
+            if self.count == 1 or not about_peers:
                 raise
-            raise PeerLost(lost) from problem
+            raise PeerLost("another worker was lost") from problem
         finally:
             self.cancel_timer()
-
-    def _lost(self, text: str) -> str | None:
-        """Who an error of TensorFlow's is about, or None where it is about something else."""
-        if not re.search(r"[Cc]ollective|heartbeat|Coordination|RecvBuf", text):
-            return None
-        tasks = re.findall(r"/job:(chief|worker)/(?:replica:\d+/)?task:(\d+)", text)
-        named = {int(task) + self.cluster.chiefs * (job == "worker") for job, task in tasks}
-        if others := sorted(named - {self.index}):
-            return f"{self.cluster.name(others[0])} was lost"
-        if silent := self.cluster.silent():
-            return f"{silent[0]} was lost"
-        # Who does not hear from the chief, who listens to all heartbeats, is told no name.
-        return f"{self.cluster.name(0)} was lost" if self.index else "a worker was lost"
 
 
 @functools.lru_cache(maxsize=1)
 def _summed(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], Any]:
-    """Adds up what all workers give, traced once for whatever they give."""
+    """Makes the function that sums a vector over all workers. It is traced only once."""
 
     def on_replica(given: tf.Tensor) -> tf.Tensor:
         replica = tf.distribute.get_replica_context()
@@ -267,7 +288,7 @@ def _summed(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], Any]:
 
 
 def callback_list(callbacks: Any) -> list:
-    """The callbacks in whatever form `fit` takes them."""
+    """Makes a list of callbacks from any form that `fit` takes."""
     if callbacks is None:
         return []
     if isinstance(callbacks, keras.callbacks.Callback):
@@ -276,33 +297,37 @@ def callback_list(callbacks: Any) -> list:
 
 
 def check_callbacks(callbacks: list, workers: Workers) -> None:
-    """Refuses callbacks that several workers would be in each other's way with.
+    """Refuses callbacks that do not work with several workers.
+
+    Args:
+        callbacks: the callbacks given to `fit`.
+        workers: the workers.
 
     Raises:
-        ValueError: naming one, and what does the same.
+        ValueError: naming such a callback and a replacement.
     """
     if workers.count == 1:
         return
     together = sum(getattr(callback, "all_workers", False) for callback in callbacks)
     if workers.all_reduce([together]) != [together * workers.count]:
         raise ValueError(
-            "ResumableState and StopOnSignal are for all workers or for none: give them to fit on "
-            "every worker"
+            "ResumableState and StopOnSignal must run on all workers or on none: give them to fit "
+            "on every worker"
         )
     unfit = (keras.callbacks.ModelCheckpoint, keras.callbacks.BackupAndRestore)
     for callback in callbacks:
         if isinstance(callback, unfit):
             raise ValueError(
                 f"{type(callback).__name__} does not work with several workers: all of them would "
-                "write the same files. Take tfcyclegan.ResumableState"
+                "write the same files. Use tfcyclegan.ResumableState"
             )
 
 
 class CollectiveTimeout(keras.callbacks.Callback):
-    """Ends the process where a step waits too long for the other workers.
+    """Ends the process if a step waits too long for the other workers.
 
     Args:
-        workers: this one and the others.
+        workers: the workers.
     """
 
     def __init__(self, workers: Workers):
@@ -316,5 +341,5 @@ class CollectiveTimeout(keras.callbacks.Callback):
         self._workers.cancel_timer()
 
     on_train_batch_begin = on_test_batch_begin = _begin
-    # Behind the last batch of data that does not say its length nothing but the epoch ends.
+    # If the data has no known length, the end of the epoch follows its last batch directly.
     on_train_batch_end = on_test_batch_end = on_epoch_end = on_test_end = _end

@@ -139,9 +139,12 @@ class Config:
     """Of first weights, order, augmentation and draws."""
     precision: Precision = "auto"
     """auto takes float16 on GPUs with tensor cores, bfloat16 on CPUs that have it, else float32."""
-    strategy: StrategyName = "auto"
-    """Devices to train on: one (none), all GPUs of this machine (mirrored), or those of all
-    workers in TF_CONFIG (multiworker). auto takes what is there. batch_size is that of all."""
+    strategy: StrategyName | Literal["ray"] = "auto"
+    """Devices to train on: one (none), all GPUs of this machine (mirrored), those of all workers
+    in TF_CONFIG (multiworker), or those of workers that Ray starts (ray). auto takes what is
+    available. batch_size is the total over all devices."""
+    workers: int | None = None
+    """Number of workers that Ray starts, with strategy ray."""
     collective_timeout: float = COLLECTIVE_TIMEOUT
     """Seconds that a worker may keep the others waiting, the chief measuring for instance."""
     recompute: bool = False
@@ -224,6 +227,7 @@ class Config:
             "steps_per_epoch": 1, "checkpoint_steps": 1, "keep_checkpoints": 1,
             "sample_every": 0, "sample_count": 1, "validation_every": 0, "cache_memory": 0,
             "evaluate_every": 0, "learning_rate": 0, "seed": 0, "collective_timeout": 1,
+            "workers": 1,
         }  # fmt: skip
         for name, least in at_least.items():
             value = getattr(self, name)
@@ -232,6 +236,10 @@ class Config:
         for name in ("beta_1", "constant_fraction"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name}={getattr(self, name)}: must lie between 0 and 1")
+        if self.strategy == "ray" and self.workers is None:
+            raise InputError("strategy=ray: set workers=2, or as many as you want, as well")
+        if self.strategy != "ray" and self.workers is not None:
+            raise InputError(f"workers={self.workers}: set strategy=ray as well, or leave it out")
         if self.best_by and not self.evaluate_every:
             raise InputError(f"best_by={self.best_by}: set evaluate_every=1 as well")
         if self.seed >= 2**32:
@@ -312,7 +320,7 @@ class Config:
         free = {
             "run_dir", "checkpoint_steps", "keep_checkpoints", "sample_every", "sample_count",
             "validation_every", "evaluate_every", "tensorboard", "export", "cache_memory",
-            "cache_dir", "data_dir", "strategy", "collective_timeout",
+            "cache_dir", "data_dir", "strategy", "workers", "collective_timeout",
         }  # fmt: skip
         lines = []
         mine, theirs = self.flat(), other.flat()
