@@ -26,7 +26,7 @@ from ..errors import TRY_AGAIN, InputError, PeerLost, first_line
 from .cluster import Cluster
 
 #: Where a run trains: see `make_strategy`.
-StrategyName = Literal["auto", "none", "mirrored", "multiworker"]
+StrategyName = Literal["auto", "none", "mirrored", "multiworker", "ray"]
 
 #: Seconds that workers wait for each other at the start.
 START_TIMEOUT = 300.0
@@ -71,6 +71,8 @@ def make_strategy(
     """
     if name not in get_args(StrategyName):
         raise InputError(f"strategy={name}: use one of {', '.join(get_args(StrategyName))}")
+    if name == "ray":
+        raise InputError("strategy=ray: Ray starts the workers: call train_on_ray")
     cluster = Cluster.from_environment() if name in ("auto", "multiworker") else None
     if name == "multiworker" and cluster is None:
         raise InputError(

@@ -139,7 +139,7 @@ class Config:
     """Of first weights, order, augmentation and draws."""
     precision: Precision = "auto"
     """auto takes float16 on GPUs with tensor cores, bfloat16 on CPUs that have it, else float32."""
-    strategy: StrategyName | Literal["ray"] = "auto"
+    strategy: StrategyName = "auto"
     """Devices to train on: one (none), all GPUs of this machine (mirrored), those of all workers
     in TF_CONFIG (multiworker), or those of workers that Ray starts (ray). auto takes what is
     available. batch_size is the total over all devices."""
