@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tfcyclegan import InputError, InstanceNormalization, patch_discriminator
-from tfcyclegan.interop.addons import EXAMPLE_NAMES, Layer, read_network
+from tfcyclegan.interop.addons import EXAMPLE_NAMES, Array, read_network
 from tfcyclegan.interop.description import describe
 from tfcyclegan.runtimes.keras_model import load_model
 from tfcyclegan.training.config import Config
@@ -94,8 +94,16 @@ def test_models_of_another_form(addons_models):
         describe(addons_models / "other.h5")
 
 
-def unreadable(name):
-    raise AssertionError(f"{name} was read")
+def layers_of(shapes):
+    """Layers whose values cannot be read."""
+
+    def fail():
+        raise AssertionError("a value was read")
+
+    return {
+        name: {key: Array(shape, fail) for key, shape in by_key.items()}
+        for name, by_key in shapes.items()
+    }
 
 
 @pytest.mark.parametrize(
@@ -124,11 +132,10 @@ def unreadable(name):
 )
 def test_shapes_are_compared_before_values_are_read(layers, message):
     with pytest.raises(InputError, match=message):
-        read_network([Layer(name, shapes, unreadable) for name, shapes in layers.items()], "x")
+        read_network(layers_of(layers), "x", file_size=10**12)
 
 
-def test_layers_of_the_same_name():
-    layers = [Layer("a", {"kernel": (7, 7, 3, 2)}, unreadable)]
-    layers.append(Layer("a", {"gamma": (2,), "beta": (2,)}, unreadable))
-    with pytest.raises(InputError, match="two of its layers have the same name"):
-        read_network(layers, "x")
+def test_arrays_larger_than_their_file():
+    layers = layers_of({"a": {"kernel": (7, 7, 3, 2)}})
+    with pytest.raises(InputError, match="x: its arrays would fill 1176 bytes, but the file has 9"):
+        read_network(layers, "x", file_size=9)

@@ -51,19 +51,17 @@ def test_back_without_biases(pytorch_models, pytorch_outputs, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (
-            {"residual_output": True},
-            "G cannot be exported to PyTorch: the reference has no residual_output",
-        ),
-        ({"upsampling": "resize"}, "no upsampling by resizing"),
-        ({"bare_first": True}, "no first convolution without a norm"),
-        ({"downsampling_padding": "reflect"}, "no reflecting strided convolution"),
-        ({"alignment": "tensorflow"}, "no alignment of TensorFlow"),
-        ({"epsilon": 1e-3}, "no epsilon of 0.001"),
-        ({"sigmoid": True}, "D_A cannot be exported to PyTorch: .* no discriminator with a sig"),
-        ({"discriminator_padding": "reflect"}, "no reflecting discriminator"),
-        ({"norm": "batch", "use_bias": True}, "no bias before a batch norm"),
-        ({"norm": "none"}, "no bias without a norm"),
+        ({"residual_output": True}, "G cannot be exported to PyTorch: .* no residual_output=True"),
+        ({"upsampling": "resize"}, "the reference has no upsampling=resize, only transposed"),
+        ({"bare_first": True}, "no bare_first=True, only False"),
+        ({"downsampling_padding": "reflect"}, "no downsampling_padding=reflect, only zero"),
+        ({"alignment": "tensorflow"}, "no alignment=tensorflow, only torch"),
+        ({"epsilon": 1e-3}, "no epsilon=0.001, only 1e-05"),
+        ({"sigmoid": True}, "D_A cannot be exported to PyTorch: .* no sigmoid=True, only False"),
+        ({"discriminator_padding": "reflect"}, "no discriminator_padding=reflect, only zero"),
+        ({"norm": "batch", "use_bias": True}, "no use_bias=True with norm=batch"),
+        ({"norm": "none"}, "no use_bias=True with norm=none"),
+        ({"discriminator": "pixel", "use_bias": False}, "no use_bias=False with discriminator=pix"),
     ],
 )
 def test_what_the_reference_has_not(settings, message, tmp_path):

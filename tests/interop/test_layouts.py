@@ -11,15 +11,14 @@ from tfcyclegan.interop.layouts import (
     Convolution,
     Network,
     as_float32,
+    check_size,
     compare,
+    complete_settings,
     convolutions,
     some,
-    total_bytes,
     weights_by_layer,
 )
 from tfcyclegan.networks.architecture import Architecture
-
-FIELDS = tuple(field.name for field in dataclasses.fields(Architecture))
 
 
 @pytest.mark.parametrize(
@@ -41,12 +40,12 @@ def test_networks_are_made_of_what_is_listed(settings):
     architecture = Architecture(**{**defaults, **settings})
     if "generator" in settings:
         network = architecture.build_generator("AtoB", 256)
-        fields = [name for name in FIELDS if "discriminator" not in name]
+        role = "generator"
     else:
         network = architecture.build_discriminator("A", 256)
-        fields = [name for name in FIELDS if name != "generator"]
-    listed = convolutions({name: getattr(architecture, name) for name in fields}, 3,
-                          network.output_shape[-1])  # fmt: skip
+        role = "discriminator"
+    described = complete_settings(role, dataclasses.asdict(architecture))
+    listed = convolutions(described, 3, network.output_shape[-1])
     expected = {}
     for layer in listed:
         bias = [(layer.filters,)] if layer.bias else []
@@ -75,9 +74,18 @@ def test_a_network():
 
 
 def test_more_layers_than_there_are():
-    settings = {"generator": "resnet", "blocks": 10**6, "norm": "none", "use_bias": True}
-    with pytest.raises(InputError, match="blocks 1000000: the limit is 100"):
-        convolutions(settings, 3, 3)
+    with pytest.raises(InputError, match="blocks=1000000: the limit is 100"):
+        convolutions(complete_settings("generator", {"blocks": 10**6}), 3, 3)
+
+
+def test_settings_of_a_role():
+    generator = complete_settings("generator", {"blocks": 2})
+    discriminator = complete_settings("discriminator", {"sigmoid": True})
+    assert generator["blocks"] == 2
+    assert discriminator["sigmoid"] is True
+    assert generator.keys() & discriminator.keys() == {"norm", "use_bias", "epsilon", "alignment"}
+    every = {field.name for field in dataclasses.fields(Architecture)}
+    assert generator.keys() | discriminator.keys() == every - {"channels_A", "channels_B"}
 
 
 def test_what_differs_is_named():
@@ -93,5 +101,9 @@ def test_small_things():
     assert some(["a", "b", "c"], 2) == "a, b and 1 more"
     assert some(["a" * 100]) == "a" * 80
     assert as_float32(np.ones(3)).dtype == np.float32
-    shared = np.broadcast_to(np.float32(1), (10, 10))
-    assert total_bytes([shared, shared]) == 800
+
+
+def test_arrays_larger_than_their_file():
+    check_size("x", 40, 10)
+    with pytest.raises(InputError, match="x: its arrays would fill 41 bytes, but the file has 10"):
+        check_size("x", 41, 10)

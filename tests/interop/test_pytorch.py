@@ -119,7 +119,10 @@ def test_which_norm_has_statistics(changed):
         ([1], "x: no state dictionary in it"),
         ({}, "x: no state dictionary in it"),
         ({"epoch": 3}, "x: not a state dictionary: epoch in it are not tensors"),
-        ({"a": np.zeros(3), "b": np.zeros(3)}, "would fill 48 bytes, but the file has 11"),
+        (
+            {"a": np.zeros(3), "b": np.zeros(3)},
+            "its arrays would fill 48 bytes, but the file has 11",
+        ),
     ],
 )
 def test_things_that_are_no_state_dictionaries(content, message):
