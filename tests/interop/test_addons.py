@@ -1,4 +1,4 @@
-"""Models of tensorflow-addons: equal outputs from every kind of file, and its norm equals ours."""
+"""Models of tensorflow-addons: every kind of file gives their outputs, and our norm is theirs."""
 
 import numpy as np
 import pytest
@@ -47,7 +47,7 @@ def test_the_whole_example(file, addons_models, addons_outputs, tmp_path):
             network(addons_outputs["images"]), addons_outputs[theirs], atol=CLOSE, err_msg=ours
         )
         if ours.startswith("D"):
-            # "same" depends on the size: sides that are not multiples get the same scores too.
+            # The padding "same" depends on the size, so also test an odd size.
             np.testing.assert_allclose(
                 network(addons_outputs["odd"]), addons_outputs[f"{theirs}/odd"], atol=CLOSE
             )
@@ -59,7 +59,7 @@ def test_one_generator(file, direction, addons_models, addons_outputs, tmp_path)
     found = import_checkpoint(addons_models / file, tmp_path / "run", direction)
     epsilon = 1e-4 if file == "whole.h5" else 1e-3
     assert settings_of(tmp_path / "run") == ("instance-affine", False, "tensorflow", epsilon)
-    # If the file has the layers' settings, they are used and nothing is assumed.
+    # The file of a whole model has the layers' settings, so nothing is assumed.
     assert bool(found.notes) == (file == "gen_G.h5")
     generator = load_model(tmp_path / "run")
     assert generator.name == {"AtoB": "G", "BtoA": "F"}[direction]
@@ -70,7 +70,7 @@ def test_one_generator(file, direction, addons_models, addons_outputs, tmp_path)
 
 
 def test_real_pictures(real_data, addons_models, addons_outputs, tmp_path):
-    """Only with outputs that tensorflow-addons has just made (make test-addons)."""
+    """Runs only in `make test-addons`, which makes outputs for photographs."""
     if "real" not in addons_outputs:
         pytest.skip("the golden file has no photographs; make test-addons makes outputs for them")
     import_checkpoint(addons_models / "whole.h5", tmp_path / "run")
@@ -78,8 +78,8 @@ def test_real_pictures(real_data, addons_models, addons_outputs, tmp_path):
     np.testing.assert_allclose(got, addons_outputs["real"], atol=CLOSE)
 
 
-def test_their_same_is_not_ours(addons_outputs, addons_models):
-    """The alignment matters: without it the same weights give other scores."""
+def test_the_alignment_matters(addons_outputs, addons_models):
+    """Without TensorFlow's alignment, the same weights give other scores."""
     network = describe(addons_models / "cyclegan.h5").networks["D_A"]
     ours = patch_discriminator(
         64, filters=network.settings["discriminator_filters"], norm="instance-affine",

@@ -18,7 +18,7 @@ from tfcyclegan.networks.architecture import Architecture
         ("D_B", "ReferencePatch"),
     ],
 )
-def test_pytorch_takes_what_went_back(name, make, tmp_path, pytorch_outputs):
+def test_pytorch_loads_exported_networks(name, make, tmp_path, pytorch_outputs):
     """The reference loads our networks with strict=True and gives the same outputs."""
     torch = pytest.importorskip("torch")
     from golden import pytorch_models as golden
@@ -35,7 +35,7 @@ def test_pytorch_takes_what_went_back(name, make, tmp_path, pytorch_outputs):
     np.testing.assert_allclose(ours(pytorch_outputs["images"]), drawn, atol=1e-6)
 
 
-def test_back_without_biases(pytorch_models, pytorch_outputs, tmp_path):
+def test_missing_biases_become_zeros(pytorch_models, pytorch_outputs, tmp_path):
     """An instance norm removes a bias, so zeros replace the biases that the reference has."""
     settings = Architecture(filters=2, blocks=1, norm="instance-affine", use_bias=False)
     generator = settings.build_generator("AtoB", 256)
@@ -51,20 +51,29 @@ def test_back_without_biases(pytorch_models, pytorch_outputs, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"residual_output": True}, "G cannot be exported to PyTorch: .* no residual_output=True"),
-        ({"upsampling": "resize"}, "the reference has no upsampling=resize, only transposed"),
-        ({"bare_first": True}, "no bare_first=True, only False"),
-        ({"downsampling_padding": "reflect"}, "no downsampling_padding=reflect, only zero"),
-        ({"alignment": "tensorflow"}, "no alignment=tensorflow, only torch"),
-        ({"epsilon": 1e-3}, "no epsilon=0.001, only 1e-05"),
-        ({"sigmoid": True}, "D_A cannot be exported to PyTorch: .* no sigmoid=True, only False"),
-        ({"discriminator_padding": "reflect"}, "no discriminator_padding=reflect, only zero"),
-        ({"norm": "batch", "use_bias": True}, "no use_bias=True with norm=batch"),
-        ({"norm": "none"}, "no use_bias=True with norm=none"),
-        ({"discriminator": "pixel", "use_bias": False}, "no use_bias=False with discriminator=pix"),
+        (
+            {"residual_output": True},
+            "G cannot be exported to PyTorch: residual_output is True",
+        ),
+        ({"upsampling": "resize"}, "upsampling is resize, but the reference has only transposed"),
+        ({"bare_first": True}, "bare_first is True, but the reference has only False"),
+        (
+            {"downsampling_padding": "reflect"},
+            ": downsampling_padding is reflect, but .* has only zero",
+        ),
+        ({"alignment": "tensorflow"}, "alignment is tensorflow, but the reference has only torch"),
+        ({"epsilon": 1e-3}, "epsilon is 0.001, but the reference has only 1e-05"),
+        ({"sigmoid": True}, "D_A cannot be exported to PyTorch: sigmoid is True, but"),
+        (
+            {"discriminator_padding": "reflect"},
+            "discriminator_padding is reflect, but .* has only zero",
+        ),
+        ({"norm": "batch", "use_bias": True}, "no biases with norm batch"),
+        ({"norm": "none"}, "no biases with norm none"),
+        ({"discriminator": "pixel", "use_bias": False}, "no pixel discriminator without biases"),
     ],
 )
-def test_what_the_reference_has_not(settings, message, tmp_path):
+def test_networks_that_the_reference_does_not_have(settings, message, tmp_path):
     architecture = Architecture(
         filters=1, blocks=0, discriminator_filters=1, discriminator_layers=1, **settings
     )
@@ -77,18 +86,18 @@ def test_what_the_reference_has_not(settings, message, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_settings_that_are_not_the_models(tmp_path):
+def test_settings_of_another_network(tmp_path):
     generator = Architecture(filters=1, blocks=1).build_generator("AtoB", 256)
     with pytest.raises(InputError, match=r"not the network that its settings describe"):
         export_to_pytorch({"G": generator}, Architecture(filters=1, blocks=2), tmp_path)
 
 
 @pytest.mark.parametrize("name", ["resnet", "unet", "batch", "none", "dropout", "layers", "pixel"])
-def test_a_network_has_the_names_it_came_with(name, pytorch_models):
+def test_exported_tensors_equal_the_imported_ones(name, pytorch_models):
     path = next((pytorch_models / name).glob("latest_net_*.pth"))
     (network,) = describe(path).networks.values()
-    came = state_dict(read_torch_file(path), path, 10**9)
-    went = reference_state_dict(network)
-    assert went.keys() == came.keys()
-    for key, array in went.items():
-        np.testing.assert_array_equal(array, came[key], err_msg=key)
+    imported = state_dict(read_torch_file(path), path, 10**9)
+    exported = reference_state_dict(network)
+    assert exported.keys() == imported.keys()
+    for key, array in exported.items():
+        np.testing.assert_array_equal(array, imported[key], err_msg=key)

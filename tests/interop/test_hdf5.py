@@ -1,4 +1,4 @@
-"""HDF5 files of Keras 2: damaged ones and hostile ones are refused in one line."""
+"""HDF5 files of Keras 2. Damaged and hostile files are refused in one line."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def first_weight(file):
 
 
 def replaced(make):
-    """A change of a file that replaces the first kernel."""
+    """Returns a change that replaces the first kernel of a file."""
 
     def change(file):
         group, name = first_weight(file)

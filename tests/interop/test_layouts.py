@@ -1,4 +1,4 @@
-"""The list of layers is that of the networks that are built."""
+"""The listed layers are those of the networks that are built."""
 
 import dataclasses
 
@@ -34,8 +34,7 @@ from tfcyclegan.networks.architecture import Architecture
         {"discriminator": "pixel", "norm": "batch", "use_bias": False},
     ],
 )
-def test_networks_are_made_of_what_is_listed(settings):
-    """The list without building is that of the networks that are built."""
+def test_listed_layers_are_those_of_the_built_network(settings):
     defaults = {"use_bias": True, "blocks": 1, "filters": 3, "discriminator_filters": 3}
     architecture = Architecture(**{**defaults, **settings})
     if "generator" in settings:
@@ -48,11 +47,8 @@ def test_networks_are_made_of_what_is_listed(settings):
     listed = convolutions(described, 3, network.output_shape[-1])
     expected = {}
     for layer in listed:
-        bias = [(layer.filters,)] if layer.bias else []
-        expected[layer.layer] = [layer.kernel, *bias]
-        norm = NORM_VECTORS[layer.norm]
-        if norm:
-            expected[f"{layer.layer}_norm"] = [(layer.filters,)] * norm
+        for name, shapes in layer.arrays.items():
+            expected[name] = list(shapes.values())
     found = {
         layer: [array.shape for array in arrays]
         for layer, arrays in weights_by_layer(network).items()
@@ -60,9 +56,12 @@ def test_networks_are_made_of_what_is_listed(settings):
     assert found == expected
 
 
-def test_a_kernel_has_the_shape_of_keras():
-    assert Convolution("u1", 3, 8, 4, bias=True).kernel == (3, 3, 8, 4)
-    assert Convolution("u1", 3, 8, 4, bias=True, transposed=True).kernel == (3, 3, 4, 8)
+def test_arrays_of_a_convolution():
+    assert Convolution("u1", 3, 8, 4).arrays == {"u1": {"kernel": (3, 3, 8, 4), "bias": (4,)}}
+    for norm, vectors in NORM_VECTORS.items():
+        arrays = Convolution("u1", 3, 8, 4, False, norm, transposed=True).arrays
+        assert arrays["u1"] == {"kernel": (3, 3, 4, 8)}
+        assert list(arrays.get("u1_norm", ())) == list(vectors)
 
 
 def test_a_network():
@@ -74,7 +73,7 @@ def test_a_network():
 
 
 def test_more_layers_than_there_are():
-    with pytest.raises(InputError, match="blocks=1000000: the limit is 100"):
+    with pytest.raises(InputError, match="blocks 1000000: the limit is 100"):
         convolutions(complete_settings("generator", {"blocks": 10**6}), 3, 3)
 
 
@@ -88,7 +87,7 @@ def test_settings_of_a_role():
     assert generator.keys() | discriminator.keys() == every - {"channels_A", "channels_B"}
 
 
-def test_what_differs_is_named():
+def test_compare_names_each_difference():
     found = {"a": (1,), "b": (2,), "c": (3,), "ignored": ()}
     expected = {"a": (1,), "b": (3,), "d": (4,)}
     message = r"x: .*missing: d; not known: c; of another shape: b is \(2,\) where \(3,\) fits"

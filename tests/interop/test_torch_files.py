@@ -1,4 +1,4 @@
-"""PyTorch's files: read as PyTorch reads them, without executing anything in them."""
+"""PyTorch's files are read as PyTorch reads them, and nothing in them is executed."""
 
 import io
 import json
@@ -32,7 +32,7 @@ def zipped(path, data, storages=(), *, compression=zipfile.ZIP_STORED, name="arc
 
 
 class Named:
-    """Pickled as a name, which need not exist here."""
+    """Pickled as a name, which does not have to exist."""
 
     def __init__(self, module, name):
         self.module, self.name = module, name
@@ -67,7 +67,7 @@ class Tensor:
 
 
 def REBUILD(*parts):
-    """Replaces PyTorch's function in a pickle, which gets the name of that function."""
+    """Stands for PyTorch's function, whose name `pickled` puts in the place of this one's."""
 
 
 def pickled(value):
@@ -142,7 +142,7 @@ class EvilByState(Evil):
 @pytest.mark.parametrize("protocol", [0, 2, 4])
 @pytest.mark.parametrize("kind", [Evil, EvilByState])
 def test_a_pickle_that_runs_a_command(tmp_path, kind, protocol):
-    """Unpickling the same bytes does run the command, so the test can fail."""
+    """Python's unpickler runs the command in the same bytes, so this test can fail."""
     data = pickle.dumps({"model.1.weight": kind(tmp_path)}, protocol)
     with pytest.raises(InputError, match=r"asks for posix.system, but only tensors"):
         read_torch_file(zipped(tmp_path / "evil.pth", data))
@@ -220,8 +220,8 @@ def test_pickles_that_would_take_forever(tmp_path, data, message):
         read_torch_file(zipped(tmp_path / "x.pth", proto(data)))
 
 
-def test_what_a_file_says_stays_a_line(tmp_path, capsys):
-    """Names of any length, with line ends and terminal escapes."""
+def test_names_in_a_message_stay_on_one_line(tmp_path, capsys):
+    """Names in a file can have any length, line ends and terminal escapes."""
     data = proto(text(b"evil\n\x1b[2J" + 10**5 * b"x") + text(b"y") + b"\x93")
     assert main(["import", str(zipped(tmp_path / "x.pth", data)), "--describe"]) == 2
     error = capsys.readouterr().err
@@ -230,7 +230,7 @@ def test_what_a_file_says_stays_a_line(tmp_path, capsys):
     assert len(error) < 500 + len(str(tmp_path))
 
 
-def test_zips_of_another_kind(tmp_path):
+def test_a_zip_of_an_unknown_version(tmp_path):
     path = one_tensor(tmp_path / "x.pth")
     data = bytearray(path.read_bytes())
     data[data.index(b"PK\1\2") + 6] = 99  # an unknown version
@@ -243,12 +243,12 @@ def test_more_layers_than_there_are(tmp_path):
     places = [*range(999), 2996]
     tensors = {f"model.{n}.weight": np.ones((1, 1, 1, 1), np.float32) for n in places}
     write_torch_file(tmp_path / "many.pth", tensors)
-    with pytest.raises(InputError, match="discriminator_layers=998: the limit is 100"):
+    with pytest.raises(InputError, match="discriminator_layers 998: the limit is 100"):
         describe(tmp_path / "many.pth")
 
 
-def test_a_tensor_of_somebody_else_is_read(tmp_path):
-    """The file that the next tests damage, undamaged."""
+def test_a_valid_tensor(tmp_path):
+    """The next tests damage this file."""
     found = read_torch_file(one_tensor(tmp_path / "x.pth", 1, (1, 3), (2**40, 1)))
     np.testing.assert_array_equal(found["x"], [[1, 2, 3]])
 
@@ -316,7 +316,7 @@ def test_a_tensor_many_times_over(tmp_path):
 
 
 def test_zips_that_are_bombs(tmp_path):
-    """A megabyte of zeros in a kilobyte, members that share bytes, and false sizes."""
+    """Compressed zeros, a false size, and members that share bytes."""
     zeros = np.zeros(2**18, np.float32).tobytes()
     tensor = Tensor(Storage(2**18), 0, (2**18,), (1,))
     packed = zipped(
@@ -354,8 +354,8 @@ def sharing(path, data, storage, count):
     return path
 
 
-def test_names_in_a_zip_lead_nowhere(tmp_path):
-    """Nothing is unpacked, so the name of a member cannot point outside."""
+def test_nothing_in_a_zip_is_written(tmp_path):
+    """The name of a member cannot point outside, because nothing is unpacked."""
     path = zipped(tmp_path / "x.pth", pickled({"x": 1}))
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("../escaped", "mine")

@@ -3,40 +3,33 @@
 import pytest
 
 from tfcyclegan.interop.layouts import Convolution, complete_settings, convolutions
-from tfcyclegan.interop.torch_modules import (
-    norm_of,
-    patch_modules,
-    pixel_modules,
-    resnet_modules,
-    tensors_of,
-    unet_modules,
-)
+from tfcyclegan.interop.torch_modules import norm_of, reference_modules, tensors_of
 
-
-def test_names():
-    assert resnet_modules(9)["c7_out"] == "model.26"
-    assert resnet_modules(1)["r1b"] == "model.10.conv_block.5"
-    assert resnet_modules(1, dropout=True)["r1b"] == "model.10.conv_block.6"
-    assert resnet_modules(9, resize=True)["u2"] == "model.21"
-    assert unet_modules(8)["down2"] == "model.model.1.model.1"
-    assert patch_modules(3)["score"] == "model.11"
-    assert pixel_modules()["score"] == "net.5"
-    assert norm_of("model.10.conv_block.5") == "model.10.conv_block.6"
+RESNET = {"generator": "resnet", "blocks": 1}
 
 
 @pytest.mark.parametrize(
-    ("modules", "settings"),
+    ("settings", "layer", "module"),
     [
-        (resnet_modules(2), {"generator": "resnet", "blocks": 2}),
-        (unet_modules(5), {"generator": "unet", "depth": 5}),
-        (patch_modules(3), {"discriminator": "patch", "discriminator_layers": 3}),
-        (pixel_modules(), {"discriminator": "pixel"}),
+        ({**RESNET, "blocks": 9}, "c7_out", "model.26"),
+        (RESNET, "r1b", "model.10.conv_block.5"),
+        ({**RESNET, "dropout": 0.5}, "r1b", "model.10.conv_block.6"),
+        ({**RESNET, "blocks": 9, "upsampling": "resize"}, "u2", "model.21"),
+        ({"generator": "unet", "depth": 8}, "down2", "model.model.1.model.1"),
+        ({"discriminator": "patch", "discriminator_layers": 3}, "score", "model.11"),
+        ({"discriminator": "pixel"}, "score", "net.5"),
     ],
 )
-def test_modules_are_in_the_order_of_the_network(modules, settings):
+def test_names_in_the_order_of_the_network(settings, layer, module):
+    modules = reference_modules(settings)
+    assert modules[layer] == module
     role = "generator" if "generator" in settings else "discriminator"
     listed = convolutions(complete_settings(role, {"use_bias": True, **settings}), 3, 3)
-    assert list(modules) == [layer.layer for layer in listed]
+    assert list(modules) == [convolution.layer for convolution in listed]
+
+
+def test_a_norm_follows_its_convolution():
+    assert norm_of("model.10.conv_block.5") == "model.10.conv_block.6"
 
 
 def test_tensors():

@@ -18,7 +18,6 @@ import numpy as np
 from ..errors import InputError
 from .addons_config import EPSILON, epsilon_of
 from .layouts import (
-    NORM_VECTORS,
     Network,
     as_float32,
     check_size,
@@ -59,7 +58,7 @@ def read_network(
     layers: Layers,
     where: object,
     file_size: int,
-    configured: list[dict[str, Any]] | None = None,
+    config: str | bytes | None = None,
 ) -> Network:
     """Recognises a network by the shapes of its layers, then reads its weights.
 
@@ -67,7 +66,7 @@ def read_network(
         layers: the layers that have weights, in order.
         where: the file, for messages.
         file_size: int, bytes of the file.
-        configured: class and settings of all layers in order, if the file has them.
+        config: the JSON in the attribute `model_config`, if the file has it.
 
     Raises:
         InputError: not a generator or discriminator of the example.
@@ -88,7 +87,7 @@ def read_network(
     kernels = [arrays["kernel"].shape for arrays in layers.values() if "kernel" in arrays]
     if not kernels or any(len(kernel) != 4 or 0 in kernel for kernel in kernels):
         raise InputError(f"{where}: not a network of 2D convolutions: {summary}")
-    if configured is None and not any("gamma" in arrays for arrays in layers.values()):
+    if config is None and not any("gamma" in arrays for arrays in layers.values()):
         raise InputError(
             f"{where}: no norm with weights in it: of Keras models only those with "
             f"tensorflow-addons' InstanceNormalization can be read: {summary}"
@@ -99,12 +98,14 @@ def read_network(
             f"first kernels are 7×7 and 4×4: {summary}"
         )
     settings = _settings(layers, kernels)
-    if configured is not None:
-        settings["epsilon"] = epsilon_of(settings, configured, where)
+    if config is not None:
+        settings["epsilon"] = epsilon_of(settings, config, where)
     channels = kernels[0][2]
     output_channels = kernels[-1][3] if "generator" in settings else 1
     # Keras numbers its layers, so only their order counts.
-    ours = _expected(settings, channels, output_channels)
+    ours: dict[str, dict[str, tuple[int, ...]]] = {}
+    for layer in convolutions(settings, channels, output_channels):
+        ours |= layer.arrays
     # Messages use the file's names for the layers that it has, and ours for missing ones.
     names = [*layers, *list(ours)[len(layers) :]]
     if len({*names}) < len(names):
@@ -119,7 +120,7 @@ def read_network(
         name: [as_float32(arrays[key].read()) for key in ours[name]]
         for name, arrays in zip(ours, layers.values(), strict=True)
     }
-    notes = (_ASSUMED,) if configured is None else ()
+    notes = (_ASSUMED,) if config is None else ()
     return Network(ORIGIN, settings, channels, output_channels, weights, notes)
 
 
@@ -139,16 +140,3 @@ def _settings(layers: Layers, kernels: list[tuple[int, ...]]) -> dict[str, Any]:
         return complete_settings("generator", settings)
     settings |= {"discriminator_filters": filters, "discriminator_layers": max(1, count - 2)}
     return complete_settings("discriminator", settings)
-
-
-def _expected(
-    settings: Mapping[str, Any], channels: int, output_channels: int
-) -> dict[str, dict[str, tuple[int, ...]]]:
-    """The shapes of all arrays by our layer names."""
-    shapes: dict[str, dict[str, tuple[int, ...]]] = {}
-    for layer in convolutions(settings, channels, output_channels):
-        vector = (layer.filters,)
-        shapes[layer.layer] = {"kernel": layer.kernel} | ({"bias": vector} if layer.bias else {})
-        if NORM_VECTORS[layer.norm]:
-            shapes[f"{layer.layer}_norm"] = {"gamma": vector, "beta": vector}
-    return shapes

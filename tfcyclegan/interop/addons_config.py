@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,47 +32,37 @@ _COMPARED: dict[str, dict[str, Any]] = {
 }
 
 
-def layers_of_config(config: str | bytes, path: Path) -> list[dict[str, Any]]:
-    """The class and settings of each layer, in order.
-
-    Args:
-        config: the JSON in the attribute `model_config`.
-        path: the file, for messages.
-
-    Raises:
-        InputError: not the configuration of a model.
-    """
-    try:
-        layers = json.loads(config)["config"]["layers"]
-        return [{"class_name": layer["class_name"], "config": layer["config"]} for layer in layers]
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as problem:
-        raise InputError(
-            f"{path}: its model is not a list of layers ({first_line(repr(problem))}): save each "
-            'generator separately with generator.save("x.h5")'
-        ) from problem
-
-
-def epsilon_of(settings: Mapping[str, Any], layers: list[dict[str, Any]], where: object) -> float:
+def epsilon_of(settings: Mapping[str, Any], config: str | bytes, where: object) -> float:
     """Compares each layer with the example's network and returns the epsilon of the norms.
 
     Args:
         settings: the fields of `Architecture` that describe the network.
-        layers: from `layers_of_config`.
+        config: the JSON in the attribute `model_config`.
         where: the file, for messages.
 
     Raises:
         InputError: naming the first layer that differs.
     """
+    damage = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
+    try:
+        layers = [
+            (layer["class_name"], layer["config"])
+            for layer in json.loads(config)["config"]["layers"]
+        ]
+    except damage as problem:
+        raise InputError(
+            f"{where}: its model is not a list of layers ({first_line(repr(problem))}): save each "
+            'generator separately with generator.save("x.h5")'
+        ) from problem
     steps: list[tuple[str, str]] = []
     epsilons = set()
     try:
-        for layer in layers:
-            kind, config = layer["class_name"].rpartition(">")[2], layer["config"]
-            name = str(config.get("name", kind))
-            steps += [(step, name) for step in _steps(kind, config)]
+        for full_name, layer in layers:
+            kind = full_name.rpartition(">")[2]
+            steps += [(step, str(layer.get("name", kind))) for step in _steps(kind, layer)]
             if kind == "InstanceNormalization":
-                epsilons.add(float(config.get("epsilon", EPSILON)))
-    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as problem:
+                epsilons.add(float(layer.get("epsilon", EPSILON)))
+    except damage as problem:
         raise InputError(
             f"{where}: its layers' settings are damaged ({first_line(problem)})"
         ) from problem

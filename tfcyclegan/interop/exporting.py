@@ -19,14 +19,7 @@ from .description import DIRECTIONS, DOMAINS
 from .layouts import Network, complete_settings, convolutions, weights_by_layer
 from .sources import REFERENCE_NAMES
 from .torch_files import write_torch_file
-from .torch_modules import (
-    COUNTER,
-    patch_modules,
-    pixel_modules,
-    resnet_modules,
-    tensors_of,
-    unet_modules,
-)
+from .torch_modules import COUNTER, reference_modules, tensors_of
 
 
 def export_to_pytorch(
@@ -119,20 +112,11 @@ def reference_state_dict(network: Network) -> dict[str, np.ndarray]:
         InputError: the reference has no such network.
     """
     _check_reference(network.settings)
-    settings = dict(network.settings)
-    if settings.get("generator") == "resnet":
-        modules = resnet_modules(settings["blocks"], dropout=settings["dropout"] > 0)
-    elif settings.get("generator") == "unet":
-        modules = unet_modules(settings["depth"])
-    elif settings["discriminator"] == "patch":
-        modules = patch_modules(settings["discriminator_layers"])
-    else:
-        modules = pixel_modules()
-    settings["use_bias"] = settings["norm"].startswith("instance")
+    settings = {**network.settings, "use_bias": network.settings["norm"].startswith("instance")}
     layers = convolutions(settings, network.channels, network.output_channels)
     left = {layer: list(arrays) for layer, arrays in network.weights.items()}
     tensors = {}
-    for layer, name, shape, axes in tensors_of(layers, modules):
+    for layer, name, shape, axes in tensors_of(layers, reference_modules(settings)):
         if name.endswith(".bias") and not left[layer]:
             tensors[name] = np.zeros(shape, np.float32)
             continue
@@ -160,9 +144,9 @@ def _check_reference(settings: Mapping[str, Any]) -> None:
     """Refuses the first setting that the reference does not have."""
     for name, value in _REFERENCE.items():
         if settings.get(name, value) != value:
-            raise InputError(f"the reference has no {name}={settings[name]}, only {value}")
+            raise InputError(f"{name} is {settings[name]}, but the reference has only {value}")
     norm, bias = settings["norm"], settings["use_bias"]
     if bias and norm in ("batch", "none"):
-        raise InputError(f"the reference has no use_bias=True with norm={norm}")
+        raise InputError(f"the reference has no biases with norm {norm}")
     if not bias and norm.startswith("instance") and settings.get("discriminator") == "pixel":
-        raise InputError("the reference has no use_bias=False with discriminator=pixel")
+        raise InputError("the reference has no pixel discriminator without biases")

@@ -16,7 +16,6 @@ import numpy as np
 
 from ..errors import InputError, first_line
 from .addons import Array, Layers, read_network
-from .addons_config import layers_of_config
 from .layouts import Network
 
 
@@ -61,9 +60,8 @@ def _networks(path: Path, file: Any) -> dict[str, Network]:
     # In the file of a whole CycleGAN each group is a network, else each group is a layer.
     config = file.attrs.get("model_config")
     if config is not None or all(len(layers) == 1 for layers in groups.values()):
-        configured = None if config is None else layers_of_config(config, path)
         all_layers = {name: layer for group in groups.values() for name, layer in group.items()}
-        return {"": read_network(all_layers, path, size, configured)}
+        return {"": read_network(all_layers, path, size, config)}
     # In the order of the example's constructor.
     names = {"generator": ["G", "F"], "discriminator": ["D_A", "D_B"]}
     networks = {}

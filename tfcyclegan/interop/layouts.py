@@ -22,9 +22,13 @@ from ..networks.factory import Norm
 
 Role = Literal["generator", "discriminator"]
 
-#: The number of vectors of a norm, with one number per channel: gamma, beta, and for batch norm the
-#: moving mean and variance, in this order.
-NORM_VECTORS: dict[Norm, int] = {"none": 0, "instance": 0, "instance-affine": 2, "batch": 4}
+#: The vectors of each norm, in Keras's order. They have one number per channel.
+NORM_VECTORS: dict[Norm, tuple[str, ...]] = {
+    "none": (),
+    "instance": (),
+    "instance-affine": ("gamma", "beta"),
+    "batch": ("gamma", "beta", "moving_mean", "moving_variance"),
+}
 
 #: The fields of `Architecture` that describe generators as well as discriminators.
 _SHARED = ("norm", "use_bias", "epsilon", "alignment")
@@ -56,10 +60,14 @@ class Convolution:
     transposed: bool = False
 
     @property
-    def kernel(self) -> tuple[int, int, int, int]:
-        """The kernel's shape in Keras."""
-        channels = (self.inputs, self.filters)
-        return (self.size, self.size, *(channels[::-1] if self.transposed else channels))
+    def arrays(self) -> dict[str, dict[str, tuple[int, ...]]]:
+        """The shapes of its arrays and its norm's, by the names of their layers and arrays."""
+        channels, vector = (self.inputs, self.filters), (self.filters,)
+        kernel = (self.size, self.size, *(channels[::-1] if self.transposed else channels))
+        arrays = {self.layer: {"kernel": kernel, **({"bias": vector} if self.bias else {})}}
+        if vectors := NORM_VECTORS[self.norm]:
+            arrays[f"{self.layer}_norm"] = dict.fromkeys(vectors, vector)
+        return arrays
 
 
 @dataclass(frozen=True)
@@ -144,7 +152,7 @@ def convolutions(
     """
     for name in ("blocks", "depth", "discriminator_layers"):
         if (settings.get(name) or 0) > _MOST_LEVELS:
-            raise InputError(f"{name}={settings[name]}: the limit is {_MOST_LEVELS}")
+            raise InputError(f"{name} {settings[name]}: the limit is {_MOST_LEVELS}")
     normed = functools.partial(Convolution, bias=settings["use_bias"], norm=settings["norm"])
     list_layers = {
         "resnet": _resnet, "unet": _unet, "patch": _patch, "pixel": _pixel

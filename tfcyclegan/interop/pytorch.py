@@ -25,14 +25,10 @@ from ..networks.factory import Norm
 from .layouts import Network, as_float32, check_size, compare, complete_settings, convolutions, some
 from .torch_modules import (
     COUNTER,
-    NORM_NAMES,
     Modules,
     norm_of,
-    patch_modules,
-    pixel_modules,
-    resnet_modules,
+    reference_modules,
     tensors_of,
-    unet_modules,
 )
 
 Tensors = Mapping[str, np.ndarray]
@@ -108,13 +104,15 @@ class _Layout(NamedTuple):
         origin: the kind of code.
         settings: the fields of `Architecture` that are not the paper's.
         modules: the convolutions. The second one has a norm in every network of the kind.
-        notes: see `Network`.
     """
 
     origin: str
     settings: dict[str, Any]
     modules: Modules
-    notes: tuple[str, ...] = ()
+
+
+def _reference(settings: dict[str, Any], block: str = "conv_block") -> _Layout:
+    return _Layout(REFERENCE, settings, reference_modules(settings, block))
 
 
 def _resnet(tensors: Tensors) -> _Layout:
@@ -124,33 +122,28 @@ def _resnet(tensors: Tensors) -> _Layout:
         if (found := re.match(r"model\.(\d{1,4})\.(conv_block|block)\.", name))
     }
     blocks, block = len(insides), next(iter(insides.values()), "conv_block")
-    resize = f"model.{12 + blocks}.weight" in tensors
-    dropout = np.ndim(tensors.get(f"model.10.{block}.6.weight", 0)) == 4
-    settings: dict[str, Any] = {
-        "generator": "resnet",
-        "blocks": blocks,
-        "upsampling": "resize" if resize else "transposed",
-        "dropout": 0.5 if dropout else 0.0,
-    }
-    modules = resnet_modules(blocks, dropout=dropout, resize=resize, block=block)
-    return _Layout(REFERENCE, settings, modules, (_NEAREST_NOTE,) if resize else ())
+    settings: dict[str, Any] = {"generator": "resnet", "blocks": blocks}
+    if f"model.{12 + blocks}.weight" in tensors:
+        settings["upsampling"] = "resize"
+    if np.ndim(tensors.get(f"model.10.{block}.6.weight", 0)) == 4:
+        settings["dropout"] = 0.5
+    return _reference(settings, block)
 
 
 def _unet(tensors: Tensors) -> _Layout:
     depth, inside = 1, "model.model.1.model"
     while f"{inside}.1.weight" in tensors:
         depth, inside = depth + 1, f"{inside}.3.model"
-    return _Layout(REFERENCE, {"generator": "unet", "depth": depth}, unet_modules(depth))
+    return _reference({"generator": "unet", "depth": depth})
 
 
 def _patch(tensors: Tensors) -> _Layout:
     layers = max(1, sum(np.ndim(array) == 4 for array in tensors.values()) - 2)
-    settings = {"discriminator": "patch", "discriminator_layers": layers}
-    return _Layout(REFERENCE, settings, patch_modules(layers))
+    return _reference({"discriminator": "patch", "discriminator_layers": layers})
 
 
 def _pixel(_: Tensors) -> _Layout:
-    return _Layout(REFERENCE, {"discriminator": "pixel"}, pixel_modules())
+    return _reference({"discriminator": "pixel"})
 
 
 def _from_scratch_generator(tensors: Tensors) -> _Layout:
@@ -199,7 +192,7 @@ _LAYOUTS: dict[str, Callable[[Tensors], _Layout]] = {
 
 def _network(layout: _Layout, tensors: Tensors, where: object) -> Network:
     """Reads the settings that shapes tell, compares all shapes, and takes the weights."""
-    modules, notes = layout.modules, layout.notes
+    modules = layout.modules
     names = list(modules.values())
     first, last = _kernel(tensors, names[0], where), _kernel(tensors, names[-1], where)
     channels, filters = first[1], first[0]
@@ -217,7 +210,7 @@ def _network(layout: _Layout, tensors: Tensors, where: object) -> Network:
         f"{norm}.{name}"
         for norm, kind in norms.items()
         if kind != "batch"
-        for name in NORM_NAMES[2:]
+        for name in ("running_mean", "running_var")
     ]
     parts = list(tensors_of(layers, modules))
     compare(
@@ -232,6 +225,9 @@ def _network(layout: _Layout, tensors: Tensors, where: object) -> Network:
         if value.dtype.kind != "f":
             raise InputError(f"{where}: {name} is {value.dtype}, but weights are floats")
         weights.setdefault(layer, []).append(as_float32(value.transpose(axes) if axes else value))
+    notes: tuple[str, ...] = ()
+    if settings.get("upsampling") == "resize":
+        notes = (_NEAREST_NOTE,)
     if any(name in tensors for name in statistics):
         notes = (*notes, _STATISTICS_NOTE)
     return Network(layout.origin, settings, channels, output_channels, weights, notes)
