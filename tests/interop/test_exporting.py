@@ -6,6 +6,7 @@ import pytest
 from tfcyclegan import InputError
 from tfcyclegan.interop.description import describe
 from tfcyclegan.interop.exporting import export_to_pytorch, reference_state_dict
+from tfcyclegan.interop.layouts import Network, complete_settings
 from tfcyclegan.interop.pytorch import state_dict
 from tfcyclegan.interop.torch_files import read_torch_file
 from tfcyclegan.networks.architecture import Architecture
@@ -49,38 +50,38 @@ def test_missing_biases_become_zeros(pytorch_models, pytorch_outputs, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("role", "settings", "message"),
     [
+        ("generator", {"residual_output": True}, "residual_output is True, but the reference has"),
+        ("generator", {"upsampling": "resize"}, "upsampling is resize, but .* only transposed"),
+        ("generator", {"bare_first": True}, "bare_first is True, but the reference has only False"),
+        ("generator", {"downsampling_padding": "reflect"}, "^downsampling_padding .* only zero"),
+        ("generator", {"alignment": "tensorflow"}, "alignment is tensorflow, but .* only torch"),
+        ("generator", {"epsilon": 1e-3}, "epsilon is 0.001, but the reference has only 1e-05"),
+        ("generator", {"norm": "batch"}, "no biases with norm batch"),
+        ("discriminator", {"norm": "none"}, "no biases with norm none"),
+        ("discriminator", {"sigmoid": True}, "sigmoid is True, but the reference has only False"),
+        ("discriminator", {"discriminator_padding": "reflect"}, "^discriminator_padding is reflec"),
         (
-            {"residual_output": True},
-            "G cannot be exported to PyTorch: residual_output is True",
+            "discriminator",
+            {"discriminator": "pixel", "use_bias": False},
+            "no pixel discriminator without biases",
         ),
-        ({"upsampling": "resize"}, "upsampling is resize, but the reference has only transposed"),
-        ({"bare_first": True}, "bare_first is True, but the reference has only False"),
-        (
-            {"downsampling_padding": "reflect"},
-            ": downsampling_padding is reflect, but .* has only zero",
-        ),
-        ({"alignment": "tensorflow"}, "alignment is tensorflow, but the reference has only torch"),
-        ({"epsilon": 1e-3}, "epsilon is 0.001, but the reference has only 1e-05"),
-        ({"sigmoid": True}, "D_A cannot be exported to PyTorch: sigmoid is True, but"),
-        (
-            {"discriminator_padding": "reflect"},
-            "discriminator_padding is reflect, but .* has only zero",
-        ),
-        ({"norm": "batch", "use_bias": True}, "no biases with norm batch"),
-        ({"norm": "none"}, "no biases with norm none"),
-        ({"discriminator": "pixel", "use_bias": False}, "no pixel discriminator without biases"),
     ],
 )
-def test_networks_that_the_reference_does_not_have(settings, message, tmp_path):
-    architecture = Architecture(
-        filters=1, blocks=0, discriminator_filters=1, discriminator_layers=1, **settings
-    )
+def test_networks_that_the_reference_does_not_have(role, settings, message):
+    settings = complete_settings(role, {"use_bias": True, **settings})
+    with pytest.raises(InputError, match=message):
+        reference_state_dict(Network("", settings, 3, 3, weights={}))
+
+
+def test_all_files_are_written_or_none(tmp_path):
+    architecture = Architecture(filters=1, blocks=0, discriminator_filters=1, sigmoid=True)
     networks = {
         "G": architecture.build_generator("AtoB", 256),
         "D_A": architecture.build_discriminator("A", 256),
     }
+    message = "D_A cannot be exported to PyTorch: sigmoid is True, but the reference has only False"
     with pytest.raises(InputError, match=message):
         export_to_pytorch(networks, architecture, tmp_path)
     assert not list(tmp_path.iterdir())

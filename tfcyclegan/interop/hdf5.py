@@ -103,7 +103,7 @@ def _check_strings(file: Any, size: int) -> None:
 
     def visit(_: str, entry: Any) -> None:
         nonlocal most, beside
-        if isinstance(entry, h5py.Dataset):
+        if isinstance(entry, h5py.Dataset) and not entry.external:
             beside -= entry.id.get_storage_size()
         for name in entry.attrs:
             kind = entry.attrs.get_id(name)
@@ -114,8 +114,9 @@ def _check_strings(file: Any, size: int) -> None:
 
     visit("", file)
     file.visititems(visit)
-    if most * max(4096, beside) > 2**28:
-        raise ValueError(f"it has {most} names and room for a long one")
+    claimed = most * max(4096, beside)
+    if claimed > 2**28:
+        raise ValueError(f"the {most} strings of an attribute could fill {claimed} bytes")
 
 
 def _inside(group: Any, name: str) -> Any:
