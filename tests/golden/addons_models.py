@@ -39,7 +39,7 @@ class ReflectionPadding2D(layers.Layer):
 
 
 class ConfiguredReflectionPadding2D(ReflectionPadding2D):
-    """With a configuration, so that whole models can be saved as HDF5."""
+    """The same with a configuration, so that whole models can be saved as HDF5."""
 
     def get_config(self) -> dict:
         return {**super(ReflectionPadding2D, self).get_config(), "padding": self.padding}
@@ -98,7 +98,7 @@ class CycleGan(keras.Model):
         self.gen_F_optimizer = keras.optimizers.Adam(2e-4, beta_1=0.5)
 
     def step(self, images: tf.Tensor) -> None:
-        """Creates the slots of the optimizers."""
+        """Takes a step, which creates the slots of the optimizers."""
         for network, optimizer in (
             (self.gen_G, self.gen_G_optimizer),
             (self.gen_F, self.gen_F_optimizer),
@@ -111,7 +111,7 @@ class CycleGan(keras.Model):
 
 
 def randomise(model: keras.Model, random: np.random.Generator) -> None:
-    """As after training: no gamma is one, no beta is zero."""
+    """Sets random weights: no gamma is one, no beta is zero."""
     for weight in model.weights:
         wide = len(weight.shape) > 1
         weight.assign(random.normal(0.0 if wide else 0.4, 0.2, weight.shape))

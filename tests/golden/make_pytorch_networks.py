@@ -2,9 +2,9 @@
 
     pip install torch && python tests/golden/make_pytorch_networks.py
 
-Written from the paper and the published description of its PyTorch implementation. The tests
-give the weights to this package's networks and expect the same pictures; PyTorch itself is
-not needed for that. Weights are stored in the order in which the layers are used.
+Written from the paper and the published description of its PyTorch implementation. Tests set the
+weights in this package's networks and expect the same outputs, without PyTorch. Weights are stored
+in the order in which the layers are used.
 """
 
 from pathlib import Path
@@ -34,7 +34,7 @@ class Block(nn.Module):
 
 
 def resnet(affine: bool = False, bare_first: bool = False, reflect: bool = False) -> nn.Module:
-    """Two blocks; `bare_first` and `reflect` give the variant found elsewhere."""
+    """Two blocks. `bare_first` and `reflect` are the from-scratch variant."""
     f, mode = FILTERS, "reflect" if reflect else "zeros"
     layers = [nn.ReflectionPad2d(3), nn.Conv2d(3, f, 7)]
     if not bare_first:
@@ -56,7 +56,7 @@ def resnet(affine: bool = False, bare_first: bool = False, reflect: bool = False
 
 
 class Unet(nn.Module):
-    """Five halvings, each level around the next, as pix2pix builds it."""
+    """pix2pix's U-Net with five halvings."""
 
     def __init__(self):
         super().__init__()

@@ -1,12 +1,11 @@
-"""Makes pytorch_models.zip: small CycleGANs in PyTorch as people have them in files, and outputs.
+"""Makes pytorch_models.zip: files of small PyTorch CycleGANs, and the outputs of each network.
 
     pip install torch && python tests/golden/pytorch_models.py
 
-The modules are those of the paper's PyTorch implementation and of the one "from scratch", written
-anew from what their checkpoints hold: where a module lies in which sequence, and what each does.
-The zip has the files that `torch.save` wrote and what each network draws. Tests import the files
-and expect the same; PyTorch is not needed for that. Where it is installed they also make networks
-afresh (`CASES`), of other weights.
+The modules have the order and names of the paper's PyTorch implementation and of the one "from
+scratch". They were rewritten from what checkpoints of these contain. Tests import the files and
+expect the same outputs, without PyTorch. If PyTorch is installed, they also make networks with
+other weights.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ def norm_of(kind: str) -> Callable[[int], nn.Module]:
     return {
         "instance": nn.InstanceNorm2d,
         "instance-affine": lambda channels: nn.InstanceNorm2d(channels, affine=True),
-        # What PyTorch before 0.4 kept of any instance norm.
+        # PyTorch before 0.4 kept statistics for every instance norm.
         "tracked": lambda channels: nn.InstanceNorm2d(channels, track_running_stats=True),
         "batch": nn.BatchNorm2d,
         "none": lambda channels: nn.Identity(),
@@ -84,7 +83,10 @@ class ReferenceResnet(nn.Module):
 
 
 class ReferenceUnetLevel(nn.Module):
-    """A level of the U-Net around the next one, given back beside its input but outermost."""
+    """A level of the U-Net, which contains the next one.
+
+    All but the outermost concatenate their output to their input.
+    """
 
     def __init__(
         self, outer: int, inner: int, kind: str, inside: nn.Module | None, channels: int | None
@@ -155,7 +157,7 @@ class ReferencePixel(nn.Module):
 
 
 class RenamedBlock(ReferenceBlock):
-    """The same block under another name, as the generator of the package `vintagify` has it."""
+    """The same block under another name, as in the generator of the package `vintagify`."""
 
     def __init__(self, width: int, kind: str):
         super().__init__(width, kind, dropout=False)
@@ -203,7 +205,7 @@ class ScratchBlock(nn.Module):
 
 
 class ScratchGenerator(nn.Module):
-    """Its first convolution stands alone ("bare"), in a "sequence", or in a "block"."""
+    """The first convolution is by itself ("bare"), in a "sequence", or in a "block"."""
 
     def __init__(self, first: str = "sequence", blocks: int = 2, affine: bool = False):
         super().__init__()
@@ -296,7 +298,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], str]] = {
 
 
 def randomised(network: nn.Module) -> nn.Module:
-    """Weights and statistics as after training: nothing zero or one that could hide a mistake."""
+    """Random weights and statistics: a zero or one could hide a mistake."""
     for parameter in network.parameters():
         nn.init.normal_(parameter, 0.2 if parameter.dim() == 1 else 0.0, 0.15)
     for name, buffer in network.named_buffers():
@@ -308,7 +310,7 @@ def randomised(network: nn.Module) -> nn.Module:
 
 
 def content_of(network: nn.Module, wrapping: str) -> dict:
-    """What is saved of a network."""
+    """The content of a network's file."""
     state = network.state_dict()
     if wrapping == "parallel":
         return OrderedDict((f"module.{name}", value) for name, value in state.items())
@@ -323,11 +325,11 @@ def content_of(network: nn.Module, wrapping: str) -> dict:
 
 
 def draw(network: nn.Module, images: np.ndarray) -> np.ndarray:
-    """What it gives for `[N, H, W, C]`, as it is at inference."""
+    """The network's output at inference for `[N, H, W, C]`."""
     network.eval()
     for module in network.modules():
         if isinstance(module, nn.InstanceNorm2d):
-            module.train()  # by each picture's own statistics, whatever it keeps
+            module.train()  # normalises each picture by itself
     first = next(parameter for parameter in network.parameters() if parameter.dim() == 4)
     x = torch.from_numpy(images[..., : first.shape[1]]).permute(0, 3, 1, 2)
     with torch.no_grad():
@@ -335,7 +337,7 @@ def draw(network: nn.Module, images: np.ndarray) -> np.ndarray:
 
 
 def part_for(name: str, images: np.ndarray) -> np.ndarray:
-    """As much of the pictures as a network needs: files are to be small."""
+    """The part of the pictures that a network needs. It keeps the golden file small."""
     if "net_G" not in name and "gen" not in name and "G_A2B" not in name:
         return images
     if name.startswith("unet"):

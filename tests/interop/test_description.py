@@ -1,4 +1,4 @@
-"""What a checkpoint holds, in words, and which networks fit together."""
+"""Descriptions of checkpoints, and networks that do not fit together."""
 
 import shutil
 

@@ -6,6 +6,7 @@ import pytest
 from tfcyclegan import InputError
 from tfcyclegan.interop.description import describe
 from tfcyclegan.interop.exporting import export_to_pytorch, reference_state_dict
+from tfcyclegan.interop.layouts import Network, complete_settings
 from tfcyclegan.interop.pytorch import state_dict
 from tfcyclegan.interop.torch_files import read_torch_file
 from tfcyclegan.networks.architecture import Architecture
@@ -18,7 +19,7 @@ from tfcyclegan.networks.architecture import Architecture
         ("D_B", "ReferencePatch"),
     ],
 )
-def test_pytorch_takes_what_went_back(name, make, tmp_path, pytorch_outputs):
+def test_pytorch_loads_exported_networks(name, make, tmp_path, pytorch_outputs):
     """The reference loads our networks with strict=True and gives the same outputs."""
     torch = pytest.importorskip("torch")
     from golden import pytorch_models as golden
@@ -35,7 +36,7 @@ def test_pytorch_takes_what_went_back(name, make, tmp_path, pytorch_outputs):
     np.testing.assert_allclose(ours(pytorch_outputs["images"]), drawn, atol=1e-6)
 
 
-def test_back_without_biases(pytorch_models, pytorch_outputs, tmp_path):
+def test_missing_biases_become_zeros(pytorch_models, pytorch_outputs, tmp_path):
     """An instance norm removes a bias, so zeros replace the biases that the reference has."""
     settings = Architecture(filters=2, blocks=1, norm="instance-affine", use_bias=False)
     generator = settings.build_generator("AtoB", 256)
@@ -49,48 +50,55 @@ def test_back_without_biases(pytorch_models, pytorch_outputs, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("role", "settings", "message"),
     [
+        ("generator", {"residual_output": True}, "residual_output is True, but the reference has"),
+        ("generator", {"upsampling": "resize"}, "upsampling is resize, but .* only transposed"),
+        ("generator", {"bare_first": True}, "bare_first is True, but the reference has only False"),
+        ("generator", {"downsampling_padding": "reflect"}, "^downsampling_padding .* only zero"),
+        ("generator", {"alignment": "tensorflow"}, "alignment is tensorflow, but .* only torch"),
+        ("generator", {"epsilon": 1e-3}, "epsilon is 0.001, but the reference has only 1e-05"),
+        ("generator", {"norm": "batch"}, "no biases with norm batch"),
+        ("discriminator", {"norm": "none"}, "no biases with norm none"),
+        ("discriminator", {"sigmoid": True}, "sigmoid is True, but the reference has only False"),
+        ("discriminator", {"discriminator_padding": "reflect"}, "^discriminator_padding is reflec"),
         (
-            {"residual_output": True},
-            "G cannot be exported to PyTorch: the reference has no residual_output",
+            "discriminator",
+            {"discriminator": "pixel", "use_bias": False},
+            "no pixel discriminator without biases",
         ),
-        ({"upsampling": "resize"}, "no upsampling by resizing"),
-        ({"bare_first": True}, "no first convolution without a norm"),
-        ({"downsampling_padding": "reflect"}, "no reflecting strided convolution"),
-        ({"alignment": "tensorflow"}, "no alignment of TensorFlow"),
-        ({"epsilon": 1e-3}, "no epsilon of 0.001"),
-        ({"sigmoid": True}, "D_A cannot be exported to PyTorch: .* no discriminator with a sig"),
-        ({"discriminator_padding": "reflect"}, "no reflecting discriminator"),
-        ({"norm": "batch", "use_bias": True}, "no bias before a batch norm"),
-        ({"norm": "none"}, "no bias without a norm"),
     ],
 )
-def test_what_the_reference_has_not(settings, message, tmp_path):
-    architecture = Architecture(
-        filters=1, blocks=0, discriminator_filters=1, discriminator_layers=1, **settings
-    )
+def test_networks_that_the_reference_does_not_have(role, settings, message):
+    settings = complete_settings(role, {"use_bias": True, **settings})
+    with pytest.raises(InputError, match=message):
+        reference_state_dict(Network("", settings, 3, 3, weights={}))
+
+
+def test_all_files_are_written_or_none(tmp_path):
+    architecture = Architecture(filters=1, blocks=0, discriminator_filters=1, sigmoid=True)
     networks = {
         "G": architecture.build_generator("AtoB", 256),
         "D_A": architecture.build_discriminator("A", 256),
     }
+    message = "D_A cannot be exported to PyTorch: sigmoid is True, but the reference has only False"
     with pytest.raises(InputError, match=message):
         export_to_pytorch(networks, architecture, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-def test_settings_that_are_not_the_models(tmp_path):
+def test_settings_of_another_network(tmp_path):
     generator = Architecture(filters=1, blocks=1).build_generator("AtoB", 256)
     with pytest.raises(InputError, match=r"not the network that its settings describe"):
         export_to_pytorch({"G": generator}, Architecture(filters=1, blocks=2), tmp_path)
 
 
 @pytest.mark.parametrize("name", ["resnet", "unet", "batch", "none", "dropout", "layers", "pixel"])
-def test_a_network_has_the_names_it_came_with(name, pytorch_models):
+def test_exported_tensors_equal_the_imported_ones(name, pytorch_models):
     path = next((pytorch_models / name).glob("latest_net_*.pth"))
     (network,) = describe(path).networks.values()
-    came = state_dict(read_torch_file(path), path, 10**9)
-    went = reference_state_dict(network)
-    assert went.keys() == came.keys()
-    for key, array in went.items():
-        np.testing.assert_array_equal(array, came[key], err_msg=key)
+    imported = state_dict(read_torch_file(path), path, 10**9)
+    exported = reference_state_dict(network)
+    assert exported.keys() == imported.keys()
+    for key, array in exported.items():
+        np.testing.assert_array_equal(array, imported[key], err_msg=key)

@@ -1,4 +1,4 @@
-"""The list of layers is that of the networks that are built."""
+"""The listed layers are those of the networks that are built."""
 
 import dataclasses
 
@@ -11,15 +11,14 @@ from tfcyclegan.interop.layouts import (
     Convolution,
     Network,
     as_float32,
+    check_size,
     compare,
+    complete_settings,
     convolutions,
     some,
-    total_bytes,
     weights_by_layer,
 )
 from tfcyclegan.networks.architecture import Architecture
-
-FIELDS = tuple(field.name for field in dataclasses.fields(Architecture))
 
 
 @pytest.mark.parametrize(
@@ -35,25 +34,21 @@ FIELDS = tuple(field.name for field in dataclasses.fields(Architecture))
         {"discriminator": "pixel", "norm": "batch", "use_bias": False},
     ],
 )
-def test_networks_are_made_of_what_is_listed(settings):
-    """The list without building is that of the networks that are built."""
+def test_listed_layers_are_those_of_the_built_network(settings):
     defaults = {"use_bias": True, "blocks": 1, "filters": 3, "discriminator_filters": 3}
     architecture = Architecture(**{**defaults, **settings})
     if "generator" in settings:
         network = architecture.build_generator("AtoB", 256)
-        fields = [name for name in FIELDS if "discriminator" not in name]
+        role = "generator"
     else:
         network = architecture.build_discriminator("A", 256)
-        fields = [name for name in FIELDS if name != "generator"]
-    listed = convolutions({name: getattr(architecture, name) for name in fields}, 3,
-                          network.output_shape[-1])  # fmt: skip
+        role = "discriminator"
+    described = complete_settings(role, dataclasses.asdict(architecture))
+    listed = convolutions(described, 3, network.output_shape[-1])
     expected = {}
     for layer in listed:
-        bias = [(layer.filters,)] if layer.bias else []
-        expected[layer.layer] = [layer.kernel, *bias]
-        norm = NORM_VECTORS[layer.norm]
-        if norm:
-            expected[f"{layer.layer}_norm"] = [(layer.filters,)] * norm
+        for name, shapes in layer.arrays.items():
+            expected[name] = list(shapes.values())
     found = {
         layer: [array.shape for array in arrays]
         for layer, arrays in weights_by_layer(network).items()
@@ -61,9 +56,12 @@ def test_networks_are_made_of_what_is_listed(settings):
     assert found == expected
 
 
-def test_a_kernel_has_the_shape_of_keras():
-    assert Convolution("u1", 3, 8, 4, bias=True).kernel == (3, 3, 8, 4)
-    assert Convolution("u1", 3, 8, 4, bias=True, transposed=True).kernel == (3, 3, 4, 8)
+def test_arrays_of_a_convolution():
+    assert Convolution("u1", 3, 8, 4).arrays == {"u1": {"kernel": (3, 3, 8, 4), "bias": (4,)}}
+    for norm, vectors in NORM_VECTORS.items():
+        arrays = Convolution("u1", 3, 8, 4, False, norm, transposed=True).arrays
+        assert arrays["u1"] == {"kernel": (3, 3, 4, 8)}
+        assert list(arrays.get("u1_norm", ())) == list(vectors)
 
 
 def test_a_network():
@@ -75,12 +73,21 @@ def test_a_network():
 
 
 def test_more_layers_than_there_are():
-    settings = {"generator": "resnet", "blocks": 10**6, "norm": "none", "use_bias": True}
     with pytest.raises(InputError, match="blocks 1000000: the limit is 100"):
-        convolutions(settings, 3, 3)
+        convolutions(complete_settings("generator", {"blocks": 10**6}), 3, 3)
 
 
-def test_what_differs_is_named():
+def test_settings_of_a_role():
+    generator = complete_settings("generator", {"blocks": 2})
+    discriminator = complete_settings("discriminator", {"sigmoid": True})
+    assert generator["blocks"] == 2
+    assert discriminator["sigmoid"] is True
+    assert generator.keys() & discriminator.keys() == {"norm", "use_bias", "epsilon", "alignment"}
+    every = {field.name for field in dataclasses.fields(Architecture)}
+    assert generator.keys() | discriminator.keys() == every - {"channels_A", "channels_B"}
+
+
+def test_compare_names_each_difference():
     found = {"a": (1,), "b": (2,), "c": (3,), "ignored": ()}
     expected = {"a": (1,), "b": (3,), "d": (4,)}
     message = r"x: .*missing: d; not known: c; of another shape: b is \(2,\) where \(3,\) fits"
@@ -93,5 +100,9 @@ def test_small_things():
     assert some(["a", "b", "c"], 2) == "a, b and 1 more"
     assert some(["a" * 100]) == "a" * 80
     assert as_float32(np.ones(3)).dtype == np.float32
-    shared = np.broadcast_to(np.float32(1), (10, 10))
-    assert total_bytes([shared, shared]) == 800
+
+
+def test_arrays_larger_than_their_file():
+    check_size("x", 40, 10)
+    with pytest.raises(InputError, match="x: its arrays would fill 41 bytes, but the file has 10"):
+        check_size("x", 41, 10)

@@ -1,4 +1,4 @@
-"""State dictionaries of PyTorch's CycleGANs: recognised, equal in their outputs, or refused."""
+"""State dictionaries of PyTorch's CycleGANs: equal outputs, or one line that names the problem."""
 
 import numpy as np
 import pytest
@@ -79,7 +79,7 @@ def changed(pytorch_models, tmp_path):
             "not a known network. It has other.model.1.weight",
         ),
         (
-            # A first layer that claims a network of terabytes.
+            # The first layer claims a network of terabytes.
             lambda t: t.update({"model.1.weight": np.zeros((10**5, 3, 1, 1), np.float32)}),
             r"model.1.weight is \(100000, 3, 1, 1\) where \(100000, 3, 7, 7\) fits",
         ),
@@ -96,7 +96,7 @@ def test_state_dicts_that_do_not_fit(change, message, changed):
 
 
 def test_which_norm_has_statistics(changed):
-    """Norms with statistics count batches today. Those that do not are old instance norms."""
+    """Only batch norms count batches. Norms with uncounted statistics are old instance norms."""
 
     def track(tensors, counter):
         for name in [n for n in tensors if n.endswith(".weight") and tensors[n].ndim == 1]:
@@ -119,7 +119,10 @@ def test_which_norm_has_statistics(changed):
         ([1], "x: no state dictionary in it"),
         ({}, "x: no state dictionary in it"),
         ({"epoch": 3}, "x: not a state dictionary: epoch in it are not tensors"),
-        ({"a": np.zeros(3), "b": np.zeros(3)}, "would fill 48 bytes, but the file has 11"),
+        (
+            {"a": np.zeros(3), "b": np.zeros(3)},
+            "its arrays would fill 48 bytes, but the file has 11",
+        ),
     ],
 )
 def test_things_that_are_no_state_dictionaries(content, message):

@@ -1,4 +1,4 @@
-"""Which files are a checkpoint, and which networks they hold."""
+"""Files and folders that are checkpoints, and the names of their networks."""
 
 import shutil
 
@@ -9,7 +9,7 @@ from tfcyclegan.interop.description import describe
 from tfcyclegan.interop.sources import FROM_SCRATCH_NAMES, REFERENCE_NAMES, find_networks
 
 
-def test_the_names_of_others(pytorch_models):
+def test_names_of_the_networks(pytorch_models):
     """The reference's D_A judges the output of its G_A, which is domain B."""
     assert {*find_networks(pytorch_models / "resnet")} == {*REFERENCE_NAMES.values()}
     assert {*find_networks(pytorch_models / "scratch")} == {*FROM_SCRATCH_NAMES.values()}
@@ -20,7 +20,7 @@ def test_the_names_of_others(pytorch_models):
     [("G_A2B_epoch3.pth", "G"), ("netG_B2A.pth", "F"), ("best.pth", "G"), ("9_net_G_B.pth", "F"),
      ("genh.pth.tar", "F")],
 )  # fmt: skip
-def test_a_files_name_says_which_way(file, name, pytorch_models, tmp_path):
+def test_the_file_name_gives_the_direction(file, name, pytorch_models, tmp_path):
     shutil.copy(pytorch_models / "renamed" / "G_A2B_epoch3.pth", tmp_path / file)
     assert list(describe(tmp_path / file).networks) == [name]
     assert list(describe(tmp_path / file, "BtoA").networks) == ["F"]

@@ -8,16 +8,24 @@ of 1e-3, and no biases before a norm. Their weights are read as arrays (see `hdf
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..errors import InputError
 from .addons_config import EPSILON, epsilon_of
-from .layouts import NORM_VECTORS, Network, as_float32, compare, convolutions, some
+from .layouts import (
+    Network,
+    as_float32,
+    check_size,
+    compare,
+    complete_settings,
+    convolutions,
+    some,
+)
 
 ORIGIN = "Keras with tensorflow-addons"
 
@@ -30,131 +38,105 @@ _ASSUMED = (
 )
 
 
-@dataclass(frozen=True)
-class Layer:
-    """A layer with weights in a file.
+class Array(NamedTuple):
+    """An array in a file.
 
     Attributes:
-        name: its name in the file.
-        shapes: the shapes of its arrays by their names: kernel, bias, gamma, beta.
-        read: returns the array of a name.
+        shape: its shape.
+        read: returns its values.
     """
 
-    name: str
-    shapes: Mapping[str, tuple[int, ...]]
-    read: Callable[[str], np.ndarray]
+    shape: tuple[int, ...]
+    read: Callable[[], np.ndarray]
+
+
+#: The layers that have weights, in order, by their names in the file: kernel, bias, gamma, beta.
+Layers = Mapping[str, Mapping[str, Array]]
 
 
 def read_network(
-    layers: Iterable[Layer], where: object, configured: list[dict[str, Any]] | None = None
+    layers: Layers,
+    where: object,
+    file_size: int,
+    config: str | bytes | None = None,
 ) -> Network:
     """Recognises a network by the shapes of its layers, then reads its weights.
 
     Args:
         layers: the layers that have weights, in order.
         where: the file, for messages.
-        configured: class and settings of all layers in order, if the file has them.
+        file_size: int, bytes of the file.
+        config: the JSON in the attribute `model_config`, if the file has it.
 
     Raises:
         InputError: not a generator or discriminator of the example.
     """
-    layers = [layer for layer in layers if layer.shapes]
-    for layer in layers:
-        if "moving_mean" in layer.shapes or re.search(r"group_norm|layer_norm", layer.name):
+    for name, arrays in layers.items():
+        if "moving_mean" in arrays or re.search(r"group_norm|layer_norm", name):
             raise InputError(
-                f"{where}: {layer.name} is not an instance norm: of Keras models only those with "
+                f"{where}: {name} is not an instance norm: of Keras models only those with "
                 "tensorflow-addons' InstanceNormalization can be read"
             )
-    shapes = [layer.shapes["kernel"] for layer in layers if "kernel" in layer.shapes]
-    if not shapes or any(len(shape) != 4 or 0 in shape for shape in shapes):
-        raise InputError(f"{where}: not a network of 2D convolutions: {_summary(layers)}")
-    if configured is None and not any("gamma" in layer.shapes for layer in layers):
+    shapes = {
+        f"{name}/{key}": array.shape
+        for name, arrays in layers.items()
+        for key, array in arrays.items()
+    }
+    check_size(where, 4 * sum(map(math.prod, shapes.values())), file_size)
+    summary = f"it has {some(list(shapes), 5)}" if shapes else "it has no weights"
+    kernels = [arrays["kernel"].shape for arrays in layers.values() if "kernel" in arrays]
+    if not kernels or any(len(kernel) != 4 or 0 in kernel for kernel in kernels):
+        raise InputError(f"{where}: not a network of 2D convolutions: {summary}")
+    if config is None and not any("gamma" in arrays for arrays in layers.values()):
         raise InputError(
             f"{where}: no norm with weights in it: of Keras models only those with "
-            f"tensorflow-addons' InstanceNormalization can be read: {_summary(layers)}"
+            f"tensorflow-addons' InstanceNormalization can be read: {summary}"
         )
-    settings = _settings(layers, shapes, where)
-    notes: tuple[str, ...] = ()
-    if configured is None:
-        notes = (_ASSUMED,)
-    else:
-        settings["epsilon"] = epsilon_of(settings, configured, where)
-    channels = shapes[0][2]
-    output_channels = shapes[-1][3] if "generator" in settings else 1
-    weights = _weights(layers, settings, channels, output_channels, where)
+    if kernels[0][:2] not in ((7, 7), (4, 4)):
+        raise InputError(
+            f"{where}: neither the generator nor the discriminator of the Keras example, whose "
+            f"first kernels are 7×7 and 4×4: {summary}"
+        )
+    settings = _settings(layers, kernels)
+    if config is not None:
+        settings["epsilon"] = epsilon_of(settings, config, where)
+    channels = kernels[0][2]
+    output_channels = kernels[-1][3] if "generator" in settings else 1
+    # Keras numbers its layers, so only their order counts.
+    ours: dict[str, dict[str, tuple[int, ...]]] = {}
+    for layer in convolutions(settings, channels, output_channels):
+        ours |= layer.arrays
+    # Messages use the file's names for the layers that it has, and ours for missing ones.
+    names = [*layers, *list(ours)[len(layers) :]]
+    if len({*names}) < len(names):
+        raise InputError(f"{where}: two of its layers have the same name")
+    expected = {
+        f"{name}/{key}": shape
+        for name, by_key in zip(names, ours.values(), strict=False)
+        for key, shape in by_key.items()
+    }
+    compare(where, shapes, expected)  # before any value is read
+    weights = {
+        name: [as_float32(arrays[key].read()) for key in ours[name]]
+        for name, arrays in zip(ours, layers.values(), strict=True)
+    }
+    notes = (_ASSUMED,) if config is None else ()
     return Network(ORIGIN, settings, channels, output_channels, weights, notes)
 
 
-def _settings(layers: list[Layer], kernels: list[tuple[int, ...]], where: object) -> dict[str, Any]:
+def _settings(layers: Layers, kernels: list[tuple[int, ...]]) -> dict[str, Any]:
     """The settings that the shapes tell."""
-    convolutions = [layer for layer in layers if "kernel" in layer.shapes]
-    affine = any("gamma" in layer.shapes for layer in layers)
+    convolutional = [arrays for arrays in layers.values() if "kernel" in arrays]
+    affine = any("gamma" in arrays for arrays in layers.values())
     settings: dict[str, Any] = {
         "norm": "instance-affine" if affine else "instance",
-        "use_bias": len(convolutions) > 1 and "bias" in convolutions[1].shapes,
+        "use_bias": any("bias" in arrays for arrays in convolutional[1:2]),
         "epsilon": EPSILON,
         "alignment": "tensorflow",
     }
+    filters, count = kernels[0][3], len(kernels)
     if kernels[0][:2] == (7, 7):
-        return settings | {
-            "generator": "resnet",
-            "filters": kernels[0][3],
-            "blocks": max(0, (len(kernels) - 6) // 2),
-            "upsampling": "transposed",
-            "dropout": 0.0,
-            "bare_first": False,
-            "downsampling_padding": "zero",
-        }
-    if kernels[0][:2] == (4, 4):
-        return settings | {
-            "discriminator": "patch",
-            "discriminator_filters": kernels[0][3],
-            "discriminator_layers": max(1, len(kernels) - 2),
-            "discriminator_padding": "zero",
-            "sigmoid": False,
-        }
-    raise InputError(
-        f"{where}: neither the generator nor the discriminator of the Keras example, whose first "
-        f"kernels are 7×7 and 4×4: {_summary(layers)}"
-    )
-
-
-def _summary(layers: list[Layer]) -> str:
-    names = [f"{layer.name}/{name}" for layer in layers for name in layer.shapes]
-    return f"it has {some(names, 5)}" if names else "it has no weights"
-
-
-def _weights(
-    layers: list[Layer],
-    settings: Mapping[str, Any],
-    channels: int,
-    output_channels: int,
-    where: object,
-) -> dict[str, list[np.ndarray]]:
-    """The weights by our layer names. Keras numbers its layers, so only their order counts.
-
-    All shapes are compared before any value is read.
-    """
-    expected: dict[str, dict[str, tuple[int, ...]]] = {}
-    for layer in convolutions(settings, channels, output_channels):
-        bias = {"bias": (layer.filters,)} if layer.bias else {}
-        expected[layer.layer] = {"kernel": layer.kernel, **bias}
-        if NORM_VECTORS[layer.norm]:
-            expected[f"{layer.layer}_norm"] = {"gamma": (layer.filters,), "beta": (layer.filters,)}
-    # Messages name what fits as the file does, and what is missing as this package does.
-    names = [layer.name for layer in layers] + list(expected)[len(layers) :]
-    if len({*names}) < len(names):
-        raise InputError(f"{where}: two of its layers have the same name")
-    compare(
-        where,
-        {f"{layer.name}/{key}": shape for layer in layers for key, shape in layer.shapes.items()},
-        {
-            f"{name}/{key}": shape
-            for name, shapes in zip(names, expected.values(), strict=False)
-            for key, shape in shapes.items()
-        },
-    )
-    return {
-        ours: [as_float32(layer.read(key)) for key in expected[ours]]
-        for ours, layer in zip(expected, layers, strict=True)
-    }
+        settings |= {"filters": filters, "blocks": max(0, (count - 6) // 2)}
+        return complete_settings("generator", settings)
+    settings |= {"discriminator_filters": filters, "discriminator_layers": max(1, count - 2)}
+    return complete_settings("discriminator", settings)

@@ -13,6 +13,12 @@ from ..networks.architecture import Architecture
 from .layouts import Network
 from .sources import find_networks
 
+#: The settings that `_in_words` names even if they are the paper's.
+_ALWAYS_NAMED = {
+    "generator", "filters", "blocks", "depth", "norm",
+    "discriminator", "discriminator_filters", "discriminator_layers",
+}  # fmt: skip
+
 #: The direction of each generator, and the domain of each discriminator, by their names.
 DIRECTIONS: dict[str, Direction] = {name: direction for direction, name in GENERATORS.items()}
 DOMAINS: dict[str, Literal["A", "B"]] = {"D_A": "A", "D_B": "B"}
@@ -127,18 +133,10 @@ def _in_words(network: Network) -> str:
     filters = settings.get("filters") or settings["discriminator_filters"]
     paper = dataclasses.asdict(Architecture(use_bias=True))
     variants = [
-        f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+        f"{name} {value}"
         for name, value in settings.items()
-        if "{" + name + "}" not in kind
-        and name not in ("generator", "discriminator", "filters", "discriminator_filters", "norm")
-        and value != paper[name]
+        if name not in _ALWAYS_NAMED and value != paper[name]
     ]
-    return ", ".join(
-        [
-            f"{network.origin}: {kind.format(**settings)}",
-            f"{filters} filters",
-            f"{network.channels} to {network.output_channels} channels",
-            f"norm {settings['norm']}",
-            *variants,
-        ]
-    )
+    channels = f"{network.channels} to {network.output_channels} channels"
+    words = [f"{filters} filters", channels, f"norm {settings['norm']}", *variants]
+    return ", ".join([f"{network.origin}: {kind.format(**settings)}", *words])

@@ -16,20 +16,10 @@ from ..networks.architecture import Architecture
 from ..networks.inspection import difference
 from ..networks.resnet import default_blocks
 from .description import DIRECTIONS, DOMAINS
-from .layouts import Network, convolutions, weights_by_layer
+from .layouts import Network, complete_settings, convolutions, weights_by_layer
 from .sources import REFERENCE_NAMES
 from .torch_files import write_torch_file
-from .torch_modules import (
-    COUNTER,
-    patch_modules,
-    pixel_modules,
-    resnet_modules,
-    tensors_of,
-    unet_modules,
-)
-
-#: The settings that describe both generators and discriminators.
-_SHARED = ("norm", "use_bias", "epsilon", "alignment")
+from .torch_modules import COUNTER, reference_modules, tensors_of
 
 
 def export_to_pytorch(
@@ -99,29 +89,17 @@ def _described(
         expected = architecture.build_discriminator(DOMAINS[name], image_size)
     if found := difference(network, expected):
         raise InputError(f"it is not the network that its settings describe: {found}")
-    return Network(
-        "",
-        _settings(architecture, image_size, generator=name in DIRECTIONS),
-        network.input_shape[-1],
-        network.output_shape[-1],
-        weights_by_layer(network),
-    )
-
-
-def _settings(architecture: Architecture, image_size: int, *, generator: bool) -> dict[str, Any]:
-    """The settings of a generator or a discriminator, with the defaults filled in."""
     settings = dataclasses.asdict(architecture)
+    # Defaults that depend on others.
     if settings["use_bias"] is None:
         settings["use_bias"] = architecture.norm != "batch"
     if settings["blocks"] is None:
         settings["blocks"] = default_blocks(image_size)
     if architecture.generator == "unet":
         settings["depth"] = architecture.divisor(image_size).bit_length() - 1
-    return {
-        setting: value
-        for setting, value in settings.items()
-        if setting in _SHARED or ("discriminator" in setting or setting == "sigmoid") != generator
-    }
+    settings = complete_settings("generator" if name in DIRECTIONS else "discriminator", settings)
+    channels, output_channels = network.input_shape[-1], network.output_shape[-1]
+    return Network("", settings, channels, output_channels, weights_by_layer(network))
 
 
 def reference_state_dict(network: Network) -> dict[str, np.ndarray]:
@@ -133,23 +111,12 @@ def reference_state_dict(network: Network) -> dict[str, np.ndarray]:
     Raises:
         InputError: the reference has no such network.
     """
-    problem = _not_in_the_reference(network.settings)
-    if problem:
-        raise InputError(f"the reference has no {problem}")
-    settings = dict(network.settings)
-    if settings.get("generator") == "resnet":
-        modules = resnet_modules(settings["blocks"], dropout=settings["dropout"] > 0)
-    elif settings.get("generator") == "unet":
-        modules = unet_modules(settings["depth"])
-    elif settings["discriminator"] == "patch":
-        modules = patch_modules(settings["discriminator_layers"])
-    else:
-        modules = pixel_modules()
-    settings["use_bias"] = settings["norm"].startswith("instance")
+    _check_reference(network.settings)
+    settings = {**network.settings, "use_bias": network.settings["norm"].startswith("instance")}
     layers = convolutions(settings, network.channels, network.output_channels)
     left = {layer: list(arrays) for layer, arrays in network.weights.items()}
     tensors = {}
-    for layer, name, shape, axes in tensors_of(layers, modules):
+    for layer, name, shape, axes in tensors_of(layers, reference_modules(settings)):
         if name.endswith(".bias") and not left[layer]:
             tensors[name] = np.zeros(shape, np.float32)
             continue
@@ -160,31 +127,26 @@ def reference_state_dict(network: Network) -> dict[str, np.ndarray]:
     return tensors
 
 
-def _not_in_the_reference(settings: Mapping[str, Any]) -> str | None:
-    """The first thing in a network that the reference does not have, in words, or None."""
+#: The settings of all networks of the reference.
+_REFERENCE = {
+    "residual_output": False,
+    "bare_first": False,
+    "downsampling_padding": "zero",
+    "upsampling": "transposed",
+    "discriminator_padding": "zero",
+    "sigmoid": False,
+    "alignment": "torch",
+    "epsilon": 1e-5,
+}
+
+
+def _check_reference(settings: Mapping[str, Any]) -> None:
+    """Refuses the first setting that the reference does not have."""
+    for name, value in _REFERENCE.items():
+        if settings.get(name, value) != value:
+            raise InputError(f"{name} is {settings[name]}, but the reference has only {value}")
     norm, bias = settings["norm"], settings["use_bias"]
-    for found, words in (
-        (settings.get("residual_output"), "residual_output"),
-        (settings.get("bare_first"), "first convolution without a norm"),
-        (
-            settings.get("downsampling_padding") == "reflect",
-            "reflecting strided convolution",
-        ),
-        (settings.get("upsampling") == "resize", "upsampling by resizing"),
-        (
-            settings.get("discriminator_padding") == "reflect",
-            "reflecting discriminator",
-        ),
-        (settings.get("sigmoid"), "discriminator with a sigmoid"),
-        (settings["alignment"] == "tensorflow", "alignment of TensorFlow"),
-        (settings["epsilon"] != 1e-5, f"epsilon of {settings['epsilon']:g}"),
-        (bias and norm == "batch", "bias before a batch norm"),
-        (bias and norm == "none", "bias without a norm"),
-        (
-            not bias and norm.startswith("instance") and settings.get("discriminator") == "pixel",
-            "last convolution without a bias",
-        ),
-    ):
-        if found:
-            return words
-    return None
+    if bias and norm in ("batch", "none"):
+        raise InputError(f"the reference has no biases with norm {norm}")
+    if not bias and norm.startswith("instance") and settings.get("discriminator") == "pixel":
+        raise InputError("the reference has no pixel discriminator without biases")

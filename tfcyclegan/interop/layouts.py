@@ -1,13 +1,15 @@
 """A network from a file: its settings, and its weights in the order of this package.
 
-Readers of all kinds of files return it, and writers take it. The layers that settings describe are
-listed without building the network, so that a file is compared with them before memory is used.
+All readers return a `Network`, and writers take one. The layers that settings describe are listed
+without building the network, so that a file is compared with them before memory is allocated.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,7 +17,24 @@ import keras
 import numpy as np
 
 from ..errors import InputError
+from ..networks.architecture import Architecture
 from ..networks.factory import Norm
+
+Role = Literal["generator", "discriminator"]
+
+#: The vectors of each norm, in Keras's order. They have one number per channel.
+NORM_VECTORS: dict[Norm, tuple[str, ...]] = {
+    "none": (),
+    "instance": (),
+    "instance-affine": ("gamma", "beta"),
+    "batch": ("gamma", "beta", "moving_mean", "moving_variance"),
+}
+
+#: The fields of `Architecture` that describe generators as well as discriminators.
+_SHARED = ("norm", "use_bias", "epsilon", "alignment")
+
+#: The limit for blocks, halvings and strided layers, so that no file claims a million of them.
+_MOST_LEVELS = 100
 
 
 @dataclass(frozen=True)
@@ -36,23 +55,19 @@ class Convolution:
     size: int
     inputs: int
     filters: int
-    bias: bool
+    bias: bool = True
     norm: Norm = "none"
     transposed: bool = False
 
     @property
-    def kernel(self) -> tuple[int, int, int, int]:
-        """The kernel's shape in Keras."""
-        channels = (self.inputs, self.filters)
-        return (self.size, self.size, *(channels[::-1] if self.transposed else channels))
-
-
-#: The limit for blocks, halvings and strided layers, so that no file claims a million of them.
-_MOST_LEVELS = 100
-
-#: The number of vectors of a norm, with one number per channel: gamma, beta, and for batch norm the
-#: moving mean and variance, in this order.
-NORM_VECTORS: dict[Norm, int] = {"none": 0, "instance": 0, "instance-affine": 2, "batch": 4}
+    def arrays(self) -> dict[str, dict[str, tuple[int, ...]]]:
+        """The shapes of its arrays and its norm's, by the names of their layers and arrays."""
+        channels, vector = (self.inputs, self.filters), (self.filters,)
+        kernel = (self.size, self.size, *(channels[::-1] if self.transposed else channels))
+        arrays = {self.layer: {"kernel": kernel, **({"bias": vector} if self.bias else {})}}
+        if vectors := NORM_VECTORS[self.norm]:
+            arrays[f"{self.layer}_norm"] = dict.fromkeys(vectors, vector)
+        return arrays
 
 
 @dataclass(frozen=True)
@@ -65,7 +80,7 @@ class Network:
         channels: int, input channels.
         output_channels: int, output channels; 1 for a discriminator.
         weights: for each layer with weights the argument of Keras's `set_weights`.
-        notes: what the file does not say, and what of it is not used.
+        notes: what the file does not say, and which parts of it are not used.
     """
 
     origin: str
@@ -76,7 +91,8 @@ class Network:
     notes: tuple[str, ...] = ()
 
     @property
-    def role(self) -> Literal["generator", "discriminator"]:
+    def role(self) -> Role:
+        """Whether it is a generator or a discriminator."""
         return "generator" if "generator" in self.settings else "discriminator"
 
     def count(self) -> int:
@@ -84,7 +100,7 @@ class Network:
         return sum(array.size for arrays in self.weights.values() for array in arrays)
 
     def fill(self, network: keras.Model) -> keras.Model:
-        """Sets the weights of a Keras model that was built by its settings, and returns it."""
+        """Sets the weights of a Keras model that was built from its settings, and returns it."""
         for layer in network.layers:
             if layer.weights:
                 layer.set_weights(self.weights[layer.name])
@@ -92,14 +108,28 @@ class Network:
 
     def non_finite_layer(self) -> str | None:
         """The first layer with NaN or infinite weights, or None."""
-        return next(
-            (
-                name
-                for name, arrays in self.weights.items()
-                if not all(np.isfinite(array).all() for array in arrays)
-            ),
-            None,
+        for name, arrays in self.weights.items():
+            if not all(np.isfinite(array).all() for array in arrays):
+                return name
+        return None
+
+
+def complete_settings(role: Role, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of `Architecture` that describe a generator or a discriminator.
+
+    Args:
+        role: "generator" or "discriminator".
+        settings: some fields of `Architecture`. The others are the paper's.
+    """
+    return {
+        name: value
+        for name, value in dataclasses.asdict(Architecture(**settings)).items()
+        if name in _SHARED
+        or (
+            name not in ("channels_A", "channels_B")
+            and ("discriminator" in name or name == "sigmoid") == (role == "discriminator")
         )
+    }
 
 
 def weights_by_layer(network: keras.Model) -> dict[str, list[np.ndarray]]:
@@ -120,83 +150,78 @@ def convolutions(
     Raises:
         InputError: it has absurdly many layers.
     """
-    norm, bias = settings["norm"], settings["use_bias"]
     for name in ("blocks", "depth", "discriminator_layers"):
         if (settings.get(name) or 0) > _MOST_LEVELS:
             raise InputError(f"{name} {settings[name]}: the limit is {_MOST_LEVELS}")
-    if settings.get("generator") == "resnet":
-        return _resnet(settings, channels, output_channels, norm, bias)
-    if settings.get("generator") == "unet":
-        return _unet(settings, channels, output_channels, norm, bias)
-    filters = settings["discriminator_filters"]
-    if settings["discriminator"] == "pixel":
-        return [
-            Convolution("c1", 1, channels, filters, True),
-            Convolution("c2", 1, filters, 2 * filters, bias, norm),
-            Convolution("score", 1, 2 * filters, 1, bias),
-        ]
-    levels = settings["discriminator_layers"] + 1
-    widths = [filters * min(2**level, 8) for level in range(levels)]
-    return [
-        Convolution("c1", 4, channels, filters, True),
-        *(
-            Convolution(f"c{level + 1}", 4, widths[level - 1], widths[level], bias, norm)
-            for level in range(1, len(widths))
-        ),
-        Convolution("score", 4, widths[-1], 1, True),
-    ]
+    normed = functools.partial(Convolution, bias=settings["use_bias"], norm=settings["norm"])
+    list_layers = {
+        "resnet": _resnet, "unet": _unet, "patch": _patch, "pixel": _pixel
+    }[settings.get("generator") or settings["discriminator"]]  # fmt: skip
+    return list_layers(settings, channels, output_channels, normed)
+
+
+# Each of these gets the settings, the input and output channels, and a maker of convolutions that
+# have the norm and the bias of the settings. `Convolution` itself makes one with a bias, no norm.
 
 
 def _resnet(
-    settings: Mapping[str, Any], channels: int, output_channels: int, norm: Norm, bias: bool
+    settings: Mapping[str, Any], channels: int, output_channels: int, normed: Callable
 ) -> list[Convolution]:
-    f = settings["filters"]
-    transposed = settings["upsampling"] == "transposed"
-    if settings["bare_first"]:
-        first = Convolution("c7_in", 7, channels, f, True)
-    else:
-        first = Convolution("c7_in", 7, channels, f, bias, norm)
+    f, transposed = settings["filters"], settings["upsampling"] == "transposed"
     return [
-        first,
-        Convolution("d1", 3, f, 2 * f, bias, norm),
-        Convolution("d2", 3, 2 * f, 4 * f, bias, norm),
+        (Convolution if settings["bare_first"] else normed)("c7_in", 7, channels, f),
+        normed("d1", 3, f, 2 * f),
+        normed("d2", 3, 2 * f, 4 * f),
         *(
-            Convolution(f"r{block}{half}", 3, 4 * f, 4 * f, bias, norm)
-            for block in range(1, settings["blocks"] + 1)
+            normed(f"r{block + 1}{half}", 3, 4 * f, 4 * f)
+            for block in range(settings["blocks"])
             for half in "ab"
         ),
-        Convolution("u2", 3, 4 * f, 2 * f, bias, norm, transposed),
-        Convolution("u1", 3, 2 * f, f, bias, norm, transposed),
-        Convolution("c7_out", 7, f, output_channels, True),
+        normed("u2", 3, 4 * f, 2 * f, transposed=transposed),
+        normed("u1", 3, 2 * f, f, transposed=transposed),
+        Convolution("c7_out", 7, f, output_channels),
     ]
 
 
 def _unet(
-    settings: Mapping[str, Any], channels: int, output_channels: int, norm: Norm, bias: bool
+    settings: Mapping[str, Any], channels: int, output_channels: int, normed: Callable
 ) -> list[Convolution]:
-    depth = settings["depth"]
-    widths = [settings["filters"] * min(2**level, 8) for level in range(depth)]
-    down = [
-        Convolution("down1", 4, channels, widths[0], True),
-        *(
-            Convolution(
-                f"down{level + 1}", 4, widths[level - 1], widths[level], bias,
-                norm if level < depth - 1 else "none",
-            )
-            for level in range(1, depth)
-        ),
-    ]  # fmt: skip
-    up = [
-        *(
-            Convolution(
-                f"up{level + 1}", 4, widths[level] * (1 if level == depth - 1 else 2),
-                widths[level - 1], bias, norm, transposed=True,
-            )
-            for level in reversed(range(1, depth))
-        ),
-        Convolution("up1", 4, 2 * widths[0], output_channels, True, transposed=True),
-    ]  # fmt: skip
+    widths = [settings["filters"] * min(2**level, 8) for level in range(settings["depth"])]
+    down = [Convolution("down1", 4, channels, widths[0])]
+    up = [Convolution("up1", 4, 2 * widths[0], output_channels, transposed=True)]
+    for level, (outer, inner) in enumerate(itertools.pairwise(widths), 2):
+        innermost = level == len(widths)  # no norm, and no skip connection into it
+        norm = "none" if innermost else settings["norm"]
+        down.append(normed(f"down{level}", 4, outer, inner, norm=norm))
+        inputs = inner if innermost else 2 * inner
+        up.insert(0, normed(f"up{level}", 4, inputs, outer, transposed=True))
     return [*down, *up]
+
+
+def _patch(
+    settings: Mapping[str, Any], channels: int, output_channels: int, normed: Callable
+) -> list[Convolution]:
+    filters = settings["discriminator_filters"]
+    widths = [filters * min(2**level, 8) for level in range(settings["discriminator_layers"] + 1)]
+    return [
+        Convolution("c1", 4, channels, filters),
+        *(
+            normed(f"c{level}", 4, before, after)
+            for level, (before, after) in enumerate(itertools.pairwise(widths), 2)
+        ),
+        Convolution("score", 4, widths[-1], output_channels),
+    ]
+
+
+def _pixel(
+    settings: Mapping[str, Any], channels: int, output_channels: int, normed: Callable
+) -> list[Convolution]:
+    filters = settings["discriminator_filters"]
+    return [
+        Convolution("c1", 1, channels, filters),
+        normed("c2", 1, filters, 2 * filters),
+        Convolution("score", 1, 2 * filters, output_channels, settings["use_bias"]),
+    ]
 
 
 def compare(
@@ -216,25 +241,37 @@ def compare(
     Raises:
         InputError: naming what is missing, what is unknown, and what has another shape.
     """
-    ignored = set(ignored)
-    missing = [name for name in expected if name not in found]
-    surplus = [name for name in found if name not in expected and name not in ignored]
     wrong = [
-        f"{name} is {found[name]} where {expected[name]} fits"
-        for name in expected
-        if name in found and tuple(found[name]) != tuple(expected[name])
+        f"{name} is {found[name]} where {shape} fits"
+        for name, shape in expected.items()
+        if name in found and tuple(found[name]) != tuple(shape)
     ]
-    problems = [
-        f"{words}: {some(names)}"
-        for words, names in (
-            ("missing", missing), ("not known", surplus), ("of another shape", wrong)
-        )
-        if names
-    ]  # fmt: skip
-    if problems:
+    known = {*expected, *ignored}
+    problems = {
+        "missing": [name for name in expected if name not in found],
+        "not known": [name for name in found if name not in known],
+        "of another shape": wrong,
+    }
+    if any(problems.values()):
+        listed = "; ".join(f"{words}: {some(names)}" for words, names in problems.items() if names)
         raise InputError(
-            f"{where}: almost a known network, but {'; '.join(problems)}. It may come from "
-            "modified code, which cannot be imported"
+            f"{where}: almost a known network, but {listed}. It may come from modified code, which "
+            "cannot be imported"
+        )
+
+
+def check_size(where: object, claimed: int, file_size: int) -> None:
+    """Compares the bytes of all arrays with the bytes of their file.
+
+    Four times the file's size is possible: 8-bit numbers become 32-bit ones.
+
+    Raises:
+        InputError: the arrays claim more.
+    """
+    if claimed > 4 * file_size:
+        raise InputError(
+            f"{where}: its arrays would fill {claimed} bytes, but the file has {file_size}: it is "
+            "cut short, or it repeats an array"
         )
 
 
@@ -247,8 +284,3 @@ def some(names: list[str], most: int = 12) -> str:
 def as_float32(array: np.ndarray) -> np.ndarray:
     """A contiguous float32 copy, or the array itself if it is one."""
     return np.ascontiguousarray(array, np.float32)
-
-
-def total_bytes(arrays: Iterable[np.ndarray]) -> int:
-    """The bytes that arrays need in memory if they share none."""
-    return sum(math.prod(array.shape) * array.dtype.itemsize for array in arrays)

@@ -14,25 +14,21 @@ convolution before an instance norm has a bias, and one before a batch norm has 
 
 from __future__ import annotations
 
-import itertools
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..errors import InputError
 from ..networks.factory import Norm
-from .layouts import Network, as_float32, compare, convolutions, some, total_bytes
+from .layouts import Network, as_float32, check_size, compare, complete_settings, convolutions, some
 from .torch_modules import (
     COUNTER,
-    NORM_NAMES,
     Modules,
-    patch_modules,
-    pixel_modules,
-    resnet_modules,
+    norm_of,
+    reference_modules,
     tensors_of,
-    unet_modules,
 )
 
 Tensors = Mapping[str, np.ndarray]
@@ -67,18 +63,14 @@ def state_dict(content: Any, where: object, file_size: int) -> dict[str, np.ndar
         content = content["state_dict"]
     if not isinstance(content, dict) or not content:
         raise InputError(f"{where}: no state dictionary in it, nor under the key state_dict")
-    odd = [key for key, value in content.items() if not isinstance(value, np.ndarray)]
+    odd = [str(key) for key, value in content.items() if not isinstance(value, np.ndarray)]
     if odd:
         raise InputError(
-            f"{where}: not a state dictionary: {some([str(key) for key in odd], 5)} in it "
-            "are not tensors: save only network.state_dict()"
+            f"{where}: not a state dictionary: {some(odd, 5)} in it are not tensors: save only "
+            "network.state_dict()"
         )
+    check_size(where, sum(array.nbytes for array in content.values()), file_size)
     tensors = {str(key): value for key, value in content.items()}
-    if total_bytes(tensors.values()) > 4 * file_size:
-        raise InputError(
-            f"{where}: its tensors would fill {total_bytes(tensors.values())} bytes, but the "
-            f"file has {file_size}: it repeats a tensor"
-        )
     if all(name.startswith("module.") for name in tensors):
         tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
     return tensors
@@ -95,16 +87,9 @@ def read_network(tensors: Tensors, where: object) -> Network:
         InputError: an unknown network, or one with missing or unknown tensors or other shapes; the
             message names them.
     """
-    for fits, read in (
-        ("down_blocks.0.conv.0.weight", _from_scratch_generator),
-        ("model.0.conv.0.weight", _from_scratch_discriminator),
-        ("model.model.0.weight", _unet),
-        ("net.0.weight", _pixel),
-        ("model.0.weight", _patch),
-        ("model.1.weight", _resnet),
-    ):
-        if fits in tensors:
-            return read(tensors, where)
+    for name, read_layout in _LAYOUTS.items():
+        if name in tensors:
+            return _network(read_layout(tensors), tensors, where)
     raise InputError(
         f"{where}: not a known network. It has {some(list(tensors), 5)}; known are the "
         "generators and discriminators of the paper's PyTorch implementation (model.1.weight, …) "
@@ -112,133 +97,140 @@ def read_network(tensors: Tensors, where: object) -> Network:
     )
 
 
-# ---------------------------------------------------------------------- the reference
+class _Layout(NamedTuple):
+    """What the names of tensors tell.
+
+    Attributes:
+        origin: the kind of code.
+        settings: the fields of `Architecture` that are not the paper's.
+        modules: the convolutions. The second one has a norm in every network of the kind.
+    """
+
+    origin: str
+    settings: dict[str, Any]
+    modules: Modules
 
 
-def _resnet(tensors: Tensors, where: object) -> Network:
+def _reference(settings: dict[str, Any], block: str = "conv_block") -> _Layout:
+    return _Layout(REFERENCE, settings, reference_modules(settings, block))
+
+
+def _resnet(tensors: Tensors) -> _Layout:
     insides = {
-        int(found[1]): found[2]
+        found[1]: found[2]
         for name in tensors
         if (found := re.match(r"model\.(\d{1,4})\.(conv_block|block)\.", name))
     }
-    blocks = len(insides)
-    block = next(iter(insides.values()), "conv_block")
-    transposed, resized = (f"model.{at + blocks}.weight" in tensors for at in (10, 12))
-    resize = resized and not transposed
-    dropout = np.ndim(tensors.get(f"model.10.{block}.6.weight", 0)) == 4
-    modules = resnet_modules(blocks, dropout=dropout, resize=resize, block=block)
-    first, last = _kernel(tensors, "model.1", where), _kernel(tensors, modules["c7_out"][0], where)
-    settings = {
-        "generator": "resnet",
-        "filters": first[0],
-        "blocks": blocks,
-        "upsampling": "resize" if resize else "transposed",
-        "dropout": 0.5 if dropout else 0.0,
-        "bare_first": False,
-        "downsampling_padding": "zero",
-        **_norm_settings(tensors, *modules["d1"]),
-    }
-    notes = (_NEAREST_NOTE,) if resize else ()
-    return _network(REFERENCE, settings, first[1], last[0], modules, tensors, where, notes)
+    blocks, block = len(insides), next(iter(insides.values()), "conv_block")
+    settings: dict[str, Any] = {"generator": "resnet", "blocks": blocks}
+    if f"model.{12 + blocks}.weight" in tensors:
+        settings["upsampling"] = "resize"
+    if np.ndim(tensors.get(f"model.10.{block}.6.weight", 0)) == 4:
+        settings["dropout"] = 0.5
+    return _reference(settings, block)
 
 
-def _unet(tensors: Tensors, where: object) -> Network:
+def _unet(tensors: Tensors) -> _Layout:
     depth, inside = 1, "model.model.1.model"
     while f"{inside}.1.weight" in tensors:
         depth, inside = depth + 1, f"{inside}.3.model"
-    if depth < 5:
-        raise InputError(f"{where}: a U-Net of {depth} halvings: it must have at least 5")
-    modules = unet_modules(depth)
-    first, last = _kernel(tensors, "model.model.0", where), _kernel(tensors, "model.model.3", where)
-    settings = {
-        "generator": "unet",
-        "filters": first[0],
-        "depth": depth,
-        "dropout": 0.0,
-        **_norm_settings(tensors, *modules["down2"]),
-    }
-    return _network(REFERENCE, settings, first[1], last[1], modules, tensors, where)
+    return _reference({"generator": "unet", "depth": depth})
 
 
-def _patch(tensors: Tensors, where: object) -> Network:
-    kernels = [name for name in tensors if np.ndim(tensors[name]) == 4]
-    layers = max(1, len(kernels) - 2)
-    modules = patch_modules(layers)
-    first = _kernel(tensors, "model.0", where)
-    settings = {
-        "discriminator": "patch",
-        "discriminator_filters": first[0],
-        "discriminator_layers": layers,
-        "discriminator_padding": "zero",
-        "sigmoid": False,
-        **_norm_settings(tensors, *modules["c2"]),
-    }
-    return _network(REFERENCE, settings, first[1], 1, modules, tensors, where)
+def _patch(tensors: Tensors) -> _Layout:
+    layers = max(1, sum(np.ndim(array) == 4 for array in tensors.values()) - 2)
+    return _reference({"discriminator": "patch", "discriminator_layers": layers})
 
 
-def _pixel(tensors: Tensors, where: object) -> Network:
-    modules = pixel_modules()
-    first = _kernel(tensors, "net.0", where)
-    settings = {
-        "discriminator": "pixel",
-        "discriminator_filters": first[0],
-        "sigmoid": False,
-        **_norm_settings(tensors, *modules["c2"]),
-    }
-    return _network(REFERENCE, settings, first[1], 1, modules, tensors, where)
+def _pixel(_: Tensors) -> _Layout:
+    return _reference({"discriminator": "pixel"})
 
 
-# ---------------------------------------------------------------------- from scratch
-
-
-def _from_scratch_generator(tensors: Tensors, where: object) -> Network:
-    blocks = len({name.split(".")[1] for name in tensors if name.startswith("res_blocks.")})
+def _from_scratch_generator(tensors: Tensors) -> _Layout:
     # The first convolution is by itself, in a sequence, or in a block like all others.
-    bare = "initial.weight" in tensors
-    inside = "initial" if "initial.conv.0.weight" not in tensors else "initial.conv"
-    modules = {
-        "c7_in": ("initial", "") if bare else (f"{inside}.0", f"{inside}.1"),
-        "d1": ("down_blocks.0.conv.0", "down_blocks.0.conv.1"),
-        "d2": ("down_blocks.1.conv.0", "down_blocks.1.conv.1"),
-        "u2": ("up_blocks.0.conv.0", "up_blocks.0.conv.1"),
-        "u1": ("up_blocks.1.conv.0", "up_blocks.1.conv.1"),
-        "c7_out": ("last", ""),
-    }
-    for number, half in itertools.product(range(blocks), (0, 1)):
-        block = f"res_blocks.{number}.block.{half}.conv"
-        modules[f"r{number + 1}{'ab'[half]}"] = (f"{block}.0", f"{block}.1")
-    first, last = _kernel(tensors, modules["c7_in"][0], where), _kernel(tensors, "last", where)
+    first = next(
+        (name for name in ("initial", "initial.conv.0") if f"{name}.weight" in tensors), "initial.0"
+    )
+    modules = {"c7_in": first, "d1": "down_blocks.0.conv.0", "d2": "down_blocks.1.conv.0"}
+    blocks = len({name.split(".")[1] for name in tensors if name.startswith("res_blocks.")})
+    for place in range(blocks):
+        modules[f"r{place + 1}a"] = f"res_blocks.{place}.block.0.conv.0"
+        modules[f"r{place + 1}b"] = f"res_blocks.{place}.block.1.conv.0"
+    modules |= {"u2": "up_blocks.0.conv.0", "u1": "up_blocks.1.conv.0", "c7_out": "last"}
     settings = {
         "generator": "resnet",
-        "filters": first[0],
         "blocks": blocks,
-        "upsampling": "transposed",
-        "dropout": 0.0,
-        "bare_first": bare,
+        "bare_first": first == "initial",
         "downsampling_padding": "reflect",
-        **_norm_settings(tensors, *modules["d1"]),
     }
-    return _network(FROM_SCRATCH, settings, first[1], last[0], modules, tensors, where)
+    return _Layout(FROM_SCRATCH, settings, modules)
 
 
-def _from_scratch_discriminator(tensors: Tensors, where: object) -> Network:
+def _from_scratch_discriminator(tensors: Tensors) -> _Layout:
     layers = sum(bool(re.fullmatch(r"model\.\d+\.conv\.0\.weight", name)) for name in tensors)
-    modules = {"c1": ("initial.0", ""), "score": (f"model.{layers}", "")}
-    for level in range(layers):
-        modules[f"c{level + 2}"] = (f"model.{level}.conv.0", f"model.{level}.conv.1")
-    first = _kernel(tensors, "initial.0", where)
+    strided = {f"c{level + 2}": f"model.{level}.conv.0" for level in range(layers)}
+    modules = {"c1": "initial.0", **strided, "score": f"model.{layers}"}
     settings = {
         "discriminator": "patch",
-        "discriminator_filters": first[0],
         "discriminator_layers": layers,
         "discriminator_padding": "reflect",
         "sigmoid": True,
-        **_norm_settings(tensors, *modules["c2"]),
     }
-    return _network(FROM_SCRATCH, settings, first[1], 1, modules, tensors, where)
+    return _Layout(FROM_SCRATCH, settings, modules)
 
 
-# ---------------------------------------------------------------------- both
+#: The layouts by the tensor that tells them. The first one that is in the file decides.
+_LAYOUTS: dict[str, Callable[[Tensors], _Layout]] = {
+    "down_blocks.0.conv.0.weight": _from_scratch_generator,
+    "model.0.conv.0.weight": _from_scratch_discriminator,
+    "model.model.0.weight": _unet,
+    "net.0.weight": _pixel,
+    "model.0.weight": _patch,
+    "model.1.weight": _resnet,
+}
+
+
+def _network(layout: _Layout, tensors: Tensors, where: object) -> Network:
+    """Reads the settings that shapes tell, compares all shapes, and takes the weights."""
+    modules = layout.modules
+    names = list(modules.values())
+    first, last = _kernel(tensors, names[0], where), _kernel(tensors, names[-1], where)
+    channels, filters = first[1], first[0]
+    settings = layout.settings | _norm_settings(tensors, names[1])
+    if "generator" in settings:
+        settings = complete_settings("generator", settings | {"filters": filters})
+        output_channels = last[1 if settings["generator"] == "unet" else 0]
+    else:
+        settings |= {"discriminator_filters": filters}
+        settings, output_channels = complete_settings("discriminator", settings), 1
+    layers = convolutions(settings, channels, output_channels)
+    norms = {norm_of(modules[layer.layer]): layer.norm for layer in layers if layer.norm != "none"}
+    counters = [f"{norm}.{COUNTER}" for norm in norms]
+    statistics = [
+        f"{norm}.{name}"
+        for norm, kind in norms.items()
+        if kind != "batch"
+        for name in ("running_mean", "running_var")
+    ]
+    parts = list(tensors_of(layers, modules))
+    compare(
+        where,
+        {name: value.shape for name, value in tensors.items()},
+        {name: shape for _, name, shape, _ in parts},
+        ignored=[*statistics, *counters],
+    )
+    weights: dict[str, list[np.ndarray]] = {}
+    for layer, name, _, axes in parts:
+        value = tensors[name]
+        if value.dtype.kind != "f":
+            raise InputError(f"{where}: {name} is {value.dtype}, but weights are floats")
+        weights.setdefault(layer, []).append(as_float32(value.transpose(axes) if axes else value))
+    notes: tuple[str, ...] = ()
+    if settings.get("upsampling") == "resize":
+        notes = (_NEAREST_NOTE,)
+    if any(name in tensors for name in statistics):
+        notes = (*notes, _STATISTICS_NOTE)
+    return Network(layout.origin, settings, channels, output_channels, weights, notes)
 
 
 def _kernel(tensors: Tensors, module: str, where: object) -> tuple[int, ...]:
@@ -255,9 +247,10 @@ def _kernel(tensors: Tensors, module: str, where: object) -> tuple[int, ...]:
     return shape
 
 
-def _norm_settings(tensors: Tensors, convolution: str, norm: str) -> dict[str, Any]:
-    """The settings of the norms, from a layer that has a norm in every network of the kind."""
-    bias, statistics = f"{convolution}.bias" in tensors, f"{norm}.running_mean" in tensors
+def _norm_settings(tensors: Tensors, module: str) -> dict[str, Any]:
+    """The settings of the norms, from a convolution that has one in every network of the kind."""
+    norm = norm_of(module)
+    bias, statistics = f"{module}.bias" in tensors, f"{norm}.running_mean" in tensors
     if f"{norm}.weight" in tensors:
         # Instance norms had statistics before PyTorch 0.4.1, which added the counter.
         counted = f"{norm}.{COUNTER}" in tensors
@@ -265,39 +258,3 @@ def _norm_settings(tensors: Tensors, convolution: str, norm: str) -> dict[str, A
     else:
         kind = "instance" if statistics or bias else "none"
     return {"norm": kind, "use_bias": bias, "epsilon": 1e-5, "alignment": "torch"}
-
-
-def _network(
-    origin: str,
-    settings: dict[str, Any],
-    channels: int,
-    output_channels: int,
-    modules: Modules,
-    tensors: Tensors,
-    where: object,
-    notes: tuple[str, ...] = (),
-) -> Network:
-    layers = convolutions(settings, channels, output_channels)
-    parts = list(tensors_of(layers, modules))
-    statistics = [
-        f"{modules[layer.layer][1]}.{name}"
-        for layer in layers
-        if layer.norm.startswith("instance")
-        for name in NORM_NAMES[2:]
-    ]
-    counters = [f"{modules[layer.layer][1]}.{COUNTER}" for layer in layers if layer.norm != "none"]
-    compare(
-        where,
-        {name: value.shape for name, value in tensors.items()},
-        {name: shape for _, name, shape, _ in parts},
-        ignored=[*statistics, *counters],
-    )
-    weights: dict[str, list[np.ndarray]] = {}
-    for layer, name, _, axes in parts:
-        value = tensors[name]
-        if value.dtype.kind != "f":
-            raise InputError(f"{where}: {name} is {value.dtype}, but weights are floats")
-        weights.setdefault(layer, []).append(as_float32(value.transpose(axes) if axes else value))
-    if any(name in tensors for name in statistics):
-        notes = (*notes, _STATISTICS_NOTE)
-    return Network(origin, settings, channels, output_channels, weights, notes)

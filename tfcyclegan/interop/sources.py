@@ -6,10 +6,14 @@ import os
 import re
 from pathlib import Path
 
+import h5py
+
 from ..directions import GENERATORS, Direction
 from ..errors import InputError
+from .hdf5 import read_hdf5
 from .layouts import Network, some
 from .pytorch import read_network, state_dict
+from .tf_checkpoint import read_tf_checkpoint
 from .torch_files import is_torch_file, read_torch_file
 
 #: The reference's names of its networks, and ours. Its D_A judges pictures of domain B.
@@ -18,8 +22,6 @@ REFERENCE_NAMES = {"G_A": "G", "G_B": "F", "D_A": "D_B", "D_B": "D_A"}
 #: The names in the "from scratch" code, after what a network draws or judges: horses (A) or
 #: zebras (B).
 FROM_SCRATCH_NAMES = {"genz": "G", "genh": "F", "critich": "D_A", "criticz": "D_B"}
-
-_HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 
 
 def find_networks(
@@ -72,37 +74,27 @@ def _in_folder(path: Path, epoch: str | None) -> dict[str, Network]:
             f"{path}: a SavedModel, which cannot be imported: save its weights in the environment "
             'it was made in, model.save_weights("G.h5"), and import that file'
         )
+    files = sorted(path.iterdir())
     epochs: dict[str, dict[str, Path]] = {}
-    for file in sorted(path.iterdir()):
+    for file in files:
         if found := re.fullmatch(r"(.+)_net_(G|G_A|G_B|D_A|D_B)\.pth", file.name):
             epochs.setdefault(found[1], {})[found[2]] = file
     if epochs:
-        if epoch is None:
-            numbers = [name for name in epochs if name.isdecimal()]
-            last = max(numbers, key=int) if numbers else max(epochs)
-            epoch = "latest" if "latest" in epochs else last
-        if epoch not in epochs:
+        # "latest", else the greatest number, else the last name.
+        order = sorted(epochs, key=lambda e: (e == "latest", e.isdecimal(), e.zfill(9)))
+        chosen = epochs.get(epoch or order[-1])
+        if chosen is None:
             raise InputError(f"epoch={epoch}: {path} has {some(sorted(epochs))}")
-        files = epochs[epoch]
-        if "G" in files and len(files) > 1:
-            raise InputError(
-                f"{path}: {some(sorted(files))} of epoch {epoch}: name the file to import"
-            )
-        return {REFERENCE_NAMES.get(name, ""): _read_torch(file) for name, file in files.items()}
+        if "G" in chosen and len(chosen) > 1:
+            raise InputError(f"{path}: it has {some(sorted(chosen))}: name the file to import")
+        return {REFERENCE_NAMES.get(name, ""): _read_torch(file) for name, file in chosen.items()}
     if epoch is not None:
         raise InputError(f"epoch={epoch}: {path} has no files named EPOCH_net_G_A.pth")
-    files = {
-        FROM_SCRATCH_NAMES[name]: file
-        for file in sorted(path.iterdir())
-        if (name := file.name.partition(".")[0].lower().replace("_", "")) in FROM_SCRATCH_NAMES
-    }
-    if files:
-        return {name: _read_torch(file) for name, file in files.items()}
-    indices = sorted(path.glob("*.index"), key=lambda file: (file.stat().st_mtime, file.name))
-    if indices:
-        from .tf_checkpoint import read_tf_checkpoint
-
-        return read_tf_checkpoint(indices[-1].with_suffix(""))
+    if scratch := {name: file for file in files if (name := _from_scratch_name(file))}:
+        return {name: _read_torch(file) for name, file in scratch.items()}
+    if indices := [file for file in files if file.suffix == ".index"]:
+        newest = max(indices, key=lambda file: (file.stat().st_mtime, file.name))
+        return read_tf_checkpoint(newest.with_suffix(""))
     raise InputError(
         f"{path}: no known checkpoint in that folder (looked for EPOCH_net_G_A.pth, "
         "genz.pth.tar and NAME.index): name the file itself"
@@ -110,20 +102,14 @@ def _in_folder(path: Path, epoch: str | None) -> dict[str, Network]:
 
 
 def _in_file(path: Path) -> dict[str, Network]:
-    prefix = Path(re.sub(r"\.(index|data-\d+-of-\d+)$", "", str(path)))
-    if prefix.with_name(f"{prefix.name}.index").exists():
-        from .tf_checkpoint import read_tf_checkpoint
-
-        return read_tf_checkpoint(prefix)
+    prefix = re.sub(r"\.(index|data-\d+-of-\d+)$", "", str(path))
+    if os.path.exists(f"{prefix}.index"):
+        return read_tf_checkpoint(Path(prefix))
     if not path.exists():
         raise InputError(f"{path}: there is no such file or folder")
     if not path.stat().st_size:
         raise InputError(f"{path}: an empty file: download it again")
-    with path.open("rb") as file:
-        head = file.read(len(_HDF5_MAGIC))
-    if head == _HDF5_MAGIC:
-        from .hdf5 import read_hdf5
-
+    if h5py.is_hdf5(path):
         return read_hdf5(path)
     if is_torch_file(path):
         return {_name_of(path): _read_torch(path)}
@@ -144,4 +130,8 @@ def _name_of(path: Path) -> str:
         return REFERENCE_NAMES[found[1]]
     if found := re.search(r"(A2B|AtoB)|(B2A|BtoA)", path.name):
         return "G" if found[1] else "F"
+    return _from_scratch_name(path)
+
+
+def _from_scratch_name(path: Path) -> str:
     return FROM_SCRATCH_NAMES.get(path.name.partition(".")[0].lower().replace("_", ""), "")

@@ -8,16 +8,15 @@ sources that you trust should be read.
 from __future__ import annotations
 
 import functools
-import math
+import glob
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import tensorflow as tf
 
 from ..errors import InputError, first_line
-from .addons import EXAMPLE_NAMES, Layer, read_network
+from .addons import EXAMPLE_NAMES, Array, Layers, read_network
 from .layouts import Network, some
 
 _KEY = re.compile(
@@ -43,23 +42,21 @@ def read_tf_checkpoint(prefix: Path) -> dict[str, Network]:
         >>> read_tf_checkpoint(Path("checkpoints/cyclegan_checkpoints.003")).keys()
         dict_keys(['G', 'F', 'D_A', 'D_B'])
     """
-    import tensorflow as tf
-
     try:
         reader = tf.train.load_checkpoint(str(prefix))
-        shapes = {name: tuple(shape) for name, shape in reader.get_variable_to_shape_map().items()}
-        dtypes = reader.get_variable_to_dtype_map()
-        networks = _layers(reader, {n: s for n, s in shapes.items() if dtypes[n] == tf.float32})
+        networks = _networks(reader)
         if not networks:
+            names = sorted(reader.get_variable_to_shape_map())
             raise InputError(
                 f"{prefix}: a checkpoint without {some(list(EXAMPLE_NAMES))} and without the "
-                f"layers of a Keras model (it has {some(sorted(shapes))})"
+                f"layers of a Keras model (it has {some(names)})"
             )
-        _check_size(prefix, networks)
+        files = prefix.parent.glob(f"{glob.escape(prefix.name)}.data-*")
+        size = sum(path.stat().st_size for path in files)
         if "" in networks:
-            return {"": read_network(networks[""], prefix)}
+            return {"": read_network(networks[""], prefix, size)}
         return {
-            ours: read_network(networks[theirs], f"{prefix} ({theirs})")
+            ours: read_network(networks[theirs], f"{prefix} ({theirs})", size)
             for theirs, ours in EXAMPLE_NAMES.items()
             if theirs in networks
         }
@@ -72,45 +69,16 @@ def read_tf_checkpoint(prefix: Path) -> dict[str, Network]:
         ) from problem
 
 
-def _layers(reader: Any, shapes: dict[str, tuple[int, ...]]) -> dict[str, list[Layer]]:
+def _networks(reader: Any) -> dict[str, Layers]:
     """The layers of each network, in order. Nothing is read yet."""
-    found: dict[str, dict[int, dict[str, str]]] = {}
-    for key in shapes:
-        if match := _KEY.fullmatch(key):
+    shapes, dtypes = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
+    found: dict[str, dict[int, dict[str, Array]]] = {}
+    for key, shape in shapes.items():
+        if (match := _KEY.fullmatch(key)) and dtypes[key].name == "float32":
             layers = found.setdefault(match[1] or "", {})
-            layers.setdefault(int(match[2]), {})[match[3]] = key
+            array = Array(tuple(shape), functools.partial(reader.get_tensor, key))
+            layers.setdefault(int(match[2]), {})[match[3]] = array
     return {
-        network: [
-            Layer(
-                f"layer_with_weights-{place}",
-                {name: shapes[key] for name, key in keys.items()},
-                functools.partial(_read, reader, keys),
-            )
-            for place, keys in sorted(layers.items())
-        ]
+        network: {f"layer_with_weights-{place}": layers[place] for place in sorted(layers)}
         for network, layers in found.items()
     }
-
-
-def _read(reader: Any, keys: Mapping[str, str], name: str) -> np.ndarray:
-    return reader.get_tensor(keys[name])
-
-
-def _check_size(prefix: Path, networks: dict[str, list[Layer]]) -> None:
-    """Compares the claimed sizes with the bytes that there are.
-
-    Raises:
-        ValueError: the checkpoint claims more.
-    """
-    claimed = 4 * sum(
-        math.prod(shape)
-        for layers in networks.values()
-        for layer in layers
-        for shape in layer.shapes.values()
-    )
-    pattern = re.compile(re.escape(prefix.name) + r"\.data-\d+-of-\d+")
-    there = sum(
-        path.stat().st_size for path in prefix.parent.iterdir() if pattern.fullmatch(path.name)
-    )
-    if claimed > there:
-        raise ValueError(f"it claims {claimed} bytes of weights, its data files have {there}")

@@ -1,24 +1,25 @@
 """PyTorch's files as arrays, read and written without PyTorch.
 
 `torch.save` writes a zip: `NAME/data.pkl` is a pickle that describes the content, and
-`NAME/data/0` and so on hold the numbers. Files from before PyTorch 1.6 (2020) are not zips. PyTorch
-itself reads those, if it is installed, with `weights_only=True`.
+`NAME/data/0` and so on hold the numbers. Files from before PyTorch 1.6 (2020) are pickles followed
+by the numbers.
 """
 
 from __future__ import annotations
 
+import io
 import os
-import pickle
+import sys
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from ..errors import InputError, first_line
 from ..files import atomic_write
-from .torch_pickle import NOT_ONLY_WEIGHTS, STORAGES, Global, Machine, Refused, pickled
+from .torch_pickle import STORAGES, Global, Refused, pickled, unpickle
 
 #: Bytes of the largest pickle that is read. That of the paper's generator has 15 KB.
 LARGEST_PICKLE = 2**20
@@ -31,23 +32,19 @@ def is_torch_file(path: Path) -> bool:
     """Whether a file looks as if `torch.save` wrote it, in the zip form or the old one."""
     with path.open("rb") as file:
         head = file.read(len(_OLD_MAGIC))
-    if head == _OLD_MAGIC:
-        return True
-    if not head.startswith(b"PK"):
-        return False
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return _pickle_name(archive) is not None
-    except Exception:  # zipfile raises many kinds
-        return True  # a zip that is cut short: read_torch_file says so
+        if not head.startswith(b"PK"):
+            return head == _OLD_MAGIC
+        try:
+            return _pickle_name(zipfile.ZipFile(file)) is not None
+        except Exception:  # zipfile raises many kinds
+            return True  # a zip that is cut short: read_torch_file says so
 
 
 def read_torch_file(path: str | os.PathLike) -> Any:
     """Reads a file of `torch.save`: NumPy arrays for tensors, containers and plain values.
 
     Args:
-        path: a file in PyTorch's zip form (1.6 and later), or an older one if PyTorch is
-            installed.
+        path: a file in PyTorch's zip form, or in the form from before PyTorch 1.6.
 
     Returns:
         What was saved. Ordered dictionaries become plain ones, and bfloat16 becomes float32. The
@@ -61,24 +58,16 @@ def read_torch_file(path: str | os.PathLike) -> Any:
         (64, 3, 7, 7)
     """
     path = Path(path)
-    with path.open("rb") as file:
-        head = file.read(len(_OLD_MAGIC))
-    if head == _OLD_MAGIC:
-        return _read_old(path)
     try:
-        with zipfile.ZipFile(path) as archive:
-            name = _pickle_name(archive)
-            if name is None:
-                raise InputError(f"{path}: a zip, but not one of PyTorch: no data.pkl in it")
-            storages = _Storages(archive, name.removesuffix("data.pkl"), path.stat().st_size)
-            data = storages.member("data.pkl", LARGEST_PICKLE)
-            return Machine(storages.load).run(data)
-    except InputError:
+        with path.open("rb") as file:
+            if file.read(len(_OLD_MAGIC)) == _OLD_MAGIC:
+                return _read_old(file)
+            with zipfile.ZipFile(file) as archive:
+                return _read_zip(archive, path.stat().st_size)
+    except OSError:
         raise
     except Refused as problem:
         raise InputError(f"{path}: {problem}") from problem
-    except OSError:
-        raise
     except Exception as problem:  # damaged zips and pickles raise many kinds
         raise InputError(
             f"{path}: damaged or cut short ({first_line(problem)}): download it again"
@@ -90,106 +79,105 @@ def _pickle_name(archive: zipfile.ZipFile) -> str | None:
     return names[0] if len(names) == 1 and names[0].count("/") <= 1 else None
 
 
-class _Storages:
-    """The storages in a zip by their keys. Nothing is written to the disk."""
+def _read_zip(archive: zipfile.ZipFile, left: int) -> Any:
+    """Reads the zip form. All members together cannot have more bytes than are `left`."""
+    pickle_name = _pickle_name(archive)
+    if pickle_name is None:
+        raise Refused("a zip, but not one of PyTorch: no data.pkl in it")
+    folder = pickle_name.removesuffix("data.pkl")
+    storages: dict[str, np.ndarray] = {}
 
-    def __init__(self, archive: zipfile.ZipFile, folder: str, file_size: int):
-        self._archive = archive
-        self._folder = folder
-        self._left = file_size  # all members together cannot have more
-        self._loaded: dict[str, np.ndarray] = {}
-        names = archive.namelist()
-        self._big = f"{folder}byteorder" in names and self.member("byteorder", 16).strip() == b"big"
-
-    def member(self, name: str, most: int) -> bytes:
-        """A member's bytes.
-
-        Raises:
-            Refused: it is missing or compressed, or claims more bytes than the file or `most`.
-        """
+    def member(name: str, most: int = sys.maxsize) -> bytes:
+        nonlocal left
         try:
-            info = self._archive.getinfo(self._folder + name)
+            info = archive.getinfo(folder + name)
         except KeyError:
             raise Refused(f"no {name} in it, which its tensors need: download it again") from None
         if info.compress_type != zipfile.ZIP_STORED:
             raise Refused(f"{name} in it is compressed, but PyTorch never compresses")
-        if info.file_size > min(most, self._left):
+        most = min(most, left)
+        if info.file_size > most:
             raise Refused(
-                f"{name} in it claims {info.file_size} bytes where there can be at "
-                f"most {min(most, self._left)}"
+                f"{name} in it claims {info.file_size} bytes where there can be at most {most}"
             )
-        self._left -= info.file_size
-        return self._archive.read(info)
+        left -= info.file_size
+        return archive.read(info)
 
-    def load(self, identity: Any) -> np.ndarray:
-        """The storage that a pickle refers to, one-dimensional.
+    def load(identity: Any) -> np.ndarray:
+        kind, key, count = _parts(identity)
+        if key not in storages:
+            storages[key] = _numbers(member(f"data/{key}"), kind)
+        _check_count(key, len(storages[key]), count)
+        return storages[key]
 
-        Args:
-            identity: `("storage", kind, key, device, count)`, as PyTorch writes it.
-        """
-        kind, key, count = identity[1], identity[2], identity[4]
-        # Types first: hashing nested tuples can take forever.
-        valid = isinstance(kind, Global) and type(key) is str and type(count) is int
-        if not valid or identity[0] != "storage" or kind.name not in STORAGES:
-            raise Refused("it refers to something that is not a storage of numbers")
-        dtype = np.dtype(STORAGES[kind.name])
-        if key not in self._loaded:
-            data = self.member(f"data/{key}", self._left)
-            array = np.frombuffer(data, dtype.newbyteorder(">") if self._big else dtype)
-            if kind.name == "BFloat16Storage":
-                array = (array.astype(np.uint32) << 16).view(np.float32)
-            self._loaded[key] = array
-        array = self._loaded[key]
-        if len(array) != count:
-            raise Refused(
-                f"data/{key} in it holds {len(array)} numbers where its pickle claims {count}"
-            )
-        return array
+    if f"{folder}byteorder" in archive.namelist() and member("byteorder") != b"little":
+        raise Refused("written on a big-endian machine: save it again on another one")
+    return unpickle(io.BytesIO(member("data.pkl", LARGEST_PICKLE)), load)
 
 
-def _read_old(path: Path) -> Any:
-    """Reads a file from before PyTorch 1.6 with PyTorch."""
-    try:
-        import torch
-    except ImportError as problem:
-        raise InputError(
-            f"{path}: written by a PyTorch before 1.6, which only PyTorch can read: pip install "
-            "torch (the extra [torch] of this package), or save it again with a newer PyTorch"
-        ) from problem
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-            content = content["state_dict"]
-        if not isinstance(content, dict):
-            return content
-        return {key: _from_torch(value) for key, value in content.items()}
-    except pickle.UnpicklingError as problem:
-        raise InputError(
-            f"{path}: its pickle asks for more than tensors and containers, which could run "
-            f"code: {NOT_ONLY_WEIGHTS}"
-        ) from problem
-    except Refused as problem:
-        raise InputError(f"{path}: {problem}") from problem
-    except Exception as problem:
-        raise InputError(
-            f"{path}: damaged or cut short ({first_line(problem)}): download it again"
-        ) from problem
+def _read_old(file: BinaryIO) -> Any:
+    """Reads what follows the magic number of the form from before PyTorch 1.6.
 
-
-def _from_torch(value: Any) -> Any:
-    """A PyTorch tensor as an array. Other values are returned unchanged.
-
-    Raises:
-        Refused: it repeats numbers, so that a small file could fill the memory.
+    There are four pickles: the protocol, the system, the content, and the keys of its storages.
+    Behind them each storage has the count of its numbers, in 8 bytes, and the numbers.
     """
-    import torch
+    data = memoryview(file.read())
+    left = len(data)
+    storages: dict[str, np.ndarray] = {}
+    kinds: dict[str, str] = {}
 
-    if not isinstance(value, torch.Tensor):
-        return value
-    if value.numel() * value.element_size() > value.untyped_storage().nbytes():
-        raise Refused("a tensor in it is larger than its storage")
-    value = value.detach()
-    return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+    def load(identity: Any) -> np.ndarray:
+        """A storage of zeros, which are replaced when the numbers are read."""
+        nonlocal left
+        kind, key, count = _parts(identity)
+        if key not in storages:
+            size = count * np.dtype(STORAGES[kind]).itemsize
+            if size > left:
+                raise Refused(f"storage {key} in it claims {size} bytes where there are {left}")
+            left -= size
+            kinds[key], storages[key] = kind, _numbers(bytearray(size), kind)
+        _check_count(key, len(storages[key]), count)
+        return storages[key]
+
+    head = io.BytesIO(data[:LARGEST_PICKLE])
+    _, _, content, keys = (unpickle(head, load) for _ in range(4))
+    if not all(type(key) is str for key in keys) or {*keys} != storages.keys():
+        raise Refused("its storages are not those of its tensors")
+    data = data[head.tell() :]
+    for key in keys:
+        array = storages[key]
+        _check_count(key, int.from_bytes(data[:8], "little"), len(array))
+        size = len(array) * np.dtype(STORAGES[kinds[key]]).itemsize
+        array[:] = _numbers(data[8 : 8 + size], kinds[key])
+        data = data[8 + size :]
+    return content
+
+
+def _parts(identity: Any) -> tuple[str, str, int]:
+    """The kind, key and count of the storage that a pickle refers to.
+
+    PyTorch writes `("storage", kind, key, device, count)`, and None behind them in the old form.
+    """
+    what, kind, key, _, count, *view = identity
+    # Types first: hashing nested tuples can take forever.
+    valid = isinstance(kind, Global) and type(key) is str and type(count) is int
+    if not valid or what != "storage" or kind.name not in STORAGES or view not in ([], [None]):
+        raise Refused("it refers to something that is not a storage of numbers")
+    return kind.name, key, count
+
+
+def _check_count(key: str, found: int, claimed: int) -> None:
+    if found != claimed:
+        raise Refused(
+            f"storage {key} in it holds {found} numbers where its pickle claims {claimed}"
+        )
+
+
+def _numbers(data: bytes | bytearray | memoryview, kind: str) -> np.ndarray:
+    array = np.frombuffer(data, STORAGES[kind])
+    if kind == "BFloat16Storage":
+        return (array.astype(np.uint32) << 16).view(np.float32)
+    return array
 
 
 def write_torch_file(path: str | os.PathLike, tensors: Mapping[str, np.ndarray]) -> None:

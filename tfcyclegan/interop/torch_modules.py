@@ -2,65 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from .layouts import NORM_VECTORS, Convolution
+from .layouts import Convolution
 
-#: For each convolution of ours the name of its module and of its norm.
-Modules = dict[str, tuple[str, str]]
+#: For each convolution of ours the name of its module, in the order of the network.
+Modules = dict[str, str]
 
-#: The tensors of a norm, in the order of Keras's batch norm.
-NORM_NAMES = ("weight", "bias", "running_mean", "running_var")
 COUNTER = "num_batches_tracked"
 
+#: PyTorch's names of Keras's arrays.
+_TENSORS = {
+    "kernel": "weight",
+    "bias": "bias",
+    "gamma": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
 
-def resnet_modules(
-    blocks: int, *, dropout: bool = False, resize: bool = False, block: str = "conv_block"
-) -> Modules:
-    """The modules of the reference's resnet: positions in the sequence `model`.
+
+def norm_of(module: str) -> str:
+    """The norm after a convolution: the next module in the same sequence."""
+    sequence, _, place = module.rpartition(".")
+    return f"{sequence}.{int(place) + 1}"
+
+
+def reference_modules(settings: Mapping[str, Any], block: str = "conv_block") -> Modules:
+    """The modules of a network of the reference.
 
     Args:
-        blocks: int, residual blocks.
-        dropout: whether there is a dropout between the two convolutions of a block.
-        resize: whether resizing, padding and a convolution replace each transposed convolution.
-        block: the name of the sequence in a block.
+        settings: the fields of `Architecture` that describe it.
+        block: the name of the sequence in a residual block.
     """
-    modules = {"c7_in": 1, "d1": 4, "d2": 7}
-    behind = 10 + blocks
-    if resize:
-        modules |= {"u2": behind + 2, "u1": behind + 7, "c7_out": behind + 11}
-    else:
-        modules |= {"u2": behind, "u1": behind + 3, "c7_out": behind + 7}
-    names = {layer: (f"model.{at}", f"model.{at + 1}") for layer, at in modules.items()}
-    for number in range(1, blocks + 1):
-        for half, at in (("a", 1), ("b", 6 if dropout else 5)):
-            inside = f"model.{9 + number}.{block}"
-            names[f"r{number}{half}"] = (f"{inside}.{at}", f"{inside}.{at + 1}")
-    return names
+    if settings.get("generator") == "resnet":
+        return _resnet(settings, block)
+    if settings.get("generator") == "unet":
+        return _unet(settings["depth"])
+    if settings["discriminator"] == "pixel":
+        return {"c1": "net.0", "c2": "net.2", "score": "net.5"}
+    layers = settings["discriminator_layers"]
+    strided = {f"c{level + 1}": f"model.{3 * level - 1}" for level in range(1, layers + 1)}
+    return {"c1": "model.0", **strided, "score": f"model.{2 + 3 * layers}"}
 
 
-def unet_modules(depth: int) -> Modules:
-    """The modules of the reference's U-Net: the sequence of each level contains the next one."""
-    names = {"down1": ("model.model.0", ""), "up1": ("model.model.3", "")}
+def _resnet(settings: Mapping[str, Any], block: str) -> Modules:
+    """The positions in one sequence."""
+    modules = {"c7_in": "model.1", "d1": "model.4", "d2": "model.7"}
+    behind = 10 + settings["blocks"]
+    for place in range(10, behind):
+        modules[f"r{place - 9}a"] = f"model.{place}.{block}.1"
+        # Dropout, if there is any, comes before the second padding.
+        modules[f"r{place - 9}b"] = f"model.{place}.{block}.{6 if settings.get('dropout') else 5}"
+    # Resizing and padding come before a convolution that is not transposed.
+    up = (2, 7, 11) if settings.get("upsampling") == "resize" else (0, 3, 7)
+    for layer, place in zip(("u2", "u1", "c7_out"), up, strict=True):
+        modules[layer] = f"model.{behind + place}"
+    return modules
+
+
+def _unet(depth: int) -> Modules:
+    """The sequence of each level contains the next one."""
+    down, up = {"down1": "model.model.0"}, {"up1": "model.model.3"}
     inside = "model.model.1.model"
     for level in range(2, depth + 1):
-        names[f"down{level}"] = (f"{inside}.1", f"{inside}.2")
-        up = 3 if level == depth else 5
-        names[f"up{level}"] = (f"{inside}.{up}", f"{inside}.{up + 1}")
+        down[f"down{level}"] = f"{inside}.1"
+        up = {f"up{level}": f"{inside}.{3 if level == depth else 5}", **up}
         inside += ".3.model"
-    return names
-
-
-def patch_modules(layers: int) -> Modules:
-    """The modules of the reference's PatchGAN."""
-    places = {"c1": 0, "score": 2 + 3 * layers}
-    places |= {f"c{level + 1}": 3 * level - 1 for level in range(1, layers + 1)}
-    return {layer: (f"model.{at}", f"model.{at + 1}") for layer, at in places.items()}
-
-
-def pixel_modules() -> Modules:
-    """The modules of the reference's discriminator of single pixels."""
-    return {"c1": ("net.0", ""), "c2": ("net.2", "net.3"), "score": ("net.5", "")}
+    return down | up
 
 
 def tensors_of(
@@ -68,12 +78,10 @@ def tensors_of(
 ) -> Iterator[tuple[str, str, tuple[int, ...], tuple[int, ...] | None]]:
     """For each tensor our layer, its name and shape in PyTorch, and the order of axes in Keras."""
     for layer in layers:
-        convolution, norm = modules[layer.layer]
-        side = (layer.size, layer.size)
-        channels = (layer.filters, layer.inputs)
-        shape = (*(channels[::-1] if layer.transposed else channels), *side)
-        yield layer.layer, f"{convolution}.weight", shape, (2, 3, 1, 0)
-        if layer.bias:
-            yield layer.layer, f"{convolution}.bias", (layer.filters,), None
-        for name in NORM_NAMES[: NORM_VECTORS[layer.norm]]:
-            yield f"{layer.layer}_norm", f"{norm}.{name}", (layer.filters,), None
+        module = modules[layer.layer]
+        for name, shapes in layer.arrays.items():
+            place = module if name == layer.layer else norm_of(module)
+            for key, shape in shapes.items():
+                kernel = key == "kernel"
+                theirs = (*shape[:1:-1], *shape[:2]) if kernel else shape
+                yield name, f"{place}.{_TENSORS[key]}", theirs, (2, 3, 1, 0) if kernel else None

@@ -1,9 +1,8 @@
 """The pickles in PyTorch's files, read and written without executing anything.
 
-A pickle is a program that may call any function, so a file from a stranger must not be unpickled.
-It is interpreted here instead, by a machine that knows containers, plain values and tensors, and
-nothing else. No name in the file is ever looked up. What a tensor claims is checked against the
-numbers that there are.
+A pickle is a program that may call any function, so a file from a stranger must not be unpickled as
+it is. This unpickler takes only the opcodes that containers, plain values and tensors need. It
+looks up no name that is in the file, and checks each tensor against the numbers that there are.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import math
 import pickle
 import pickletools
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -23,9 +22,7 @@ STORAGES = {
     "ByteStorage": "<u1", "BoolStorage": "?",
 }  # fmt: skip
 
-NOT_ONLY_WEIGHTS = (
-    "save only the weights where it comes from: torch.save(network.state_dict(), FILE)"
-)
+_ONLY_WEIGHTS = "save only the weights where it comes from: torch.save(network.state_dict(), FILE)"
 
 
 class Global(NamedTuple):
@@ -35,193 +32,124 @@ class Global(NamedTuple):
     name: str
 
 
-_ORDERED_DICT = Global("collections", "OrderedDict")
-_TENSORS = (
-    Global("torch._utils", "_rebuild_tensor_v2"),
-    Global("torch._utils", "_rebuild_tensor"),
-)
-_PARAMETER = Global("torch._utils", "_rebuild_parameter")
-_ALLOWED = {
-    _ORDERED_DICT,
-    *_TENSORS,
-    _PARAMETER,
-    *(Global("torch", storage) for storage in STORAGES),
-}
-
-#: Opcodes that push the value which follows them.
-_VALUES = {
-    "BININT", "BININT1", "BININT2", "LONG1", "INT", "LONG", "BINFLOAT", "FLOAT", "UNICODE",
-    "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "STRING", "BINSTRING", "SHORT_BINSTRING",
-    "BINBYTES", "SHORT_BINBYTES",
-}  # fmt: skip
-_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
-_EMPTY = {"EMPTY_TUPLE": tuple, "EMPTY_LIST": list, "EMPTY_DICT": dict}
-
-
 class Refused(Exception):
     """The file asks for something that is refused. The message says what."""
 
 
-class Machine:
-    """Interprets a pickle that builds containers, plain values and tensors.
+_ORDERED_DICT = Global("collections", "OrderedDict")
+_TENSOR = Global("torch._utils", "_rebuild_tensor_v2")
+_TENSORS = (_TENSOR, Global("torch._utils", "_rebuild_tensor"))
+_PARAMETER = Global("torch._utils", "_rebuild_parameter")
+_ALLOWED = {_ORDERED_DICT, *_TENSORS, _PARAMETER, *(Global("torch", kind) for kind in STORAGES)}
+
+#: The opcodes of containers, plain values, the memo, names and tensors.
+_OPCODES = {
+    "PROTO", "FRAME", "STOP", "MARK", "NONE", "NEWTRUE", "NEWFALSE",
+    "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "FLOAT", "BINFLOAT",
+    "STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES",
+    "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8",
+    "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3",
+    "EMPTY_LIST", "LIST", "APPEND", "APPENDS", "EMPTY_DICT", "DICT", "SETITEM", "SETITEMS",
+    "PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE", "GET", "BINGET", "LONG_BINGET",
+    "GLOBAL", "STACK_GLOBAL", "REDUCE", "BUILD", "BINPERSID",
+}  # fmt: skip
+
+
+def unpickle(file: BinaryIO, load: Callable[[Any], np.ndarray]) -> Any:
+    """Reads the next pickle of a file.
 
     Args:
+        file: a file whose position is at the start of a pickle. It is left at the end.
         load: returns the storage of a persistent id.
 
+    Raises:
+        Refused: an opcode, a name or a tensor that is not allowed.
+
     Example:
-        >>> Machine(load=print).run(pickle.dumps({"x": 1}, protocol=2))
+        >>> unpickle(io.BytesIO(pickle.dumps({"x": 1})), load=print)
         {'x': 1}
     """
+    return _Unpickler(file, load).load()
 
-    _MARK = object()
 
-    def __init__(self, load: Callable[[Any], np.ndarray]):
+def _refuse(opcode: str) -> Callable[[Any], None]:
+    def step(_: Any) -> None:
+        raise Refused(
+            f"its pickle has a step {opcode}, which tensors and containers do not need: "
+            f"{_ONLY_WEIGHTS}"
+        )
+
+    return step
+
+
+class _Unpickler(pickle._Unpickler):
+    """Python's unpickler without the opcodes that call anything."""
+
+    stack: list[Any]
+    append: Callable[[Any], None]
+    pop_mark: Callable[[], list[Any]]
+
+    def __init__(self, file: BinaryIO, load: Callable[[Any], np.ndarray]):
+        super().__init__(file, encoding="utf-8")
         self._load = load
-        self._stack: list[Any] = []
-        self._memo: dict[int, Any] = {}
 
-    def run(self, data: bytes) -> Any:
-        """Executes all opcodes and returns the result.
+    def persistent_load(self, identity: Any) -> np.ndarray:
+        return self._load(identity)
 
-        Raises:
-            Refused: an opcode, a name or a tensor that is not allowed.
-        """
-        stack = self._stack
-        for opcode, argument, _ in pickletools.genops(data):
-            name = opcode.name
-            if name in _VALUES:
-                stack.append(argument)
-            elif name in _CONSTANTS:
-                stack.append(_CONSTANTS[name])
-            elif name in _EMPTY:
-                stack.append(_EMPTY[name]())
-            elif name == "STOP":
-                return stack.pop()
-            elif name not in ("PROTO", "FRAME"):
-                step = getattr(self, f"_{name.lower()}", None)
-                if step is None:
-                    raise Refused(
-                        f"its pickle has a step {name}, which tensors and containers do not need: "
-                        f"{NOT_ONLY_WEIGHTS}"
-                    )
-                step(argument)
-        raise ValueError("the pickle has no end")
+    def find_class(self, module: str, name: str) -> Any:
+        if (found := Global(module, name)) not in _ALLOWED:
+            raise Refused(
+                f"its pickle asks for {module[:80]}.{name[:80]}, but only tensors and containers "
+                f"are read, because anything else could run code: {_ONLY_WEIGHTS}"
+            )
+        return found
 
-    def _since_mark(self) -> list[Any]:
-        place = len(self._stack) - 1
-        while self._stack[place] is not self._MARK:
-            place -= 1
-            if place < 0:
-                raise ValueError("no mark")
-        items = self._stack[place + 1 :]
-        del self._stack[place:]
-        return items
+    def load_reduce(self) -> None:
+        arguments, maker = self.stack.pop(), self.stack.pop()
+        if maker == _ORDERED_DICT and arguments == ():  # its items follow
+            self.append({})
+        elif maker in _TENSORS:
+            self.append(_tensor(*arguments[:4]))
+        elif maker == _PARAMETER and isinstance(arguments[0], np.ndarray):
+            self.append(arguments[0])
+        else:
+            raise Refused("its pickle creates something that is neither a tensor nor a container")
 
-    def _mark(self, _: Any) -> None:
-        self._stack.append(self._MARK)
+    def load_build(self) -> None:
+        # State dictionaries have the versions of their modules as attributes. They are ignored.
+        self.stack.pop()
+        if not isinstance(self.stack[-1], dict):
+            raise Refused("its pickle gives attributes to something that is not a dictionary")
 
-    # ------------------------------------------------------------------ memo
+    def load_dict(self) -> None:
+        items = self.pop_mark()
+        self.append({})
+        self._put(items)
 
-    def _binput(self, place: int) -> None:
-        self._memo[place] = self._stack[-1]
+    def load_setitem(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self._put([key, value])
 
-    _long_binput = _put = _binput
+    def load_setitems(self) -> None:
+        self._put(self.pop_mark())
 
-    def _memoize(self, _: Any) -> None:
-        self._memo[len(self._memo)] = self._stack[-1]
-
-    def _binget(self, place: int) -> None:
-        self._stack.append(self._memo[place])
-
-    _long_binget = _get = _binget
-
-    # ------------------------------------------------------------------ containers
-
-    def _tuple(self, _: Any) -> None:
-        self._stack.append(tuple(self._since_mark()))
-
-    def _list(self, _: Any) -> None:
-        self._stack.append(self._since_mark())
-
-    def _dict(self, _: Any) -> None:
-        items = self._since_mark()
-        self._stack.append({})
-        self._put_into(items)
-
-    def _last(self, count: int) -> list[Any]:
-        items = self._stack[-count:]
-        del self._stack[-count:]
-        return items
-
-    def _tuple1(self, _: Any) -> None:
-        self._stack.append(tuple(self._last(1)))
-
-    def _tuple2(self, _: Any) -> None:
-        self._stack.append(tuple(self._last(2)))
-
-    def _tuple3(self, _: Any) -> None:
-        self._stack.append(tuple(self._last(3)))
-
-    def _append(self, _: Any) -> None:
-        item = self._stack.pop()
-        list.append(self._stack[-1], item)
-
-    def _appends(self, _: Any) -> None:
-        items = self._since_mark()
-        list.extend(self._stack[-1], items)
-
-    def _setitem(self, _: Any) -> None:
-        self._put_into(self._last(2))
-
-    def _setitems(self, _: Any) -> None:
-        self._put_into(self._since_mark())
-
-    def _put_into(self, items: list[Any]) -> None:
+    def _put(self, items: list[Any]) -> None:
         for key, value in zip(items[::2], items[1::2], strict=True):
             # Hashing nested tuples can take forever.
             if not isinstance(key, (str, int, float, bytes, type(None))):
                 raise Refused("its pickle has a dictionary with keys that are not plain values")
-            dict.__setitem__(self._stack[-1], key, value)
+            dict.__setitem__(self.stack[-1], key, value)
 
-    # ------------------------------------------------------------------ names and calls
-
-    def _global(self, argument: str) -> None:
-        self._push_name(*argument.split(" ", 1))
-
-    def _stack_global(self, _: Any) -> None:
-        self._push_name(*self._last(2))
-
-    def _push_name(self, module: str, name: str) -> None:
-        found = Global(module, name)
-        if type(module) is not str or type(name) is not str:
-            raise Refused("its pickle asks for a name that is not a string")
-        if found not in _ALLOWED:
-            module, name = module[:80], name[:80]
-            raise Refused(
-                f"its pickle asks for {module}.{name}, but only tensors and containers are "
-                f"read, because anything else could run code: {NOT_ONLY_WEIGHTS}"
-            )
-        self._stack.append(found)
-
-    def _reduce(self, _: Any) -> None:
-        maker, arguments = self._last(2)
-        if maker == _ORDERED_DICT and arguments == ():  # its items follow
-            self._stack.append({})
-        elif maker in _TENSORS:
-            self._stack.append(_tensor(*arguments[:4]))
-        elif maker == _PARAMETER and isinstance(arguments[0], np.ndarray):
-            self._stack.append(arguments[0])
-        else:
-            raise Refused("its pickle creates something that is neither a tensor nor a container")
-
-    def _build(self, _: Any) -> None:
-        # State dictionaries have the versions of their modules as attributes. They are ignored.
-        self._stack.pop()
-        if not isinstance(self._stack[-1], dict):
-            raise Refused("its pickle gives attributes to something that is not a dictionary")
-
-    def _binpersid(self, _: Any) -> None:
-        self._stack.append(self._load(self._stack.pop()))
+    dispatch = {
+        code: pickle._Unpickler.dispatch[code] if name in _OPCODES else _refuse(name)
+        for code, name in ((ord(opcode.code), opcode.name) for opcode in pickletools.opcodes)
+    } | {
+        pickle.REDUCE[0]: load_reduce,
+        pickle.BUILD[0]: load_build,
+        pickle.DICT[0]: load_dict,
+        pickle.SETITEM[0]: load_setitem,
+        pickle.SETITEMS[0]: load_setitems,
+    }
 
 
 def _tensor(storage: Any, offset: Any, size: Any, stride: Any) -> np.ndarray:
@@ -281,7 +209,7 @@ def pickled(arrays: Mapping[str, np.ndarray]) -> bytes:
         storage += text("cpu") + number(array.size)
         parts += [
             text(key),
-            name(*_TENSORS[0]),
+            name(*_TENSOR),
             *(pickle.MARK, pickle.MARK, storage, pickle.TUPLE, pickle.BINPERSID),
             *(number(0), numbers(array.shape), numbers(strides)),
             *(pickle.NEWFALSE, empty, pickle.TUPLE, pickle.REDUCE),
