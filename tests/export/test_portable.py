@@ -6,17 +6,19 @@ import keras
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
-from tiny_exports import CASES, random_pictures
+from tiny_exports import CASES, random_pictures, tiny
 
 from tfcyclegan import resnet_generator
 from tfcyclegan.export import litert
 from tfcyclegan.export.portable import portable_twin
 from tfcyclegan.networks.twins import with_precision
 
+MIXED = {name: lambda name=name: tiny(dtype=name) for name in ("mixed_float16", "mixed_bfloat16")}
 
-@pytest.mark.parametrize("case", CASES)
+
+@pytest.mark.parametrize("case", [*CASES, *MIXED])
 def test_the_twin_is_the_same_generator(case):
-    generator = CASES[case]()
+    generator = {**CASES, **MIXED}[case]()
     twin = portable_twin(generator)
     assert {layer.dtype_policy.name for layer in twin.layers} == {"float32"}
     images = random_pictures(1, (32, 64), generator.input_shape[-1])[0][np.newaxis]
@@ -39,8 +41,8 @@ def operations(content):
 
 
 def test_the_paper_generator_is_delegated_in_five_parts():
-    """Each split of the graph costs a copy of every activation."""
-    generator = resnet_generator(256, filters=4, blocks=9)
+    """Each split of the graph costs a copy of every activation. Blocks add no split."""
+    generator = resnet_generator(256, filters=4, blocks=3)
     for precision, (content, _) in litert.convert(generator, image_size=(64, 64)).items():
         found = operations(content)
         assert 1 <= found["DELEGATE"] <= 5, precision

@@ -36,13 +36,12 @@ def test_models_in_memory_and_in_files(make_model, tmp_path):
     model.save(tmp_path / "model.keras")
     (tmp_path / "config.json").write_text("{}")
     pixels = draw(9, 10)
-    for way in ("AtoB", "BtoA"):
-        wanted = KerasRuntime(model.generator(way), way)(pixels)
-        for form in (model, tmp_path / "model.keras", tmp_path):
-            runtime = open_runtime(form, way)
-            assert isinstance(runtime, KerasRuntime)
-            assert runtime.direction == way
-            assert (runtime(pixels) == wanted).all()
+    wanted = KerasRuntime(model.F, "F")(pixels)
+    for form in (model, tmp_path / "model.keras", tmp_path):
+        runtime = open_runtime(form, "BtoA")
+        assert isinstance(runtime, KerasRuntime)
+        assert runtime.direction == "BtoA"
+        assert (runtime(pixels) == wanted).all()
     assert open_runtime(model).direction == "AtoB"
     assert open_runtime(model.F).direction == "BtoA"
     with pytest.raises(InputError, match="F goes BtoA"):

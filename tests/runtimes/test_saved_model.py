@@ -32,6 +32,20 @@ def test_saved_models_without_the_signatures_are_refused(tmp_path, networks):
         def __call__(self, x):
             return {"y": x + x}
 
+    class Halves(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32)])
+        def images(self, images):
+            return {"images": images[:, ::2, ::2, 0]}
+
+        @tf.function(input_signature=[tf.TensorSpec((None,), tf.string)])
+        def files(self, image_bytes):
+            return {"image_bytes": image_bytes}
+
+    halves = Halves()
+    signatures = {"serving_default": halves.images, "serving_bytes": halves.files}
+    tf.saved_model.save(halves, str(tmp_path / "halves"), signatures)
+    with pytest.raises(InputError, match="halves: not a generator: it goes from"):
+        SavedModelRuntime(tmp_path / "halves")
     tf.saved_model.save(Doubles(), str(tmp_path / "doubles"))
     networks["tiny_AtoB"].export(tmp_path / "keras", verbose=False)
     for name in ("doubles", "keras"):

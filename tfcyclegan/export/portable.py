@@ -31,10 +31,7 @@ class _PlainInstanceNormalization(InstanceNormalization):
     """Instance norm in operations that are all delegated."""
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        mean = tf.reduce_mean(x, axis=[1, 2], keepdims=True)
-        variance = tf.reduce_mean(tf.math.squared_difference(x, mean), axis=[1, 2], keepdims=True)
-        y = (x - mean) * tf.math.rsqrt(variance + self.epsilon)
-        return y * self.gamma + self.beta if self.affine else y
+        return self._from_moments(x)
 
 
 class _DepthToSpaceUpSampling(keras.layers.UpSampling2D):

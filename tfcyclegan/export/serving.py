@@ -10,7 +10,7 @@ Nothing in them needs Python, this package or a custom operation.
 
 from __future__ import annotations
 
-import functools
+import json
 from pathlib import Path
 
 import keras
@@ -19,97 +19,9 @@ import tensorflow as tf
 from ..files import atomic_write
 from ..networks.inspection import divisor, least_size
 from ..networks.twins import with_precision
-from ..runtimes.descriptions import describe_saved_model
-from ..runtimes.protocol import MAX_PIXELS
+from ..runtimes.protocol import DESCRIPTION_NAME, MAX_PIXELS
 from ..runtimes.saved_model import versions
-from .decoding import decode
-
-
-class Servable(tf.Module):
-    """A generator with the two signatures of an exported SavedModel.
-
-    Args:
-        generator: `keras.Model`, `[N, H, W, C]` in [-1, 1] → the same size in [-1, 1].
-        max_pixels: int, pixels that go through the generator at once, padding included. A picture
-            file's size is read from its header before anything is decoded.
-
-    `serving_default`: `images` float32 `[N, H, W, C]` in [-1, 1], H and W multiples of the
-    generator's divisor, `max_pixels` at most in all → `images`, the same.
-
-    `serving_bytes`: `image_bytes` `[N]`, JPEG or PNG files of any sizes → `image_bytes` `[N]`, PNG
-    files of the same sizes. Each picture is padded by reflection, to the right and below, to
-    multiples of the divisor and at least the least size, and cropped back. EXIF orientation is
-    ignored and alpha is dropped: TensorFlow supports neither.
-    """
-
-    def __init__(self, generator: keras.Model, max_pixels: int = MAX_PIXELS):
-        super().__init__(name="tfcyclegan")
-        # The variables, not the model: from Keras's own tracking a session loader, such as TF
-        # Serving's, makes a second set of variables that nothing restores.
-        self.weights = [variable.value for variable in generator.variables]
-        self._generator = functools.partial(generator, training=False)
-        self._divisor, self._least = divisor(generator), least_size(generator)
-        self._max_pixels = max_pixels
-        channels = self._channels = generator.input_shape[-1]
-        self.functions = {
-            "serving_default": tf.function(
-                self._images,
-                input_signature=[
-                    tf.TensorSpec((None, None, None, channels), tf.float32, name="images")
-                ],
-            ),
-            "serving_bytes": tf.function(
-                self._bytes, input_signature=[tf.TensorSpec((None,), tf.string, "image_bytes")]
-            ),
-        }
-
-    def _images(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        size = tf.shape(images)[1:3]
-        fits = tf.reduce_all((size % self._divisor == 0) & (size >= self._least))
-        message = (
-            f"height and width of images must be multiples of {self._divisor} and at least "
-            f"{self._least}; height, width:"
-        )
-        total = tf.reduce_prod(tf.shape(images, tf.int64)[:3])
-        most = f"images have more than {self._max_pixels} pixels in all:"
-        checks = [
-            tf.debugging.Assert(fits, [message, size]),
-            tf.debugging.Assert(total <= self._max_pixels, [most, total]),
-        ]
-        with tf.control_dependencies(checks):
-            return {"images": self._generator(images)}
-
-    def _bytes(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        translated = tf.map_fn(
-            self._one,
-            image_bytes,
-            fn_output_signature=tf.string,
-            parallel_iterations=1,  # one picture's activations in memory, not all at once
-        )
-        return {"image_bytes": translated}
-
-    def _one(self, encoded: tf.Tensor) -> tf.Tensor:
-        pixels = decode(encoded, self._channels, self._padded, self._max_pixels)
-        size = tf.shape(pixels)[:2]
-        padded = self._padded(size)
-        for axis in (0, 1):
-            pixels = tf.gather(pixels, _mirrored(size[axis], padded[axis]), axis=axis)
-        pixels = tf.ensure_shape(pixels, (None, None, self._channels))
-        images = tf.cast(pixels, tf.float32)[tf.newaxis] / 127.5 - 1.0
-        drawn = self._generator(images)[0, : size[0], : size[1]]
-        drawn = tf.clip_by_value(tf.round((drawn + 1.0) * 127.5), 0.0, 255.0)
-        return tf.io.encode_png(tf.cast(drawn, tf.uint8))
-
-    def _padded(self, size: tf.Tensor) -> tf.Tensor:
-        """A picture's sides after padding."""
-        return tf.maximum(-(-size // self._divisor) * self._divisor, self._least)
-
-
-def _mirrored(size: tf.Tensor, padded: tf.Tensor) -> tf.Tensor:
-    """Indices 0, 1, …, size-1, size-2, …, 1, 0, 1, …: repeated reflection."""
-    last = tf.maximum(size - 1, 1)
-    index = last - tf.abs(last - tf.range(padded) % (2 * last))
-    return tf.minimum(index, size - 1)
+from .servable import Servable
 
 
 def write_saved_model(
@@ -145,18 +57,17 @@ def write_saved_model(
         "at_least": least_size(generator),
         "max_pixels": max_pixels,
     }
-    describe_saved_model(Path(directory), description)
-    warm_up = Path(directory, "assets.extra", "tf_serving_warmup_requests")
-    _write_warm_up(warm_up, model_name, image_size, generator)
+    extra = Path(directory, "assets.extra")
+    extra.mkdir()
+    (extra / DESCRIPTION_NAME).write_text(json.dumps(description, indent=2) + "\n")
+    shape = (*image_size, generator.input_shape[-1])
+    _write_warm_up(extra / "tf_serving_warmup_requests", model_name, shape)
 
 
-def _write_warm_up(
-    path: Path, model_name: str, image_size: tuple[int, int], generator: keras.Model
-) -> None:
+def _write_warm_up(path: Path, model_name: str, shape: tuple[int, int, int]) -> None:
     """A request for each signature, which the server runs before it announces the model."""
     from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-    shape = (*image_size, generator.input_shape[-1])
     png = tf.io.encode_png(tf.fill(shape, tf.constant(128, tf.uint8))).numpy()
     requests = {
         # One value for the whole shape keeps the file small.
@@ -202,10 +113,10 @@ def write_server_files(export_dir: Path, name: str) -> None:
     with atomic_write(serving / "models.config") as part:
         part.write_text("model_config_list {\n" + "".join(entries) + "}\n")
     # Users edit these two, so they are not overwritten.
-    for path, text in (
-        (serving / "batching.config", _BATCHING),
-        (export_dir / "compose.yaml", _COMPOSE),
-    ):
+    for path, text in {
+        serving / "batching.config": _BATCHING,
+        export_dir / "compose.yaml": _COMPOSE,
+    }.items():
         if not path.exists():
             with atomic_write(path) as part:
                 part.write_text(text)

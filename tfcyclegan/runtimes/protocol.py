@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -12,6 +13,10 @@ from ..errors import InputError
 #: Default limit on the pixels of one picture, a little above Full HD. The paper's generator needs
 #: about 1.5 KB of memory per pixel.
 MAX_PIXELS = 2**21
+
+#: An exported model's description: a file in a SavedModel's `assets.extra`, an entry in the
+#: metadata list of a LiteRT file.
+DESCRIPTION_NAME = "tfcyclegan.json"
 
 
 class BadPicture(InputError):
@@ -44,3 +49,25 @@ class Runtime(Protocol):
             BadPicture: this picture cannot be translated.
             InputError: the runtime does not work at all.
         """
+
+
+def check_shapes(where: object, taken: Sequence[int | None], drawn: Sequence[int | None]) -> None:
+    """Refuses a model that does not map a picture to a picture of the same size.
+
+    Args:
+        where: the model's name in the message.
+        taken: shape of its input, `[N, H, W, C]` in a generator.
+        drawn: shape of its output for that input.
+
+    Raises:
+        InputError: it is not a generator.
+    """
+    if not (
+        len(taken) == len(drawn) == 4
+        and list(taken[:3]) == list(drawn[:3])
+        and {taken[3], drawn[3]} <= {1, 3}
+    ):
+        raise InputError(
+            f"{where}: not a generator: it goes from {taken} to {drawn}; a generator goes from "
+            "[N, H, W, 3] or [N, H, W, 1] to pictures of the same size"
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
@@ -11,9 +12,8 @@ import tensorflow as tf
 
 from ..directions import Direction
 from ..errors import InputError, first_line
-from .descriptions import read_saved_model_description
 from .png import assertion_message, from_png, to_png
-from .protocol import MAX_PIXELS, BadPicture
+from .protocol import DESCRIPTION_NAME, MAX_PIXELS, BadPicture, check_shapes
 
 #: Signatures of an exported SavedModel, and the one input and output of each.
 SIGNATURES = {"serving_default": "images", "serving_bytes": "image_bytes"}
@@ -36,24 +36,26 @@ class SavedModelRuntime:
             ) from problem
         for name, argument in SIGNATURES.items():
             found = signatures.get(name)
-            arguments = found.structured_input_signature[1] if found else {}
-            if (
-                not found
-                or list(arguments) != [argument]
-                or list(found.structured_outputs) != [argument]
+            if not found or not (
+                list(found.structured_input_signature[1])
+                == list(found.structured_outputs)
+                == [argument]
             ):
                 raise InputError(
                     f"{path}: no signature {name} from {argument} to {argument} (it has "
                     f"{', '.join(signatures) or 'none'}): export the generator with this package"
                 )
         self._images, self._bytes = (signatures[name] for name in SIGNATURES)
-        self.channels = self._images.structured_input_signature[1]["images"].shape[-1]
-        if self.channels not in (1, 3):
-            raise InputError(f"{path}: takes pictures of {self.channels} channels, not 1 or 3")
+        taken = self._images.structured_input_signature[1]["images"].shape
+        drawn = self._images.structured_outputs["images"].shape
+        check_shapes(path, tuple(taken) if taken.rank else (), tuple(drawn) if drawn.rank else ())
+        self.channels = taken[3]
         self.direction: Direction | None = None
         self.max_pixels = MAX_PIXELS
+        file = path / "assets.extra" / DESCRIPTION_NAME
         try:
-            if (description := read_saved_model_description(path)) is not None:
+            if file.exists():
+                description = json.loads(file.read_text())
                 self.direction = description["direction"]
                 self.max_pixels = int(description["max_pixels"])
         except (OSError, ValueError, KeyError, TypeError) as problem:
