@@ -1,12 +1,13 @@
 """Accuracy limits, and the report of what was measured."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from tiny_exports import GENERATORS, random_pictures, tiny
 
-from tfcyclegan.export.proof import LIMITS, Limit, Proof, Report
+from tfcyclegan.export.proof import LIMITS, Limit, Proof, Report, Result
 from tfcyclegan.runtimes.litert import LiteRTRuntime
 from tfcyclegan.runtimes.saved_model import SavedModelRuntime
 
@@ -73,3 +74,20 @@ def test_other_weights_miss_the_limit(exported):
     assert line.startswith("AtoB LiteRT float32: difference")
     assert line.endswith("; discarded")
     assert "DISCARDED" in report.to_markdown()
+
+
+def test_equal_pictures_have_no_finite_psnr():
+    result = Result(
+        kind="LiteRT int8", direction="AtoB", staged=Path("x"), path="litert/x", bytes=2_000_000,
+        load_seconds=0.1, milliseconds=5.0, max_difference=0.0, psnr=float("inf"), ssim=None,
+        limit="PSNR ≥ 35 dB", shortfall=None,
+    )  # fmt: skip
+    report = Report(name="x", image_size=(8, 8), results=[result])
+    report.keras_milliseconds["AtoB"] = 7.0
+    assert report.missed == []
+    assert report.rows()[2] == (
+        "AtoB LiteRT int8", "2.00 MB", "0.100 s", "5.0 ms", "0.0e+00", "equal", "",
+        "PSNR ≥ 35 dB", "",
+    )  # fmt: skip
+    (read,) = json.loads(report.to_json())["results"]
+    assert (read["psnr"], read["bytes"], "staged" in read) == (None, 2_000_000, False)

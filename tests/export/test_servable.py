@@ -349,9 +349,9 @@ def test_jpegs_of_impossible_sizes(server, picture):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_colours_become_grey_as_in_pillow(kind):
+def test_colours_become_grey_as_in_pillow(networks, kind):
     """For models of grey pictures; rounding may differ by a level."""
-    in_graph = tf.function(lambda file: servable.decode(file, 1, lambda side: side, LIMIT))
+    in_graph = tf.function(servable.Servable(networks["small_BtoA"], LIMIT)._decode)
     data = encode(draw(37, 50), kind)
     pixels = in_graph(tf.constant(data)).numpy()
     assert pixels.shape == (37, 50, 1)

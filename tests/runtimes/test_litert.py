@@ -43,6 +43,7 @@ def test_other_files_are_refused(tmp_path):
         ),
         (lambda x: x[:, ::2, ::2], (1, 16, 16, 3), r"from \[1, 16, 16, 3\] to \[1, 8, 8, 3\]"),
         (lambda x: tf.reduce_mean(x, [1, 2]), (1, 16, 16, 3), r"to \[1, 3\]; a generator goes"),
+        (lambda x: x + 1, (1, 10), r"from \[1, 10\] to \[1, 10\]"),
         (lambda x: x + 1, (1, 16, 16, 4), r"from \[1, 16, 16, 4\] to"),
         (lambda x: tf.cast(x, tf.int32), (1, 16, 16, 3), "its values are float32 and int32"),
     ],

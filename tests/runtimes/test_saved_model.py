@@ -7,7 +7,7 @@ import tensorflow as tf
 from serving import LIMIT, MODELS, SIZES, draw, same, version_folder
 
 from tfcyclegan import InputError
-from tfcyclegan.runtimes.protocol import MAX_PIXELS, BadPicture
+from tfcyclegan.runtimes.protocol import DESCRIPTION_NAME, MAX_PIXELS, BadPicture
 from tfcyclegan.runtimes.saved_model import SavedModelRuntime, versions
 
 
@@ -62,7 +62,7 @@ def test_saved_models_without_the_signatures_are_refused(tmp_path, networks):
 @pytest.mark.parametrize("text", ["{", "[]", '{"direction": "AtoB"}', '{"max_pixels": "many"}'])
 def test_a_damaged_description_is_named(exports, tmp_path, text):
     folder = shutil.copytree(version_folder(exports, "tiny_AtoB"), tmp_path / "model")
-    (folder / "assets.extra/tfcyclegan.json").write_text(text)
+    (folder / "assets.extra" / DESCRIPTION_NAME).write_text(text)
     with pytest.raises(InputError, match="model: its description is damaged: export the generator"):
         SavedModelRuntime(folder)
 

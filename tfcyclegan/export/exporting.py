@@ -14,7 +14,7 @@ import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import keras
 import numpy as np
@@ -56,30 +56,30 @@ def export_model(
     Args:
         model: a `CycleGAN`, or a generator: a functional model `[N, H, W, C]` in [-1, 1] → the
             same size in [-1, 1].
-        data: real pictures to compare on: what `load_data` or `load_test_set` gave, or
+        data: real pictures for the comparison: the result of `load_data` or `load_test_set`, or
             `(pictures of A, pictures of B)`, float32 in [-1, 1] or uint8, `[H, W, C]` each.
-        directory: where to: `serving/`, `litert/`, `compose.yaml`, `report.json`, `report.md`.
-            Its name is the models' name on the server. A SavedModel takes the next free version
-            number, LiteRT files replace those of the same name.
+        directory: the folder to write: `serving/`, `litert/`, `compose.yaml`, `report.json` and
+            `report.md`. Its name is the models' name on the server. A SavedModel gets the next
+            free version number; LiteRT files replace those of the same name.
         directions: "AtoB" and "BtoA". Default: both, or a single generator's own.
-        count: int, pictures of each domain to compare on. Default 8.
-        image_size: int or `(height, width)` in px that LiteRT files are fixed to. Default: that of
-            training, or 256.
-        dynamic_size: bool, LiteRT files for any size instead. Default False: int8 files run
-            several times faster at a fixed size.
-        precision: "float32" (default) or "bfloat16", in which the SavedModels compute.
+        count: int, pictures of each domain to compare. Default 8.
+        image_size: int or `(height, width)` in px that LiteRT files are fixed to. Default: the
+            training size, or 256.
+        dynamic_size: bool, whether LiteRT files take any size instead. Default False: int8 files
+            run several times faster at a fixed size.
+        precision: "float32" (default) or "bfloat16", for the computation of the SavedModels.
         max_pixels: int, pixels of the largest picture file that a server decodes. Default
             2,097,152, a little above Full HD.
         enforce: bool, whether an export that misses its accuracy limit is discarded (default) or
             published and marked.
 
     Returns:
-        `Report`, which is also in the folder: `print(report.to_markdown())`. `report.missed` names
-        what missed its limit.
+        `Report`, which is also written to the folder: `print(report.to_markdown())`.
+        `report.missed` names the exports that missed their limits.
 
     Raises:
-        InputError: the folder cannot be written to, an unknown direction, a size that the
-            generators cannot take, or no pictures to compare on.
+        InputError: the folder cannot be written to, a direction is unknown, the model is not a
+            generator, the generators cannot take the size, or there are no pictures to compare.
 
     Example:
         ```python
@@ -109,7 +109,7 @@ def export_model(
                 f"image size {sides[1]}×{sides[0]}: sides must be multiples of {multiple} and at "
                 f"least {least} for the {direction} generator"
             )
-    pictures = pictures_to_compare(data, generators, sides, count)
+    pictures = _pictures_to_compare(data, generators, sides, count)
     name = model_name(directory)
     with _staging(directory) as staging:
         report = Report(name=name, image_size=sides)
@@ -147,26 +147,10 @@ def export_model(
     return report
 
 
-def pictures_to_compare(
-    data: Data | TestSet | tuple[Sequence[np.ndarray], Sequence[np.ndarray]],
-    generators: Mapping[Direction, keras.Model],
-    sides: tuple[int, int],
-    count: int,
+def _pictures_to_compare(
+    data: Any, generators: Mapping[Direction, keras.Model], sides: tuple[int, int], count: int
 ) -> dict[Direction, list[np.ndarray]]:
-    """For each direction, pictures that the generator translates.
-
-    Args:
-        data: see `export_model`.
-        generators: for each direction, the Keras generator.
-        sides: `(height, width)` in px. Pictures of another size are resized.
-        count: most pictures for each direction.
-
-    Returns:
-        Lists of float32 `[H, W, C]` in [-1, 1].
-
-    Raises:
-        InputError: there are none, or their channels are not the generator's.
-    """
+    """Pictures for each generator, float32 `[H, W, C]` in [-1, 1] of `sides` `(height, width)`."""
     if count < 1:
         raise InputError(f"count={count}: must be at least 1")
     if isinstance(data, (tuple, list)):
@@ -175,14 +159,12 @@ def pictures_to_compare(
         A, B = data
     else:
         A, B = data.some_pictures(count) if hasattr(data, "some_pictures") else (data.A, data.B)
-    found: dict[Direction, list[np.ndarray]] = {}
+    found = {}
     for way, generator in generators.items():
-        channels = generator.input_shape[-1]
-        found[way] = [
-            _at_size(picture, sides, channels) for picture in {"A": A, "B": B}[way[0]][:count]
-        ]
-        if not found[way]:
+        pictures, channels = (A if way == "AtoB" else B)[:count], generator.input_shape[-1]
+        if not len(pictures):
             raise InputError(f"`data` has no pictures to measure {way} on: give it some")
+        found[way] = [_at_size(picture, sides, channels) for picture in pictures]
     return found
 
 
@@ -193,11 +175,11 @@ def _at_size(picture: np.ndarray, sides: tuple[int, int], channels: int) -> np.n
             f"`data` has pictures of {picture.shape[-1]} channels, but the generator takes "
             f"{channels}"
         )
-    if picture.shape[:2] == sides:
-        return to_float(picture).numpy() if picture.dtype == np.uint8 else picture
-    pixels = picture if picture.dtype == np.uint8 else to_uint8(picture)
-    image = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
-    return to_float(resized(image, sides, channels)).numpy()
+    if picture.shape[:2] != sides:
+        pixels = picture if picture.dtype == np.uint8 else to_uint8(picture)
+        image = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
+        picture = resized(image, sides, channels)
+    return to_float(picture).numpy() if picture.dtype == np.uint8 else picture
 
 
 def _publish(result: Result, directory: Path) -> Result:
@@ -214,13 +196,13 @@ def _publish(result: Result, directory: Path) -> Result:
 
 
 def model_name(directory: Path) -> str:
-    """An export's name, as server addresses allow it."""
+    """An export's name: the folder's, without characters that server addresses forbid."""
     return re.sub(r"[^\w.-]+", "_", directory.resolve().name, flags=re.ASCII).strip("._") or "model"
 
 
 @contextlib.contextmanager
 def _staging(directory: Path) -> Iterator[Path]:
-    """A hidden folder inside the export's, deleted at the end; its errors get clear messages."""
+    """Gives a hidden folder inside the export's folder and deletes it at the end."""
     try:
         for folder in (directory / "serving", directory / "litert"):
             folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""LiteRT (TFLite) files: one for each precision, with metadata inside and beside them."""
+"""LiteRT (TFLite) files, one for each precision, with metadata inside and beside them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PRECISIONS: tuple[Precision, ...] = ("float32", "float16", "int8")
 _QUANTISATION = {
     "float32": "none: weights and computation in float32",
     "float16": "weights kept in float16, computation in float32",
-    "int8": "dynamic range: convolutions' weights in int8, their inputs quantised as they come "
+    "int8": "dynamic range: convolutions' weights in int8, their inputs quantised at run time "
     "(input and output of the model stay float32)",
 }
 
@@ -36,12 +36,12 @@ def convert(
 
     Args:
         generator: a functional model, `[N, H, W, C]` in [-1, 1] → the same size in [-1, 1].
-            One that computes in mixed precision is converted through a float32 twin.
+            A mixed-precision model is converted through a float32 copy.
         precisions: of the weights: "float32", "float16" or "int8" (dynamic range: int8 weights,
             float input and output). Static int8 is not offered: it measured 15–20 dB on a real
             generator, where dynamic range measured 42–48 dB.
-        image_size: `(height, width)` in px that the file is fixed to, or None for any size that
-            the app sets before it allocates tensors. Some delegates (GPU, NPU) need a fixed one.
+        image_size: `(height, width)` in px that the file is fixed to, or None: then the app sets
+            the size before it allocates tensors. Some delegates (GPU, NPU) need a fixed size.
         direction: "AtoB" or "BtoA", for the metadata.
 
     Returns:
@@ -78,7 +78,7 @@ def convert(
 def _metadata(
     generator: keras.Model, precision: Precision, image_size: tuple[int, int] | None, direction: str
 ) -> dict[str, Any]:
-    """What an app developer must know, in words and numbers."""
+    """All that an app developer must know."""
     height, width = image_size or (None, None)
     multiple, least = divisor(generator), least_size(generator)
     size: dict[str, Any] = {
@@ -146,7 +146,7 @@ def with_metadata(model: bytes, metadata: dict[str, Any]) -> bytes:
 
 
 def write_beside(path: Path, content: bytes, metadata: dict[str, Any]) -> None:
-    """Writes a LiteRT file and, beside it and of the same name, its metadata as JSON."""
+    """Writes a LiteRT file, and its metadata as JSON beside it."""
     with atomic_write(path) as part:
         part.write_bytes(content)
     with atomic_write(path.with_suffix(".json")) as part:

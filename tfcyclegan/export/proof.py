@@ -1,4 +1,4 @@
-"""Proof that an exported model is the generator it was made from: accuracy limits and timings."""
+"""Compares an exported model with the generator that it was made from: accuracy and speed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from ..runtimes.keras_model import KerasRuntime
 from ..runtimes.litert import LiteRTRuntime
 from ..runtimes.saved_model import SavedModelRuntime
 
-#: A time is the median of this many runs.
+#: A reported time is the median of this many runs.
 RUNS = 10
 
 
@@ -37,8 +37,8 @@ class Limit:
     """The accuracy that an exported model must reach on every picture.
 
     Attributes:
-        max_difference: most that any value may differ by (values span 2), or None.
-        psnr: least PSNR in dB, or None.
+        max_difference: the largest difference allowed of any value (values span 2), or None.
+        psnr: the lowest PSNR allowed in dB, or None.
     """
 
     max_difference: float | None = None
@@ -50,7 +50,7 @@ class Limit:
         return f"PSNR ≥ {self.psnr:g} dB"
 
     def shortfall(self, difference: float, psnr: float) -> str | None:
-        """By how much the limit is missed, or None. NaN misses every limit."""
+        """Says by how much the limit is missed, or None. NaN misses every limit."""
         if self.max_difference is not None and not difference <= self.max_difference:
             return f"difference {difference:.2g} where {self.max_difference:g} is allowed"
         if self.psnr is not None and not psnr >= self.psnr:
@@ -58,7 +58,7 @@ class Limit:
         return None
 
 
-#: Compared with the worst picture. A real trained generator measured 84–89 dB in float16 and
+#: Checked on the worst picture. A real trained generator measured 84–89 dB in float16 and
 #: 42–48 dB in int8.
 LIMITS = {
     "SavedModel float32": Limit(max_difference=1e-4),
@@ -76,17 +76,17 @@ class Result:
     Attributes:
         kind: "SavedModel float32", "LiteRT int8" and so on.
         direction: "AtoB" or "BtoA".
-        staged: where it was measured.
-        path: where it is published, relative to the export's folder, or None.
+        staged: its path in the hidden folder, where it was measured.
+        path: its published path relative to the export's folder, or None.
         bytes: size on disk.
-        load_seconds: until it was ready.
-        milliseconds: for one picture, median of `RUNS`.
+        load_seconds: time until it was ready.
+        milliseconds: time for one picture, the median of `RUNS`.
         max_difference: largest difference of any value from the Keras generator's in float32,
             over all pictures; values span 2, from -1 to 1.
-        psnr: of the worst picture against the Keras generator's, in dB; infinite for equal ones.
-        ssim: of the worst picture; None for pictures below 11 px.
-        limit: the accuracy it must reach.
-        shortfall: by how much it misses that, or None.
+        psnr: PSNR of the worst picture to the Keras generator's in dB; infinite for equal ones.
+        ssim: SSIM of the worst picture; None for pictures below 11 px.
+        limit: the accuracy that it must reach.
+        shortfall: by how much it misses its limit, or None.
     """
 
     kind: str
@@ -111,7 +111,7 @@ class Proof:
     """Measures the exports of one generator on the same pictures.
 
     Args:
-        generator: the Keras model that they were made from.
+        generator: the Keras model that the exports were made from.
         direction: "AtoB" or "BtoA".
         pictures: float32 `[H, W, C]` in [-1, 1], all of one size.
     """
@@ -135,7 +135,8 @@ class Proof:
         load_seconds = time.perf_counter() - start
         pairs = list(zip(self.pictures, self._truth, strict=True))
         narrower = self.pictures[0].shape[2] - self._original.divisor
-        if runtime.size is None and narrower >= self._original.least:  # also at another size
+        dynamic = path.is_file() and runtime.size is None
+        if dynamic and narrower >= self._original.least:  # compare at a second size too
             crop = self.pictures[0][:, :, :narrower]
             pairs.append((crop, self._original.run(crop)))
         differences, scores, similarities = [], [], []
@@ -165,7 +166,7 @@ class Proof:
         )
 
     def _in_pixels(self, runtime: SavedModelRuntime | LiteRTRuntime, limit: Limit) -> str | None:
-        """The shortfall on an 8-bit picture, as `serving_bytes` takes and gives it."""
+        """The shortfall on an 8-bit picture, the input and output of `serving_bytes`."""
         pixels = to_uint8(self.pictures[0][0])
         got, truth = runtime(pixels), self._original(pixels)
         if limit.psnr is None:
@@ -195,9 +196,9 @@ class Report:
     Attributes:
         name: the models' name on a server.
         image_size: `(height, width)` in px of the pictures.
-        pictures: for each direction, how many it was measured on.
-        keras_milliseconds: for each direction, the Keras generator's own time.
-        results: of each exported model.
+        pictures: for each direction, the number of pictures compared.
+        keras_milliseconds: for each direction, the Keras generator's time for one picture.
+        results: one for each exported model.
     """
 
     name: str
@@ -208,7 +209,7 @@ class Report:
 
     @property
     def missed(self) -> list[str]:
-        """A line for each model that misses its limit: by how much, and what became of it."""
+        """A line for each model that misses its limit: by how much, and whether it is published."""
         return [
             f"{result.direction} {result.kind}: {result.shortfall}; "
             + ("published anyway" if result.path else "discarded")
@@ -217,7 +218,7 @@ class Report:
         ]
 
     def rows(self) -> list[tuple[str, ...]]:
-        """The report's table: a header, and a row for each model."""
+        """The report's table: a header, then a row for each model."""
         rows: list[tuple[str, ...]] = [
             ("model", "size", "load", "a picture", "difference", "PSNR", "SSIM", "limit", "")
         ]
@@ -228,7 +229,7 @@ class Report:
         return rows
 
     def to_json(self) -> str:
-        """Everything, for programs. Infinite values (PSNR of equal pictures) are null."""
+        """The whole report as JSON. Infinite values (PSNR of equal pictures) are null."""
         found = {**dataclasses.asdict(self), "runs": RUNS, **_circumstances()}
         for result in found["results"]:
             del result["staged"]
@@ -238,7 +239,7 @@ class Report:
         return json.dumps(found, indent=2) + "\n"
 
     def to_markdown(self) -> str:
-        """Everything, for people."""
+        """The whole report as Markdown."""
         head, *rows = self.rows()
         height, width = self.image_size
         counts = ", ".join(f"{count} for {way}" for way, count in self.pictures.items())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 
 import keras
 import tensorflow as tf
@@ -17,11 +16,10 @@ class Servable(tf.Module):
 
     Args:
         generator: `keras.Model`, `[N, H, W, C]` in [-1, 1] → the same size in [-1, 1].
-        max_pixels: int, pixels that go through the generator at once, padding included. A picture
-            file's size is read from its header before anything is decoded.
+        max_pixels: int, limit on the pixels that go through the generator at once, with padding.
 
-    `serving_default`: `images` float32 `[N, H, W, C]` in [-1, 1], H and W multiples of the
-    generator's divisor, `max_pixels` at most in all → `images`, the same.
+    `serving_default`: `images` float32 `[N, H, W, C]` in [-1, 1] → `images`, the same. H and W
+    must be multiples of the generator's divisor.
 
     `serving_bytes`: `image_bytes` `[N]`, JPEG or PNG files of any sizes → `image_bytes` `[N]`, PNG
     files of the same sizes. Each picture is padded by reflection, to the right and below, to
@@ -69,7 +67,7 @@ class Servable(tf.Module):
         return {"image_bytes": translated}
 
     def _one(self, encoded: tf.Tensor) -> tf.Tensor:
-        pixels = decode(encoded, self._channels, self._padded, self._max_pixels)
+        pixels = self._decode(encoded)
         size = tf.shape(pixels)[:2]
         padded = self._padded(size)
         for axis in (0, 1):
@@ -79,6 +77,41 @@ class Servable(tf.Module):
         drawn = self._generator(images)[0, : size[0], : size[1]]
         drawn = tf.clip_by_value(tf.round((drawn + 1.0) * 127.5), 0.0, 255.0)
         return tf.io.encode_png(tf.cast(drawn, tf.uint8))
+
+    def _decode(self, encoded: tf.Tensor) -> tf.Tensor:
+        """Decodes a JPEG or PNG file to uint8 `[H, W, C]`. Files are not trusted.
+
+        JPEGs come out with the pixels that Pillow gives. The size is read from the file's header
+        and checked before anything is decoded: a small file can claim any size.
+        """
+
+        def checked(width: tf.Tensor, height: tf.Tensor) -> tf.Operation:
+            # By division: a product of claimed sizes may overflow.
+            wide, high = self._padded(width), self._padded(height)
+            small = (width > 0) & (height > 0) & (wide <= self._max_pixels // tf.maximum(high, 1))
+            limit = f"the picture has more than {self._max_pixels} pixels, or none; width, height:"
+            return tf.debugging.Assert(small, [limit, width, height])
+
+        def jpeg() -> tf.Tensor:
+            shape = tf.cast(tf.image.extract_jpeg_shape(encoded), tf.int64)
+            with tf.control_dependencies([checked(shape[1], shape[0])]):
+                return tf.image.decode_jpeg(encoded, self._channels, dct_method="INTEGER_ACCURATE")
+
+        def png() -> tf.Tensor:
+            with tf.control_dependencies([checked(_number(encoded, 16), _number(encoded, 20))]):
+                return tf.image.decode_png(encoded, self._channels)
+
+        def unknown() -> tf.Tensor:
+            # Without the file's bytes: clients cannot read an error that holds bytes.
+            message = "not a picture: image_bytes takes JPEG and PNG files"
+            with tf.control_dependencies([tf.debugging.Assert(False, [message])]):
+                return tf.zeros((1, 1, self._channels), tf.uint8)
+
+        def begins(head: bytes) -> tf.Tensor:
+            return tf.strings.substr(encoded, 0, len(head)) == head
+
+        cases = [(begins(b"\xff\xd8\xff"), jpeg), (begins(b"\x89PNG\r\n\x1a\n"), png)]
+        return tf.case(cases, default=unknown)
 
     def _padded(self, size: tf.Tensor) -> tf.Tensor:
         """A picture's sides after padding."""
@@ -90,53 +123,6 @@ def _mirrored(size: tf.Tensor, padded: tf.Tensor) -> tf.Tensor:
     last = tf.maximum(size - 1, 1)
     index = last - tf.abs(last - tf.range(padded) % (2 * last))
     return tf.minimum(index, size - 1)
-
-
-def decode(
-    encoded: tf.Tensor, channels: int, padded: Callable[[tf.Tensor], tf.Tensor], max_pixels: int
-) -> tf.Tensor:
-    """Decodes a JPEG or PNG file to uint8 `[H, W, channels]`. Files are not trusted.
-
-    JPEGs come out with the pixels that Pillow gives. The size is read from the file's header and
-    compared with the limit before anything is decoded: a small file can claim any size.
-
-    Args:
-        encoded: scalar string, the file.
-        channels: int, 3 (RGB) or 1 (grey).
-        padded: gives a side's length after padding. The limit applies after padding.
-        max_pixels: int, the limit.
-
-    Raises (when it runs):
-        tf.errors.InvalidArgumentError: another format, a damaged file, or one above the limit.
-    """
-
-    def checked(width: tf.Tensor, height: tf.Tensor) -> tf.Operation:
-        # By division: a product of claimed sizes may overflow.
-        wide, high = padded(width), padded(height)
-        small = (width > 0) & (height > 0) & (wide <= max_pixels // tf.maximum(high, 1))
-        message = f"the picture has more than {max_pixels} pixels, or none; width, height:"
-        return tf.debugging.Assert(small, [message, width, height])
-
-    def jpeg() -> tf.Tensor:
-        shape = tf.cast(tf.image.extract_jpeg_shape(encoded), tf.int64)
-        with tf.control_dependencies([checked(shape[1], shape[0])]):
-            return tf.image.decode_jpeg(encoded, channels, dct_method="INTEGER_ACCURATE")
-
-    def png() -> tf.Tensor:
-        with tf.control_dependencies([checked(_number(encoded, 16), _number(encoded, 20))]):
-            return tf.image.decode_png(encoded, channels)
-
-    def unknown() -> tf.Tensor:
-        # Without the file's bytes: clients cannot read an error that holds bytes.
-        message = "not a picture: image_bytes takes JPEG and PNG files"
-        with tf.control_dependencies([tf.debugging.Assert(False, [message])]):
-            return tf.zeros((1, 1, channels), tf.uint8)
-
-    def begins(head: bytes) -> tf.Tensor:
-        return tf.strings.substr(encoded, 0, len(head)) == head
-
-    cases = [(begins(b"\xff\xd8\xff"), jpeg), (begins(b"\x89PNG\r\n\x1a\n"), png)]
-    return tf.case(cases, default=unknown)
 
 
 def _number(encoded: tf.Tensor, start: int) -> tf.Tensor:

@@ -1,11 +1,11 @@
-"""SavedModels in TF Serving's layout: pictures or picture files in, the same out.
+"""SavedModels in TF Serving's layout.
 
     serving/models.config, batching.config
     serving/AtoB/1/          a version of G
     serving/BtoA/1/          a version of F
     compose.yaml
 
-Nothing in them needs Python, this package or a custom operation.
+They need neither Python nor this package nor custom operations.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def write_saved_model(
         directory: the version's folder.
         model_name: the model's name on the server, for the warm-up requests.
         direction: "AtoB" or "BtoA", for its description.
-        precision: "float32" (default) or "bfloat16", of its computation.
-        image_size: `(height, width)` in px of the warm-up requests.
+        precision: "float32" (default) or "bfloat16", for its computation.
+        image_size: `(height, width)` in px of the pictures in the warm-up requests.
         max_pixels: see `Servable`.
     """
     policy = {"float32": "float32", "bfloat16": "mixed_bfloat16"}[precision]
@@ -65,7 +65,7 @@ def write_saved_model(
 
 
 def _write_warm_up(path: Path, model_name: str, shape: tuple[int, int, int]) -> None:
-    """A request for each signature, which the server runs before it announces the model."""
+    """Writes a request for each signature. The server runs them before the model is available."""
     from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
     png = tf.io.encode_png(tf.fill(shape, tf.constant(128, tf.uint8))).numpy()
@@ -99,7 +99,7 @@ def publish(staged: Path, directory: Path) -> Path:
 
 
 def write_server_files(export_dir: Path, name: str) -> None:
-    """`models.config`, `batching.config` and `compose.yaml` for the models that are there."""
+    """Writes `models.config` for the published models, `batching.config` and `compose.yaml`."""
     serving = export_dir / "serving"
     entries = [
         f"  config {{\n"
@@ -123,11 +123,11 @@ def write_server_files(export_dir: Path, name: str) -> None:
 
 
 _BATCHING = """\
-# Only for clients that send `images` of one size, all of them:
+# Use this only if all clients send `images` of one size:
 #   --enable_batching=true --batching_parameters_file=/models/batching.config
-# Pictures of other sizes in one batch would have to be padded, which changes what instance
-# normalisation sees, and one string that is no picture fails its whole batch. So no batching is
-# the default here, and padding stays off.
+# Pictures of different sizes would have to be padded to share a batch, which changes the statistics
+# of instance normalisation, and one bad file would fail the whole batch. So batching is off by
+# default, and padding stays off.
 max_batch_size { value: 8 }
 batch_timeout_micros { value: 5000 }
 max_enqueued_batches { value: 64 }

@@ -14,7 +14,7 @@ from ..errors import InputError, first_line
 from ..networks.inspection import divisor, least_size
 from ..networks.twins import with_precision
 from .padding import run_in_float
-from .protocol import check_shapes
+from .protocol import Runtime, check_shapes
 
 
 def load_model(path: Path) -> keras.Model:
@@ -73,11 +73,9 @@ def direction_of(generator: keras.Model) -> Direction | None:
     return next((way for way, name in GENERATORS.items() if name == generator.name), None)
 
 
-class KerasRuntime:
+class KerasRuntime(Runtime):
     """A generator in Keras. It computes in float32, whatever precision it was trained in."""
 
-    size: tuple[int, int] | None = None
-    concurrent = 1
     max_pixels = 2**20  # larger ones go through `translation.streaming`, with the same result
 
     def __init__(self, network: keras.Model, name: str, direction: Direction | None = None):

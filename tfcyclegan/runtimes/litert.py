@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import InputError, first_line
 from .padding import run_in_float
-from .protocol import DESCRIPTION_NAME, MAX_PIXELS, BadPicture, check_shapes
+from .protocol import DESCRIPTION_NAME, MAX_PIXELS, BadPicture, Runtime, check_shapes
 
 
 class LiteRTModel:
@@ -80,46 +80,38 @@ class LiteRTModel:
         return (found.astype(np.float32) - self._zero) * self._scale if self._scale else found
 
 
-class LiteRTRuntime:
+class LiteRTRuntime(LiteRTModel, Runtime):
     """A generator in a `.tflite` file, run by LiteRT on the CPU."""
 
-    concurrent = 1
-    max_pixels = MAX_PIXELS
-
     def __init__(self, path: Path, threads: int | None = None):
+        super().__init__(path, threads)
         self.name = str(path)
-        self.threads = threads or os.cpu_count() or 1
-        self._model = model = LiteRTModel(path, self.threads)
         try:
-            about = read_metadata(model.content) or {}
+            about = read_metadata(self.content) or {}
             self.direction = about.get("direction")
             needs = about.get("size", {})
             self._divisor = max(1, int(needs.get("multiple_of", 4)))
             self._least = int(needs.get("at_least", 8))
             if max(self._divisor, self._least) ** 2 > MAX_PIXELS:
                 raise ValueError(f"it claims to need {needs}")
-            taken, drawn = model.shape, model.output_shape
-            self.size = None if -1 in taken[1:3] else (taken[1], taken[2])
+            taken, drawn = self.shape, self.output_shape
             if len(taken) == len(drawn) == 4:
+                self.size = None if -1 in taken[1:3] else (taken[1], taken[2])
                 taken = [1, *(self.size or (self._least, self._least)), taken[3]]
-                model.resize(tuple(taken))
+                self.resize(tuple(taken))
                 if not self.size:  # then only a run shows the output's size
-                    drawn = list(model.run(np.zeros(taken, model.dtype)).shape)
+                    drawn = list(self.run(np.zeros(taken, self.dtype)).shape)
         except Exception as problem:
             raise InputError(
                 f"{path}: not a generator's LiteRT file ({first_line(problem)}): export it again"
             ) from problem
         check_shapes(path, taken, drawn)
-        if not model.dtype == model.output_dtype == np.float32:
+        if not self.dtype == self.output_dtype == np.float32:
             raise InputError(
-                f"{path}: not a generator: its values are {np.dtype(model.dtype).name} and "
-                f"{np.dtype(model.output_dtype).name}; a generator takes and gives float32"
+                f"{path}: not a generator: its values are {np.dtype(self.dtype).name} and "
+                f"{np.dtype(self.output_dtype).name}; a generator takes and gives float32"
             )
         self.channels = taken[3]
-
-    def run(self, images: np.ndarray) -> np.ndarray:
-        """Translates one picture: float32 `[1, H, W, C]` in [-1, 1] → the same."""
-        return self._model.run(images)
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         if self.size:

@@ -14,8 +14,8 @@ from ..errors import InputError
 #: about 1.5 KB of memory per pixel.
 MAX_PIXELS = 2**21
 
-#: An exported model's description: a file in a SavedModel's `assets.extra`, an entry in the
-#: metadata list of a LiteRT file.
+#: Name of an exported model's description: of a file in a SavedModel's `assets.extra`, and of an
+#: entry in a LiteRT file's metadata list.
 DESCRIPTION_NAME = "tfcyclegan.json"
 
 
@@ -36,11 +36,11 @@ class Runtime(Protocol):
     """
 
     name: str
-    direction: Direction | None
     channels: int
-    size: tuple[int, int] | None
-    max_pixels: int
-    concurrent: int
+    direction: Direction | None = None
+    size: tuple[int, int] | None = None
+    max_pixels: int = MAX_PIXELS
+    concurrent: int = 1
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """Translates uint8 `[H, W, channels]` to uint8 `[H, W, channels']`.
@@ -52,15 +52,15 @@ class Runtime(Protocol):
 
 
 def check_shapes(where: object, taken: Sequence[int | None], drawn: Sequence[int | None]) -> None:
-    """Refuses a model that does not map a picture to a picture of the same size.
+    """Refuses a model that does not map pictures to pictures of the same size.
 
     Args:
         where: the model's name in the message.
-        taken: shape of its input, `[N, H, W, C]` in a generator.
+        taken: shape of its input.
         drawn: shape of its output for that input.
 
     Raises:
-        InputError: it is not a generator.
+        InputError: they are not `[N, H, W, C]` with the same N, H and W, and 1 or 3 channels each.
     """
     if not (
         len(taken) == len(drawn) == 4

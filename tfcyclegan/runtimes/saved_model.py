@@ -10,48 +10,19 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from ..directions import Direction
 from ..errors import InputError, first_line
 from .png import assertion_message, from_png, to_png
-from .protocol import DESCRIPTION_NAME, MAX_PIXELS, BadPicture, check_shapes
+from .protocol import DESCRIPTION_NAME, BadPicture, Runtime, check_shapes
 
 #: Signatures of an exported SavedModel, and the one input and output of each.
 SIGNATURES = {"serving_default": "images", "serving_bytes": "image_bytes"}
 
 
-class SavedModelRuntime:
+class SavedModelRuntime(Runtime):
     """A SavedModel with the signatures that `export_model` writes."""
-
-    size: tuple[int, int] | None = None
-    concurrent = 1
 
     def __init__(self, path: Path):
         self.name = str(path)
-        try:
-            self._model = tf.saved_model.load(str(path))
-            signatures = dict(self._model.signatures)
-        except Exception as problem:  # damaged files raise many kinds
-            raise InputError(
-                f"{path}: not a SavedModel that can be loaded ({first_line(problem)})"
-            ) from problem
-        for name, argument in SIGNATURES.items():
-            found = signatures.get(name)
-            if not found or not (
-                list(found.structured_input_signature[1])
-                == list(found.structured_outputs)
-                == [argument]
-            ):
-                raise InputError(
-                    f"{path}: no signature {name} from {argument} to {argument} (it has "
-                    f"{', '.join(signatures) or 'none'}): export the generator with this package"
-                )
-        self._images, self._bytes = (signatures[name] for name in SIGNATURES)
-        taken = self._images.structured_input_signature[1]["images"].shape
-        drawn = self._images.structured_outputs["images"].shape
-        check_shapes(path, tuple(taken) if taken.rank else (), tuple(drawn) if drawn.rank else ())
-        self.channels = taken[3]
-        self.direction: Direction | None = None
-        self.max_pixels = MAX_PIXELS
         file = path / "assets.extra" / DESCRIPTION_NAME
         try:
             if file.exists():
@@ -62,6 +33,26 @@ class SavedModelRuntime:
             raise InputError(
                 f"{path}: its description is damaged: export the generator again"
             ) from problem
+        try:
+            self._model = tf.saved_model.load(str(path))
+            signatures = dict(self._model.signatures)
+        except Exception as problem:  # damaged files raise many kinds
+            raise InputError(
+                f"{path}: not a SavedModel that can be loaded ({first_line(problem)})"
+            ) from problem
+        for name, argument in SIGNATURES.items():
+            found = signatures.get(name)
+            inputs = found and list(found.structured_input_signature[1])
+            if not found or not inputs == list(found.structured_outputs) == [argument]:
+                raise InputError(
+                    f"{path}: no signature {name} from {argument} to {argument} (it has "
+                    f"{', '.join(signatures) or 'none'}): export the generator with this package"
+                )
+        self._images, self._bytes = (signatures[name] for name in SIGNATURES)
+        taken = self._images.structured_input_signature[1]["images"].shape
+        drawn = self._images.structured_outputs["images"].shape
+        check_shapes(path, tuple(taken) if taken.rank else (), tuple(drawn) if drawn.rank else ())
+        self.channels = taken[3]
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """Runs `serving_default` on float32 `[N, H, W, C]` in [-1, 1]."""
@@ -78,12 +69,7 @@ class SavedModelRuntime:
 
 
 def versions(directory: str | os.PathLike) -> list[Path]:
-    """Returns a model's version folders, oldest first.
-
-    As in TF Serving, these are the folders whose name is a number.
-    """
-    found = [path for path in Path(directory).glob("[0-9]*") if path.is_dir()]
-    return sorted(
-        (path for path in found if re.fullmatch("[0-9]+", path.name)),
-        key=lambda path: int(path.name),
-    )
+    """Returns a model's version folders, which TF Serving names by numbers, oldest first."""
+    found = Path(directory).glob("[0-9]*")
+    numbers = [path for path in found if re.fullmatch("[0-9]+", path.name) and path.is_dir()]
+    return sorted(numbers, key=lambda path: int(path.name))
