@@ -15,7 +15,7 @@ from ..errors import InputError, first_line
 from .png import assertion_message, from_png, to_png
 from .protocol import BadPicture, Runtime
 
-#: What malformed replies raise while they are taken apart.
+#: Exceptions that reading a malformed reply raises.
 _MALFORMED = (ValueError, KeyError, IndexError, TypeError)
 
 
@@ -179,9 +179,7 @@ def _said(answer: Any) -> str:
 
 def _cause(problem: BaseException) -> str:
     """Returns the innermost reason of a failed connection. The outer ones repeat addresses."""
-    reason: Any = problem
-    while (inner := getattr(reason, "reason", None) or next(iter(reason.args), None)) is not None:
-        if not isinstance(inner, BaseException):
-            break
-        reason = inner
-    return first_line(reason).split(": ", 1)[-1]
+    inner: Any = problem
+    while isinstance(inner, BaseException):
+        problem, inner = inner, getattr(inner, "reason", None) or next(iter(inner.args), None)
+    return first_line(problem).split(": ", 1)[-1]
