@@ -5,33 +5,38 @@ import json
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
-from tiny_exports import CASES, random_pictures, run_file, tiny
+from tiny_exports import CASES, random_pictures, run_file
 
 from tfcyclegan.export import litert
-from tfcyclegan.export.proof import LIMITS, Proof
+from tfcyclegan.export.proof import LIMITS
 from tfcyclegan.networks.inspection import divisor, least_size
-from tfcyclegan.runtimes.descriptions import read_metadata
+from tfcyclegan.runtimes.litert import read_metadata
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_litert_is_the_same_generator(case):
     generator = CASES[case]()
-    channels, size = generator.input_shape[-1], (32, 64)
-    proof = Proof(generator, "AtoB", random_pictures(2, size, channels))
-    for fixed in (size, None):
-        files = litert.convert(generator, image_size=fixed)
-        for precision, (content, _) in files.items():
-            interpreter = Interpreter(model_content=content)
-            assert interpreter.get_signature_list() == {
-                "serving_default": {"inputs": ["images"], "outputs": ["images"]}
-            }
-            assert interpreter.get_input_details()[0]["dtype"] == np.float32
-            limit = LIMITS[f"LiteRT {precision}"]
-            for images, truth in zip(proof.pictures, proof._truth, strict=True):
-                got = run_file(content, images)
-                difference = np.abs(got - truth).max()
-                psnr = 10 * np.log10(4 / max(np.mean((got - truth) ** 2), 1e-30))
-                assert limit.shortfall(difference, psnr) is None, (precision, fixed)
+    images = random_pictures(1, (32, 64), generator.input_shape[-1])[0][np.newaxis]
+    truth = np.asarray(generator(images))
+    files = list(litert.convert(generator, image_size=(32, 64)).values())
+    files += litert.convert(generator, ("float32",), image_size=None).values()
+    for content, metadata in files:
+        interpreter = Interpreter(model_content=content)
+        assert interpreter.get_signature_list() == {
+            "serving_default": {"inputs": ["images"], "outputs": ["images"]}
+        }
+        assert interpreter.get_input_details()[0]["dtype"] == np.float32
+        got = run_file(content, images)
+        psnr = 10 * np.log10(4 / max(np.mean((got - truth) ** 2), 1e-30))
+        limit = LIMITS[f"LiteRT {metadata['precision']}"]
+        assert limit.shortfall(np.abs(got - truth).max(), psnr) is None, metadata
+        assert read_metadata(content) == metadata
+    content, metadata = files[-1]
+    least = metadata["size"]["at_least"]
+    assert least == least_size(generator)
+    assert metadata["size"]["multiple_of"] == divisor(generator)
+    images = images[:, :least, : least + divisor(generator)]
+    assert run_file(content, images).shape[:3] == images.shape[:3]
 
 
 def test_the_metadata_is_inside_and_beside_the_file(exported):
@@ -47,11 +52,13 @@ def test_the_metadata_is_inside_and_beside_the_file(exported):
         assert path.stem == f"{inside['direction']}-{inside['precision']}"
 
 
-def test_dynamic_size_says_what_it_needs():
-    for generator in (tiny(), CASES["unet"]()):
-        content, metadata = litert.convert(generator, ("float32",), image_size=None)["float32"]
-        assert metadata["size"]["multiple_of"] == divisor(generator)
-        assert metadata["size"]["at_least"] == least_size(generator)
-        side = least_size(generator)
-        images = random_pictures(1, (side, side + divisor(generator)))[0][None]
-        assert run_file(content, images).shape == images.shape
+def test_a_second_description_and_a_file_without_any(exported, tmp_path):
+    directory, _ = exported
+    content = (directory / "litert/AtoB-float32.tflite").read_bytes()
+    about = {"direction": "BtoA", "words": "grün"}
+    other = litert.with_metadata(content, about)
+    assert read_metadata(other) in (read_metadata(content), about)
+    Interpreter(model_content=other).allocate_tensors()
+    litert.write_beside(tmp_path / "x.tflite", other, about)
+    assert (tmp_path / "x.tflite").read_bytes() == other
+    assert json.loads((tmp_path / "x.json").read_text())["words"] == "grün"

@@ -1,13 +1,13 @@
 """Accuracy limits, and the report of what was measured."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from tiny_exports import GENERATORS, random_pictures, tiny
 
-from tfcyclegan.export.proof import LIMITS, Limit, Proof, Report
-from tfcyclegan.runtimes.keras_model import KerasRuntime
+from tfcyclegan.export.proof import LIMITS, Limit, Proof, Report, Result
 from tfcyclegan.runtimes.litert import LiteRTRuntime
 from tfcyclegan.runtimes.saved_model import SavedModelRuntime
 
@@ -61,17 +61,33 @@ def test_a_limit_says_by_how_much_it_is_missed():
     assert Limit(psnr=35.0).shortfall(1.0, 33.5) == "33.5 dB, 1.5 dB short of 35"
 
 
-def test_other_weights_miss_the_limit(tmp_path):
-    proof = Proof(tiny("G", 1), "AtoB", random_pictures(2))
-    (tmp_path / "file").write_bytes(b"12345")
+def test_other_weights_miss_the_limit(exported):
+    file = exported[0] / "litert/AtoB-float32.tflite"
     for seed, passes in ((1, True), (2, False)):
-        runtime = KerasRuntime(tiny("G", seed), "other")
-        result = proof.of("SavedModel float32", tmp_path / "file", lambda _, it=runtime: it)
-        assert (result.passed, result.bytes, result.path) == (passes, 5, None)
-    report = Report(name="x", image_size=(16, 16), threads=1)
-    report.add_reference(proof)
-    report.add(result)
+        proof = Proof(tiny("G", seed), "AtoB", random_pictures(2))
+        result = proof.measure("LiteRT float32", file)
+        assert (result.passed, result.path) == (passes, None)
+        assert result.bytes == file.stat().st_size
+    report = Report(name="x", image_size=(16, 16), results=[result])
+    report.keras_milliseconds["AtoB"] = proof.milliseconds
     (line,) = report.missed
-    assert line.startswith("AtoB SavedModel float32: difference")
+    assert line.startswith("AtoB LiteRT float32: difference")
     assert line.endswith("; discarded")
     assert "DISCARDED" in report.to_markdown()
+
+
+def test_equal_pictures_have_no_finite_psnr():
+    result = Result(
+        kind="LiteRT int8", direction="AtoB", staged=Path("x"), path="litert/x", bytes=2_000_000,
+        load_seconds=0.1, milliseconds=5.0, max_difference=0.0, psnr=float("inf"), ssim=None,
+        limit="PSNR ≥ 35 dB", shortfall=None,
+    )  # fmt: skip
+    report = Report(name="x", image_size=(8, 8), results=[result])
+    report.keras_milliseconds["AtoB"] = 7.0
+    assert report.missed == []
+    assert report.rows()[2] == (
+        "AtoB LiteRT int8", "2.00 MB", "0.100 s", "5.0 ms", "0.0e+00", "equal", "",
+        "PSNR ≥ 35 dB", "",
+    )  # fmt: skip
+    (read,) = json.loads(report.to_json())["results"]
+    assert (read["psnr"], read["bytes"], "staged" in read) == (None, 2_000_000, False)

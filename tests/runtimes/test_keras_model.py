@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from serving import draw, make_networks, same
 
-from tfcyclegan import InputError, resnet_generator
+from tfcyclegan import InputError, patch_discriminator, resnet_generator, unet_generator
 from tfcyclegan.runtimes.keras_model import (
     KerasRuntime,
     direction_of,
@@ -52,9 +52,20 @@ def test_other_networks_are_no_generators():
     for network, message in (
         (keras.Sequential([keras.layers.Dense(2)]), "it: not a generator"),
         (keras.Model(fixed, keras.layers.Conv2D(3, 1)(fixed)), r"it: takes only .*16, 16, 3"),
+        (patch_discriminator(64, filters=2), r"it: not a generator: it goes from .* to .* 1\);"),
     ):
         with pytest.raises(InputError, match=message):
             generator_of(network, "AtoB", "it")
+
+
+def test_generators_of_every_kind_are_accepted():
+    for network, divisor, least in (
+        (unet_generator(64, filters=2), 64, 64),
+        (resnet_generator(filters=2, blocks=1, upsampling="resize", channels=1), 4, 8),
+    ):
+        assert generator_of(network, "AtoB", "it") is network
+        runtime = KerasRuntime(network, "it")
+        assert (runtime.divisor, runtime.least) == (divisor, least)
 
 
 def test_pictures_of_any_size_and_precision():

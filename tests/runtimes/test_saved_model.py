@@ -7,7 +7,7 @@ import tensorflow as tf
 from serving import LIMIT, MODELS, SIZES, draw, same, version_folder
 
 from tfcyclegan import InputError
-from tfcyclegan.runtimes.protocol import MAX_PIXELS, BadPicture
+from tfcyclegan.runtimes.protocol import DESCRIPTION_NAME, MAX_PIXELS, BadPicture
 from tfcyclegan.runtimes.saved_model import SavedModelRuntime, versions
 
 
@@ -32,6 +32,20 @@ def test_saved_models_without_the_signatures_are_refused(tmp_path, networks):
         def __call__(self, x):
             return {"y": x + x}
 
+    class Halves(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32)])
+        def images(self, images):
+            return {"images": images[:, ::2, ::2, 0]}
+
+        @tf.function(input_signature=[tf.TensorSpec((None,), tf.string)])
+        def files(self, image_bytes):
+            return {"image_bytes": image_bytes}
+
+    halves = Halves()
+    signatures = {"serving_default": halves.images, "serving_bytes": halves.files}
+    tf.saved_model.save(halves, str(tmp_path / "halves"), signatures)
+    with pytest.raises(InputError, match="halves: not a generator: it goes from"):
+        SavedModelRuntime(tmp_path / "halves")
     tf.saved_model.save(Doubles(), str(tmp_path / "doubles"))
     networks["tiny_AtoB"].export(tmp_path / "keras", verbose=False)
     for name in ("doubles", "keras"):
@@ -48,7 +62,7 @@ def test_saved_models_without_the_signatures_are_refused(tmp_path, networks):
 @pytest.mark.parametrize("text", ["{", "[]", '{"direction": "AtoB"}', '{"max_pixels": "many"}'])
 def test_a_damaged_description_is_named(exports, tmp_path, text):
     folder = shutil.copytree(version_folder(exports, "tiny_AtoB"), tmp_path / "model")
-    (folder / "assets.extra/tfcyclegan.json").write_text(text)
+    (folder / "assets.extra" / DESCRIPTION_NAME).write_text(text)
     with pytest.raises(InputError, match="model: its description is damaged: export the generator"):
         SavedModelRuntime(folder)
 

@@ -303,7 +303,7 @@ def test_which_files_are_taken(forms, capsys):
         ("nothing", "nothing: there is no such file or folder"),
         ("empty", "no run, SavedModel or export in that folder"),
         ("bad.tflite", "bad.tflite: not a LiteRT file"),
-        ("odd.tflite", "odd.tflite: takes .1, 10. float32 where a generator takes"),
+        ("odd.tflite", r"odd.tflite: not a generator: it goes from \[1, 10\] to"),
         ("bad.keras", "bad.keras: not a model this version can load"),
         ("dense.keras", "not a generator: it goes from"),
         ("classifier.keras", r"goes from \(None, None, None, 3\) to \(None, 2\)"),

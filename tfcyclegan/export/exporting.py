@@ -11,11 +11,10 @@ import dataclasses
 import errno
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import keras
 import numpy as np
@@ -28,31 +27,20 @@ from ..errors import InputError
 from ..files import atomic_write, sync_folder
 from ..networks.inspection import divisor, least_size
 from ..runtimes.keras_model import direction_of, generator_of
-from ..runtimes.litert import LiteRTRuntime
 from ..runtimes.protocol import MAX_PIXELS
-from ..runtimes.saved_model import SavedModelRuntime
 from . import litert, serving
 from .proof import Proof, Report, Result
 
 if TYPE_CHECKING:
     from ..data.loading import Data
+    from ..data.test_set import TestSet
 
 ServingPrecision = Literal["float32", "bfloat16"]
 
 
-class Pictures(Protocol):
-    """Pictures of both domains, such as a `TestSet`: uint8 `[H, W, C]` each."""
-
-    @property
-    def A(self) -> Sequence[np.ndarray]: ...
-
-    @property
-    def B(self) -> Sequence[np.ndarray]: ...
-
-
 def export_model(
     model: keras.Model,
-    data: Data | Pictures | tuple[Sequence[np.ndarray], Sequence[np.ndarray]],
+    data: Data | TestSet | tuple[Sequence[np.ndarray], Sequence[np.ndarray]],
     directory: str | os.PathLike,
     *,
     directions: Sequence[Direction] | None = None,
@@ -68,37 +56,37 @@ def export_model(
     Args:
         model: a `CycleGAN`, or a generator: a functional model `[N, H, W, C]` in [-1, 1] → the
             same size in [-1, 1].
-        data: real pictures to compare on: what `load_data` or `load_test_set` gave, or
+        data: real pictures for the comparison: the result of `load_data` or `load_test_set`, or
             `(pictures of A, pictures of B)`, float32 in [-1, 1] or uint8, `[H, W, C]` each.
-        directory: where to: `serving/`, `litert/`, `compose.yaml`, `report.json`, `report.md`.
-            Its name is the models' name on the server. A SavedModel takes the next free version
-            number, LiteRT files replace those of the same name.
+        directory: the folder to write: `serving/`, `litert/`, `compose.yaml`, `report.json` and
+            `report.md`. Its name is the models' name on the server. A SavedModel gets the next
+            free version number; LiteRT files replace those of the same name.
         directions: "AtoB" and "BtoA". Default: both, or a single generator's own.
-        count: int, pictures of each domain to compare on. Default 8.
-        image_size: int or `(height, width)` in px that LiteRT files are fixed to. Default: that of
-            training, or 256.
-        dynamic_size: bool, LiteRT files for any size instead. Default False: int8 files run
-            several times faster at a fixed size.
-        precision: "float32" (default) or "bfloat16", in which the SavedModels compute.
+        count: int, pictures of each domain to compare. Default 8.
+        image_size: int or `(height, width)` in px that LiteRT files are fixed to. Default: the
+            training size, or 256.
+        dynamic_size: bool, whether LiteRT files take any size instead. Default False: int8 files
+            run several times faster at a fixed size.
+        precision: "float32" (default) or "bfloat16", for the computation of the SavedModels.
         max_pixels: int, pixels of the largest picture file that a server decodes. Default
             2,097,152, a little above Full HD.
         enforce: bool, whether an export that misses its accuracy limit is discarded (default) or
             published and marked.
 
     Returns:
-        `Report`: `print(report.to_markdown())`. `report.missed` names what missed its limit.
+        `Report`, which is also written to the folder: `print(report.to_markdown())`.
+        `report.missed` names the exports that missed their limits.
 
     Raises:
-        InputError: the folder cannot be written to, an unknown direction, a size that the
-            generators cannot take, or no pictures to compare on.
+        InputError: the folder cannot be written to, a direction is unknown, the model is not a
+            generator, the generators cannot take the size, or there are no pictures to compare.
 
     Example:
         ```python
         report = tfcyclegan.export.export_model(model, data, "exports/horse2zebra")
         ```
     """
-    if count < 1:
-        raise InputError(f"count={count}: must be at least 1")
+    directory = Path(directory)
     if directions is None:
         both: tuple[Direction, ...] = ("AtoB", "BtoA")
         directions = both if hasattr(model, "generator") else (direction_of(model) or "AtoB",)
@@ -107,85 +95,6 @@ def export_model(
     generators = {way: generator_of(model, check_direction(way), model.name) for way in directions}
     size = image_size or getattr(model, "image_size", None) or 256
     sides = (size, size) if isinstance(size, int) else size
-    if isinstance(data, (tuple, list)):
-        if len(data) != 2:
-            raise InputError(f"`data` has {len(data)} parts: give (pictures of A, pictures of B)")
-        given = dict(zip("AB", data, strict=True))
-    elif hasattr(data, "some_pictures"):
-        given = dict(zip("AB", data.some_pictures(count), strict=True))
-    else:
-        given = {"A": data.A, "B": data.B}
-    pictures = {
-        way: [
-            _at_size(picture, sides, generator.input_shape[-1]) for picture in given[way[0]][:count]
-        ]
-        for way, generator in generators.items()
-    }
-    return export_generators(
-        generators,
-        directory,
-        pictures,
-        image_size=sides,
-        dynamic_size=dynamic_size,
-        precision=precision,
-        max_pixels=max_pixels,
-        enforce=enforce,
-    )
-
-
-def _at_size(picture: np.ndarray, sides: tuple[int, int], channels: int) -> np.ndarray:
-    """A picture as float32 in [-1, 1]; resized only where it has another size."""
-    if picture.shape[-1] != channels:
-        raise InputError(
-            f"`data` has pictures of {picture.shape[-1]} channels, but the generator takes "
-            f"{channels}"
-        )
-    if picture.shape[:2] == sides:
-        return to_float(picture).numpy() if picture.dtype == np.uint8 else picture
-    pixels = picture if picture.dtype == np.uint8 else to_uint8(picture)
-    image = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
-    return to_float(resized(image, sides, channels)).numpy()
-
-
-def export_generators(
-    generators: Mapping[Direction, keras.Model],
-    directory: str | os.PathLike,
-    pictures: Mapping[Direction, Sequence[np.ndarray]],
-    *,
-    image_size: int | tuple[int, int] = 256,
-    dynamic_size: bool = False,
-    precision: ServingPrecision = "float32",
-    max_pixels: int = MAX_PIXELS,
-    enforce: bool = True,
-) -> Report:
-    """Exports generators; `export_model` gathers their pictures for it.
-
-    Args:
-        generators: G under "AtoB", F under "BtoA", or one of them: functional models,
-            `[N, H, W, C]` in [-1, 1] → the same size in [-1, 1].
-        directory: where to: `serving/`, `litert/`, `compose.yaml`, `report.json`, `report.md`.
-            Its name is the models' name on the server. A SavedModel takes the next free version
-            number, LiteRT files replace those of the same name.
-        pictures: for each direction real pictures to measure on, float32 `[H, W, C]` in [-1, 1] of
-            `image_size`.
-        image_size: int or `(height, width)` in px that LiteRT files are fixed to. Default 256.
-        dynamic_size: bool, LiteRT files for any size instead. Default False: int8 files run
-            several times faster when the size is fixed.
-        precision: "float32" (default) or "bfloat16", what the SavedModel computes in.
-        max_pixels: int, pixels of the largest picture file that a server decodes. Default
-            2,097,152: Full HD fits.
-        enforce: bool, whether an export that misses its accuracy limit is discarded (default) or
-            published and marked.
-
-    Returns:
-        `Report`, which is also in the folder. `report.missed` names what missed its limit.
-
-    Raises:
-        InputError: the folder cannot be written to, a size that the generators cannot take, or
-            no picture to measure on.
-    """
-    directory = Path(directory)
-    sides = (image_size, image_size) if isinstance(image_size, int) else image_size
     if precision not in get_args(ServingPrecision):
         raise InputError(f"precision={precision!r} is unknown: take float32 or bfloat16")
     if not sides[0] * sides[1] <= max_pixels < 2**31:
@@ -200,14 +109,14 @@ def export_generators(
                 f"image size {sides[1]}×{sides[0]}: sides must be multiples of {multiple} and at "
                 f"least {least} for the {direction} generator"
             )
-        if not len(pictures.get(direction, ())):
-            raise InputError(f"no pictures to measure {direction} on: give it some")
+    pictures = _pictures_to_compare(data, generators, sides, count)
     name = model_name(directory)
     with _staging(directory) as staging:
-        report = Report(name=name, image_size=sides, threads=os.cpu_count() or 1)
+        report = Report(name=name, image_size=sides)
         for direction, generator in generators.items():
             proof = Proof(generator, direction, pictures[direction])
-            report.add_reference(proof)
+            report.pictures[direction] = len(pictures[direction])
+            report.keras_milliseconds[direction] = proof.milliseconds
             saved = staging / direction
             serving.write_saved_model(
                 generator,
@@ -218,14 +127,13 @@ def export_generators(
                 image_size=sides,
                 max_pixels=max_pixels,
             )
-            report.add(proof.of(f"SavedModel {precision}", saved, SavedModelRuntime))
+            report.results.append(proof.measure(f"SavedModel {precision}", saved))
             fixed = None if dynamic_size else sides
             files = litert.convert(generator, image_size=fixed, direction=direction)
             for lite_precision, (content, metadata) in files.items():
                 file = staging / f"{direction}-{lite_precision}.tflite"
                 litert.write_beside(file, content, metadata)
-                kind = f"LiteRT {lite_precision}"
-                report.add(proof.of(kind, file, LiteRTRuntime, more_sizes=dynamic_size))
+                report.results.append(proof.measure(f"LiteRT {lite_precision}", file))
         # Nothing is published before everything is measured.
         report.results = [
             _publish(result, directory) if result.passed or not enforce else result
@@ -237,6 +145,41 @@ def export_generators(
         with atomic_write(directory / "report.md") as part:
             part.write_text(report.to_markdown())
     return report
+
+
+def _pictures_to_compare(
+    data: Any, generators: Mapping[Direction, keras.Model], sides: tuple[int, int], count: int
+) -> dict[Direction, list[np.ndarray]]:
+    """Pictures for each generator, float32 `[H, W, C]` in [-1, 1] of `sides` `(height, width)`."""
+    if count < 1:
+        raise InputError(f"count={count}: must be at least 1")
+    if isinstance(data, (tuple, list)):
+        if len(data) != 2:
+            raise InputError(f"`data` has {len(data)} parts: give (pictures of A, pictures of B)")
+        A, B = data
+    else:
+        A, B = data.some_pictures(count) if hasattr(data, "some_pictures") else (data.A, data.B)
+    found = {}
+    for way, generator in generators.items():
+        pictures, channels = (A if way == "AtoB" else B)[:count], generator.input_shape[-1]
+        if not len(pictures):
+            raise InputError(f"`data` has no pictures to measure {way} on: give it some")
+        found[way] = [_at_size(picture, sides, channels) for picture in pictures]
+    return found
+
+
+def _at_size(picture: np.ndarray, sides: tuple[int, int], channels: int) -> np.ndarray:
+    """A picture as float32 in [-1, 1]; resized only where it has another size."""
+    if picture.shape[-1] != channels:
+        raise InputError(
+            f"`data` has pictures of {picture.shape[-1]} channels, but the generator takes "
+            f"{channels}"
+        )
+    if picture.shape[:2] != sides:
+        pixels = picture if picture.dtype == np.uint8 else to_uint8(picture)
+        image = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
+        picture = resized(image, sides, channels)
+    return to_float(picture).numpy() if picture.dtype == np.uint8 else picture
 
 
 def _publish(result: Result, directory: Path) -> Result:
@@ -253,36 +196,30 @@ def _publish(result: Result, directory: Path) -> Result:
 
 
 def model_name(directory: Path) -> str:
-    """An export's name, as server addresses allow it."""
+    """An export's name: the folder's, without characters that server addresses forbid."""
     return re.sub(r"[^\w.-]+", "_", directory.resolve().name, flags=re.ASCII).strip("._") or "model"
 
 
 @contextlib.contextmanager
 def _staging(directory: Path) -> Iterator[Path]:
-    """A hidden folder inside the export's, deleted at the end; its errors get clear messages."""
+    """Gives a hidden folder inside the export's folder and deletes it at the end."""
     try:
         for folder in (directory / "serving", directory / "litert"):
             folder.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".part-", dir=directory))
-    except (FileExistsError, NotADirectoryError) as problem:
-        raise InputError(
-            f"{problem.filename}: there is a file where a folder should be: choose another"
-        ) from problem
-    except OSError as problem:
-        raise InputError(
-            f"{directory}: cannot be written to ({problem.strerror}): choose another"
-        ) from problem
-    try:
-        yield staging
+        with tempfile.TemporaryDirectory(
+            prefix=".part-", dir=directory, ignore_cleanup_errors=True
+        ) as staging:
+            yield Path(staging)
     except (OSError, tf.errors.OpError) as problem:
         full = isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT)
         if full or "No space left" in str(problem):  # the latter from TensorFlow's writers
             raise InputError(f"{directory}: the disk is full: make room") from problem
-        if isinstance(problem, OSError):
-            raise InputError(
-                f"{problem.filename or directory}: cannot be written ({problem.strerror}): move it "
-                "out of the way, or choose another folder"
-            ) from problem
-        raise
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        if not isinstance(problem, OSError):
+            raise
+        reason = f"cannot be written ({problem.strerror})"
+        if isinstance(problem, (FileExistsError, NotADirectoryError)):
+            reason = "there is a file where a folder should be"
+        raise InputError(
+            f"{problem.filename or directory}: {reason}: move it out of the way, or choose another "
+            "folder"
+        ) from problem

@@ -1,4 +1,4 @@
-"""LiteRT (TFLite) files: one for each precision, with metadata inside and beside them."""
+"""LiteRT (TFLite) files, one for each precision, with metadata inside and beside them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from ..files import atomic_write
 from ..networks.inspection import divisor, least_size
-from ..runtimes.descriptions import with_metadata
+from ..runtimes.protocol import DESCRIPTION_NAME
 from .portable import portable_twin
 
 Precision = Literal["float32", "float16", "int8"]
@@ -20,7 +20,7 @@ PRECISIONS: tuple[Precision, ...] = ("float32", "float16", "int8")
 _QUANTISATION = {
     "float32": "none: weights and computation in float32",
     "float16": "weights kept in float16, computation in float32",
-    "int8": "dynamic range: convolutions' weights in int8, their inputs quantised as they come "
+    "int8": "dynamic range: convolutions' weights in int8, their inputs quantised at run time "
     "(input and output of the model stay float32)",
 }
 
@@ -36,12 +36,12 @@ def convert(
 
     Args:
         generator: a functional model, `[N, H, W, C]` in [-1, 1] → the same size in [-1, 1].
-            One that computes in mixed precision is converted through a float32 twin.
+            A mixed-precision model is converted through a float32 copy.
         precisions: of the weights: "float32", "float16" or "int8" (dynamic range: int8 weights,
             float input and output). Static int8 is not offered: it measured 15–20 dB on a real
             generator, where dynamic range measured 42–48 dB.
-        image_size: `(height, width)` in px that the file is fixed to, or None for any size that
-            the app sets before it allocates tensors. Some delegates (GPU, NPU) need a fixed one.
+        image_size: `(height, width)` in px that the file is fixed to, or None: then the app sets
+            the size before it allocates tensors. Some delegates (GPU, NPU) need a fixed size.
         direction: "AtoB" or "BtoA", for the metadata.
 
     Returns:
@@ -76,31 +76,39 @@ def convert(
 
 
 def _metadata(
-    generator: keras.Model,
-    precision: Precision,
-    image_size: tuple[int, int] | None,
-    direction: str,
+    generator: keras.Model, precision: Precision, image_size: tuple[int, int] | None, direction: str
 ) -> dict[str, Any]:
-    """What an app developer must know, in words and numbers."""
+    """All that an app developer must know."""
     height, width = image_size or (None, None)
-    channels, drawn = generator.input_shape[-1], generator.output_shape[-1]
-    order = {1: "grey", 3: "RGB"}
-    size: dict[str, Any] = {"fixed": image_size is not None}
-    if image_size:
-        size |= {
-            "height": height,
-            "width": width,
-            "words": f"Resize the picture to {width}×{height} px (bicubic with antialiasing in "
-            "training), and the result back.",
-        }
-    else:
-        size |= {
-            "multiple_of": divisor(generator),
-            "at_least": least_size(generator),
+    multiple, least = divisor(generator), least_size(generator)
+    size: dict[str, Any] = {
+        "fixed": True,
+        "height": height,
+        "width": width,
+        "words": f"Resize the picture to {width}×{height} px (bicubic with antialiasing in "
+        "training), and the result back.",
+    }
+    if image_size is None:
+        size = {
+            "fixed": False,
+            "multiple_of": multiple,
+            "at_least": least,
             "words": "Resize the input tensor to the picture's size before tensors are allocated. "
-            f"Height and width must be multiples of {divisor(generator)} and at least "
-            f"{least_size(generator)}: pad by mirroring to the right and below, crop the result.",
+            f"Height and width must be multiples of {multiple} and at least {least}: pad by "
+            "mirroring to the right and below, crop the result.",
         }
+
+    def pictures(channels: int, **more: Any) -> dict[str, Any]:
+        return {
+            "name": "images",
+            "dtype": "float32",
+            "shape": [1, height, width, channels],
+            "layout": "NHWC",
+            "channels": {1: "grey", 3: "RGB"}[channels],
+            "range": [-1.0, 1.0],
+            **more,
+        }
+
     return {
         "format": "tfcyclegan/1",
         "direction": direction,
@@ -108,32 +116,37 @@ def _metadata(
         "quantization": _QUANTISATION[precision],
         "signature": "serving_default",
         "size": size,
-        "input": {
-            "name": "images",
-            "dtype": "float32",
-            "shape": [1, height, width, channels],
-            "layout": "NHWC",
-            "channels": order.get(channels, str(channels)),
-            "range": [-1.0, 1.0],
-            "mean": 127.5,
-            "std": 127.5,
-            "words": "From 8-bit pixels, the right way up and without alpha: "
+        "input": pictures(
+            generator.input_shape[-1],
+            mean=127.5,
+            std=127.5,
+            words="From 8-bit pixels, the right way up and without alpha: "
             "value = (pixel - 127.5) / 127.5.",
-        },
-        "output": {
-            "name": "images",
-            "dtype": "float32",
-            "shape": [1, height, width, drawn],
-            "layout": "NHWC",
-            "channels": order.get(drawn, str(drawn)),
-            "range": [-1.0, 1.0],
-            "words": "To 8-bit pixels: pixel = round((value + 1) * 127.5), held within 0 and 255.",
-        },
+        ),
+        "output": pictures(
+            generator.output_shape[-1],
+            words="To 8-bit pixels: pixel = round((value + 1) * 127.5), clipped to 0 and 255.",
+        ),
     }
 
 
+def with_metadata(model: bytes, metadata: dict[str, Any]) -> bytes:
+    """Adds an entry to a LiteRT file's metadata list. Other readers ignore it."""
+    from ai_edge_litert import schema_py_generated as schema
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    tree = flatbuffer_utils.read_model_from_bytearray(bytearray(model))
+    buffer, entry = schema.BufferT(), schema.MetadataT()
+    buffer.data = json.dumps(metadata, ensure_ascii=False).encode()
+    entry.name, entry.buffer = DESCRIPTION_NAME.encode(), len(tree.buffers)
+    tree.buffers.append(buffer)
+    tree.metadata = [*(tree.metadata or []), entry]
+    tree.description = f"CycleGAN generator, {metadata['direction']}".encode()
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(tree))
+
+
 def write_beside(path: Path, content: bytes, metadata: dict[str, Any]) -> None:
-    """Writes a LiteRT file and, beside it and of the same name, its metadata as JSON."""
+    """Writes a LiteRT file, and its metadata as JSON beside it."""
     with atomic_write(path) as part:
         part.write_bytes(content)
     with atomic_write(path.with_suffix(".json")) as part:

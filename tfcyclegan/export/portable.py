@@ -31,16 +31,15 @@ class _PlainInstanceNormalization(InstanceNormalization):
     """Instance norm in operations that are all delegated."""
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        mean = tf.reduce_mean(x, axis=[1, 2], keepdims=True)
-        variance = tf.reduce_mean(tf.math.squared_difference(x, mean), axis=[1, 2], keepdims=True)
-        y = (x - mean) * tf.math.rsqrt(variance + self.epsilon)
-        return y * self.gamma + self.beta if self.affine else y
+        return self._from_moments(x)
 
 
 class _DepthToSpaceUpSampling(keras.layers.UpSampling2D):
     """Nearest-neighbour upsampling by 2: each pixel's channels four times, as a square."""
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
+        if (*self.size, self.interpolation, self.data_format) != (2, 2, "nearest", "channels_last"):
+            return super().call(x)
         return tf.nn.depth_to_space(tf.concat([x] * 4, axis=3), 2)
 
 
@@ -61,13 +60,7 @@ def portable_twin(generator: keras.Model) -> keras.Model:
     """
 
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
-        kind = _PORTABLE.get(type(layer), type(layer))
-        other = isinstance(layer, keras.layers.UpSampling2D) and (
-            layer.size != (2, 2)
-            or layer.interpolation != "nearest"
-            or layer.data_format != "channels_last"
-        )
-        return (type(layer) if other else kind).from_config(layer.get_config())
+        return _PORTABLE.get(type(layer), type(layer)).from_config(layer.get_config())
 
     wide = with_precision(generator, "float32")
     twin = keras.models.clone_model(wide, clone_function=clone)

@@ -1,20 +1,22 @@
-"""Proof that an exported model is the generator it was made from: accuracy limits and timings."""
+"""Compares an exported model with the generator that it was made from: accuracy and speed."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import json
 import math
 import os
 import platform
+import re
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 import numpy as np
@@ -22,16 +24,12 @@ import tensorflow as tf
 
 from ..data.preprocessing import to_uint8
 from ..evaluation.pairs import similarity
-from ..networks.inspection import divisor, least_size
 from ..runtimes.keras_model import KerasRuntime
+from ..runtimes.litert import LiteRTRuntime
+from ..runtimes.saved_model import SavedModelRuntime
 
-
-class Runner(Protocol):
-    """`run` takes float32 `[1, H, W, C]` in [-1, 1]; a call takes uint8 `[H, W, C]`."""
-
-    def run(self, images: np.ndarray) -> np.ndarray: ...
-
-    def __call__(self, pixels: np.ndarray) -> np.ndarray: ...
+#: A reported time is the median of this many runs.
+RUNS = 10
 
 
 @dataclass(frozen=True)
@@ -39,8 +37,8 @@ class Limit:
     """The accuracy that an exported model must reach on every picture.
 
     Attributes:
-        max_difference: most that any value may differ by (values span 2), or None.
-        psnr: least PSNR in dB, or None.
+        max_difference: the largest difference allowed of any value (values span 2), or None.
+        psnr: the lowest PSNR allowed in dB, or None.
     """
 
     max_difference: float | None = None
@@ -52,7 +50,7 @@ class Limit:
         return f"PSNR ≥ {self.psnr:g} dB"
 
     def shortfall(self, difference: float, psnr: float) -> str | None:
-        """By how much the limit is missed, or None. NaN misses every limit."""
+        """Says by how much the limit is missed, or None. NaN misses every limit."""
         if self.max_difference is not None and not difference <= self.max_difference:
             return f"difference {difference:.2g} where {self.max_difference:g} is allowed"
         if self.psnr is not None and not psnr >= self.psnr:
@@ -60,7 +58,7 @@ class Limit:
         return None
 
 
-#: Compared with the worst picture. A real trained generator measured 84–89 dB in float16 and
+#: Checked on the worst picture. A real trained generator measured 84–89 dB in float16 and
 #: 42–48 dB in int8.
 LIMITS = {
     "SavedModel float32": Limit(max_difference=1e-4),
@@ -70,9 +68,6 @@ LIMITS = {
     "LiteRT int8": Limit(psnr=35.0),
 }
 
-#: A time is the median of so many runs.
-RUNS = 10
-
 
 @dataclass(frozen=True)
 class Result:
@@ -81,17 +76,17 @@ class Result:
     Attributes:
         kind: "SavedModel float32", "LiteRT int8" and so on.
         direction: "AtoB" or "BtoA".
-        staged: where it was measured.
-        path: where it is published, relative to the export's folder, or None.
+        staged: its path in the hidden folder, where it was measured.
+        path: its published path relative to the export's folder, or None.
         bytes: size on disk.
-        load_seconds: until it was ready.
-        milliseconds: for one picture, median of `RUNS`.
+        load_seconds: time until it was ready.
+        milliseconds: time for one picture, the median of `RUNS`.
         max_difference: largest difference of any value from the Keras generator's in float32,
             over all pictures; values span 2, from -1 to 1.
-        psnr: of the worst picture against the Keras generator's, in dB; infinite for equal ones.
-        ssim: of the worst picture; None for pictures below 11 px.
-        limit: the accuracy it must reach.
-        shortfall: by how much it misses that, or None.
+        psnr: PSNR of the worst picture to the Keras generator's in dB; infinite for equal ones.
+        ssim: SSIM of the worst picture; None for pictures below 11 px.
+        limit: the accuracy that it must reach.
+        shortfall: by how much it misses its limit, or None.
     """
 
     kind: str
@@ -116,7 +111,7 @@ class Proof:
     """Measures the exports of one generator on the same pictures.
 
     Args:
-        generator: the Keras model that they were made from.
+        generator: the Keras model that the exports were made from.
         direction: "AtoB" or "BtoA".
         pictures: float32 `[H, W, C]` in [-1, 1], all of one size.
     """
@@ -124,73 +119,67 @@ class Proof:
     def __init__(self, generator: keras.Model, direction: str, pictures: Sequence[np.ndarray]):
         self.direction = direction
         self.pictures = [np.asarray(picture, np.float32)[np.newaxis] for picture in pictures]
-        self._divisor, self._least = divisor(generator), least_size(generator)
         self._original = KerasRuntime(generator, generator.name)
         self._truth = [self._original.run(images) for images in self.pictures]
         self.milliseconds = _median_milliseconds(self._original.run, self.pictures[0])
 
-    def of(
-        self, kind: str, path: Path, open_it: Callable[[Path], Runner], more_sizes: bool = False
-    ) -> Result:
-        """Opens an exported model and measures it.
+    def measure(self, kind: str, path: Path) -> Result:
+        """Opens an exported model and compares it with the Keras generator.
 
         Args:
             kind: a name in `LIMITS`.
-            path: of the model.
-            open_it: its runtime.
-            more_sizes: also compare on a crop of the first picture, of another size.
+            path: a SavedModel's folder or a LiteRT file.
         """
         start = time.perf_counter()
-        runtime = open_it(path)
+        runtime = SavedModelRuntime(path) if path.is_dir() else LiteRTRuntime(path)
         load_seconds = time.perf_counter() - start
         pairs = list(zip(self.pictures, self._truth, strict=True))
-        if more_sizes and (crop := self._crop(self.pictures[0])) is not None:
+        narrower = self.pictures[0].shape[2] - self._original.divisor
+        dynamic = path.is_file() and runtime.size is None
+        if dynamic and narrower >= self._original.least:  # compare at a second size too
+            crop = self.pictures[0][:, :, :narrower]
             pairs.append((crop, self._original.run(crop)))
         differences, scores, similarities = [], [], []
         for images, truth in pairs:
             got = runtime.run(images)
-            differences.append(float(np.max(np.abs(got - truth))))
+            differences.append(np.max(np.abs(got - truth)))
             found = similarity(got, truth)
-            scores.append(float(found["psnr"][0]))
+            scores.append(found["psnr"][0])
             similarities += found.get("ssim", np.empty(0)).tolist()
-        worst = min(scores, key=lambda score: -math.inf if math.isnan(score) else score)
+        # np.max and np.min keep NaN, which max() and min() may drop.
+        difference, worst = float(np.max(differences)), float(np.min(scores))
         limit = LIMITS[kind]
+        files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
         return Result(
             kind=kind,
             direction=self.direction,
             staged=path,
             path=None,
-            bytes=_size(path),
+            bytes=sum(file.stat().st_size for file in files),
             load_seconds=load_seconds,
             milliseconds=_median_milliseconds(runtime.run, self.pictures[0]),
-            # np.max keeps NaN, which max() may drop.
-            max_difference=float(np.max(differences)),
+            max_difference=difference,
             psnr=worst,
-            ssim=min(similarities) if similarities else None,
+            ssim=min(similarities, default=None),
             limit=str(limit),
-            shortfall=limit.shortfall(float(np.max(differences)), worst)
-            or self._shortfall_in_pixels(runtime, limit),
+            shortfall=limit.shortfall(difference, worst) or self._in_pixels(runtime, limit),
         )
 
-    def _shortfall_in_pixels(self, runtime: Runner, limit: Limit) -> str | None:
-        """The shortfall on an 8-bit picture, as `serving_bytes` takes and gives it."""
+    def _in_pixels(self, runtime: SavedModelRuntime | LiteRTRuntime, limit: Limit) -> str | None:
+        """The shortfall on an 8-bit picture, the input and output of `serving_bytes`."""
         pixels = to_uint8(self.pictures[0][0])
-        got, truth = (np.asarray(x(pixels), np.float64) for x in (runtime, self._original))
-        difference = np.max(np.abs(got - truth))
+        got, truth = runtime(pixels), self._original(pixels)
         if limit.psnr is None:
             # A value between two levels may round either way.
-            return f"8-bit pixels differ by {difference:.0f} levels" if difference > 1 else None
-        # If rounding differs for half of all pixels, that is 51 dB.
-        psnr = 10 * math.log10(255**2 / max(float(np.mean((got - truth) ** 2)), 1e-9))
-        return limit.shortfall(0.0, psnr + 0.5) if psnr < min(limit.psnr, 48.0) else None
-
-    def _crop(self, images: np.ndarray) -> np.ndarray | None:
-        """A narrower crop, or None where the picture is as small as it can be."""
-        width = images.shape[2] - self._divisor
-        return images[:, :, :width] if width >= self._least else None
+            difference = np.max(np.abs(got.astype(int) - truth))
+            return f"8-bit pixels differ by {difference} levels" if difference > 1 else None
+        # Rounding may differ: for half of all pixels, that is 51 dB.
+        psnr, least = float(tf.image.psnr(got, truth, 255)), min(limit.psnr - 0.5, 48.0)
+        return f"8-bit pixels: {psnr:.1f} dB where {least:g} are needed" if psnr < least else None
 
 
 def _median_milliseconds(run: Callable[[np.ndarray], np.ndarray], images: np.ndarray) -> float:
+    """The first run, which is slower, does not count."""
     run(images)
     times = []
     for _ in range(RUNS):
@@ -200,41 +189,27 @@ def _median_milliseconds(run: Callable[[np.ndarray], np.ndarray], images: np.nda
     return 1e3 * statistics.median(times)
 
 
-def _size(path: Path) -> int:
-    files = [path] if path.is_file() else path.rglob("*")
-    return sum(file.stat().st_size for file in files if file.is_file())
-
-
 @dataclass
 class Report:
     """Everything that an export measured.
 
     Attributes:
-        name: the models' name.
+        name: the models' name on a server.
         image_size: `(height, width)` in px of the pictures.
-        threads: of LiteRT; TensorFlow takes as many as there are cores.
-        pictures: for each direction, how many it was measured on.
-        keras_milliseconds: for each direction, the Keras generator's own time.
-        results: of each artefact.
+        pictures: for each direction, the number of pictures compared.
+        keras_milliseconds: for each direction, the Keras generator's time for one picture.
+        results: one for each exported model.
     """
 
     name: str
     image_size: tuple[int, int]
-    threads: int
     pictures: dict[str, int] = field(default_factory=dict)
     keras_milliseconds: dict[str, float] = field(default_factory=dict)
     results: list[Result] = field(default_factory=list)
 
-    def add_reference(self, proof: Proof) -> None:
-        self.pictures[proof.direction] = len(proof.pictures)
-        self.keras_milliseconds[proof.direction] = proof.milliseconds
-
-    def add(self, result: Result) -> None:
-        self.results.append(result)
-
     @property
     def missed(self) -> list[str]:
-        """A line for each model that misses its limit: by how much, and what became of it."""
+        """A line for each model that misses its limit: by how much, and whether it is published."""
         return [
             f"{result.direction} {result.kind}: {result.shortfall}; "
             + ("published anyway" if result.path else "discarded")
@@ -243,7 +218,7 @@ class Report:
         ]
 
     def rows(self) -> list[tuple[str, ...]]:
-        """The report's table: a header, and a row for each model."""
+        """The report's table: a header, then a row for each model."""
         rows: list[tuple[str, ...]] = [
             ("model", "size", "load", "a picture", "difference", "PSNR", "SSIM", "limit", "")
         ]
@@ -254,36 +229,18 @@ class Report:
         return rows
 
     def to_json(self) -> str:
-        """Everything, for programs. Infinite values (PSNR of equal pictures) are null."""
-
-        def finite(value: Any) -> Any:
-            return None if isinstance(value, float) and not math.isfinite(value) else value
-
-        results = [
-            {
-                name: finite(value)
-                for name, value in dataclasses.asdict(result).items()
-                if name != "staged"
-            }
-            for result in self.results
-        ]
-        return (
-            json.dumps(
-                {
-                    **{f.name: getattr(self, f.name) for f in dataclasses.fields(self)},
-                    "results": results,
-                    "runs": RUNS,
-                    **_circumstances(),
-                },
-                indent=2,
-            )
-            + "\n"
-        )
+        """The whole report as JSON. Infinite values (PSNR of equal pictures) are null."""
+        found = {**dataclasses.asdict(self), "runs": RUNS, **_circumstances()}
+        for result in found["results"]:
+            del result["staged"]
+            for name, value in result.items():
+                if isinstance(value, float) and not math.isfinite(value):
+                    result[name] = None
+        return json.dumps(found, indent=2) + "\n"
 
     def to_markdown(self) -> str:
-        """Everything, for people."""
+        """The whole report as Markdown."""
         head, *rows = self.rows()
-        circumstances = _circumstances()
         height, width = self.image_size
         counts = ", ".join(f"{count} for {way}" for way, count in self.pictures.items())
         lines = [
@@ -296,9 +253,9 @@ class Report:
             f"Compared with the Keras generators in float32 on real pictures of {width}×{height} "
             f"px ({counts}): the largest difference of any value (they span 2, from -1 to 1), and "
             "PSNR and SSIM of the worst picture. A picture's time is the median of "
-            f"{RUNS} runs on {self.threads} threads, one picture at a time.",
+            f"{RUNS} runs on {os.cpu_count()} threads, one picture at a time.",
             "",
-            *(f"- {key}: {value}" for key, value in circumstances.items()),
+            *(f"- {key}: {value}" for key, value in _circumstances().items()),
         ]
         if self.missed:
             lines += ["", "These miss their limits:", "", *(f"- {line}" for line in self.missed)]
@@ -334,10 +291,7 @@ def _circumstances() -> dict[str, Any]:
 
 
 def _cpu_name() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
+    with contextlib.suppress(OSError):
+        if found := re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text()):
+            return found[1]
     return platform.processor() or platform.machine()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -15,6 +14,7 @@ from ..errors import InputError, first_line
 from ..networks.inspection import divisor, least_size
 from ..networks.twins import with_precision
 from .padding import run_in_float
+from .protocol import Runtime, check_shapes
 
 
 def load_model(path: Path) -> keras.Model:
@@ -50,20 +50,21 @@ def generator_of(model: keras.Model, direction: Direction, where: object) -> ker
         where: the model's name in messages.
 
     Raises:
-        InputError: the network is not a generator of pictures of any size.
+        InputError: the network does not map pictures of any size to pictures of the same size.
     """
     network = model.generator(direction) if hasattr(model, "generator") else model
-    shapes: list[Any] = [getattr(network, f"{end}_shape", None) for end in ("input", "output")]
-    pictures = all(
-        isinstance(shape, tuple) and len(shape) == 4 and shape[-1] in (1, 3) for shape in shapes
-    )
-    if not pictures or "layers" not in network.get_config():
-        raise InputError(
-            f"{where}: not a generator: it goes from {shapes[0]} to {shapes[1]}; a generator is a "
-            "functional model from [N, H, W, 3] or [N, H, W, 1] to the same"
-        )
-    if shapes[0][1:3] != (None, None):
-        raise InputError(f"{where}: takes only {shapes[0]}; a generator takes pictures of any size")
+    taken, drawn = (getattr(network, f"{end}_shape", None) for end in ("input", "output"))
+    if not (
+        isinstance(taken, tuple) and isinstance(drawn, tuple) and "layers" in network.get_config()
+    ):
+        raise InputError(f"{where}: not a generator: no functional model of one input and output")
+    if len(taken) == len(drawn) == 4:
+        if taken[1:3] != (None, None):
+            raise InputError(f"{where}: takes only {taken}; a generator takes pictures of any size")
+        # A discriminator's smaller output shows only for an input of a definite size.
+        taken = (1, 8 * divisor(network), 16 * divisor(network), taken[3])
+        drawn = network.compute_output_shape(taken)
+    check_shapes(where, taken, drawn)
     return network
 
 
@@ -72,16 +73,14 @@ def direction_of(generator: keras.Model) -> Direction | None:
     return next((way for way, name in GENERATORS.items() if name == generator.name), None)
 
 
-class KerasRuntime:
+class KerasRuntime(Runtime):
     """A generator in Keras. It computes in float32, whatever precision it was trained in."""
 
-    size: tuple[int, int] | None = None
-    concurrent = 1
     max_pixels = 2**20  # larger ones go through `translation.streaming`, with the same result
 
-    def __init__(self, network: keras.Model, name: str):
+    def __init__(self, network: keras.Model, name: str, direction: Direction | None = None):
         self.name = name
-        self.direction: Direction | None = None
+        self.direction = direction
         self.network = with_precision(network, "float32")
         self.channels = network.input_shape[-1]
         self.divisor, self.least = divisor(network), least_size(network)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..errors import InputError, first_line
-from .descriptions import read_metadata
 from .padding import run_in_float
-from .protocol import MAX_PIXELS, BadPicture
+from .protocol import DESCRIPTION_NAME, MAX_PIXELS, BadPicture, Runtime, check_shapes
 
 
 class LiteRTModel:
@@ -79,48 +80,38 @@ class LiteRTModel:
         return (found.astype(np.float32) - self._zero) * self._scale if self._scale else found
 
 
-class LiteRTRuntime:
+class LiteRTRuntime(LiteRTModel, Runtime):
     """A generator in a `.tflite` file, run by LiteRT on the CPU."""
 
-    concurrent = 1
-    max_pixels = MAX_PIXELS
-
     def __init__(self, path: Path, threads: int | None = None):
+        super().__init__(path, threads)
         self.name = str(path)
-        self.threads = threads or os.cpu_count() or 1
-        self._model = model = LiteRTModel(path, self.threads)
         try:
-            about = read_metadata(model.content) or {}
+            about = read_metadata(self.content) or {}
             self.direction = about.get("direction")
             needs = about.get("size", {})
             self._divisor = max(1, int(needs.get("multiple_of", 4)))
             self._least = int(needs.get("at_least", 8))
+            if max(self._divisor, self._least) ** 2 > MAX_PIXELS:
+                raise ValueError(f"it claims to need {needs}")
+            taken, drawn = self.shape, self.output_shape
+            if len(taken) == len(drawn) == 4:
+                self.size = None if -1 in taken[1:3] else (taken[1], taken[2])
+                taken = [1, *(self.size or (self._least, self._least)), taken[3]]
+                self.resize(tuple(taken))
+                if not self.size:  # then only a run shows the output's size
+                    drawn = list(self.run(np.zeros(taken, self.dtype)).shape)
         except Exception as problem:
             raise InputError(
-                f"{path}: not a LiteRT file ({first_line(problem)}): export it again"
+                f"{path}: not a generator's LiteRT file ({first_line(problem)}): export it again"
             ) from problem
-        shape, drawn = model.shape, model.output_shape
-        if (
-            len(shape) != 4
-            or shape[0] not in (1, -1)
-            or shape[3] not in (1, 3)
-            or model.dtype != np.float32
-            or model.output_dtype != np.float32
-            or len(drawn) != 4
-            or drawn[3] not in (1, 3)
-        ):
+        check_shapes(path, taken, drawn)
+        if not self.dtype == self.output_dtype == np.float32:
             raise InputError(
-                f"{path}: takes {shape} {np.dtype(model.dtype).name} where a generator takes "
-                "[1, H, W, 3] or [1, H, W, 1] float32 and gives that: it is none"
+                f"{path}: not a generator: its values are {np.dtype(self.dtype).name} and "
+                f"{np.dtype(self.output_dtype).name}; a generator takes and gives float32"
             )
-        self.channels = shape[3]
-        self.size = None if -1 in shape[1:3] else (shape[1], shape[2])
-        if self.size:
-            model.resize((1, *self.size, self.channels))
-
-    def run(self, images: np.ndarray) -> np.ndarray:
-        """Translates one picture: float32 `[1, H, W, C]` in [-1, 1] → the same."""
-        return self._model.run(images)
+        self.channels = taken[3]
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         if self.size:
@@ -128,3 +119,15 @@ class LiteRTRuntime:
                 raise BadPicture(f"{self.name} takes {self.size[1]}×{self.size[0]} px only")
             return run_in_float(self.run, pixels, 1, 1)
         return run_in_float(self.run, pixels, self._divisor, self._least)
+
+
+def read_metadata(model: bytes) -> dict[str, Any] | None:
+    """Returns a LiteRT file's metadata, or None if this package did not write the file."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    root = schema.Model.GetRootAs(model, 0)
+    for index in range(root.MetadataLength()):
+        entry = root.Metadata(index)
+        if entry.Name() == DESCRIPTION_NAME.encode():
+            return json.loads(root.Buffers(entry.Buffer()).DataAsNumpy().tobytes())
+    return None

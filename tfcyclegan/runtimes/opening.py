@@ -105,6 +105,5 @@ def _open(
 
 
 def _keras_runtime(model: keras.Model, direction: Direction, name: str) -> KerasRuntime:
-    runtime = KerasRuntime(generator_of(model, direction, name), name)
-    runtime.direction = direction if hasattr(model, "generator") else direction_of(model)
-    return runtime
+    own = direction if hasattr(model, "generator") else direction_of(model)
+    return KerasRuntime(generator_of(model, direction, name), name, own)

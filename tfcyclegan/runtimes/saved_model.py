@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
@@ -9,24 +10,29 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from ..directions import Direction
 from ..errors import InputError, first_line
-from .descriptions import read_saved_model_description
 from .png import assertion_message, from_png, to_png
-from .protocol import MAX_PIXELS, BadPicture
+from .protocol import DESCRIPTION_NAME, BadPicture, Runtime, check_shapes
 
 #: Signatures of an exported SavedModel, and the one input and output of each.
 SIGNATURES = {"serving_default": "images", "serving_bytes": "image_bytes"}
 
 
-class SavedModelRuntime:
+class SavedModelRuntime(Runtime):
     """A SavedModel with the signatures that `export_model` writes."""
-
-    size: tuple[int, int] | None = None
-    concurrent = 1
 
     def __init__(self, path: Path):
         self.name = str(path)
+        file = path / "assets.extra" / DESCRIPTION_NAME
+        try:
+            if file.exists():
+                description = json.loads(file.read_text())
+                self.direction = description["direction"]
+                self.max_pixels = int(description["max_pixels"])
+        except (OSError, ValueError, KeyError, TypeError) as problem:
+            raise InputError(
+                f"{path}: its description is damaged: export the generator again"
+            ) from problem
         try:
             self._model = tf.saved_model.load(str(path))
             signatures = dict(self._model.signatures)
@@ -36,30 +42,17 @@ class SavedModelRuntime:
             ) from problem
         for name, argument in SIGNATURES.items():
             found = signatures.get(name)
-            arguments = found.structured_input_signature[1] if found else {}
-            if (
-                not found
-                or list(arguments) != [argument]
-                or list(found.structured_outputs) != [argument]
-            ):
+            inputs = found and list(found.structured_input_signature[1])
+            if not found or not inputs == list(found.structured_outputs) == [argument]:
                 raise InputError(
                     f"{path}: no signature {name} from {argument} to {argument} (it has "
                     f"{', '.join(signatures) or 'none'}): export the generator with this package"
                 )
         self._images, self._bytes = (signatures[name] for name in SIGNATURES)
-        self.channels = self._images.structured_input_signature[1]["images"].shape[-1]
-        if self.channels not in (1, 3):
-            raise InputError(f"{path}: takes pictures of {self.channels} channels, not 1 or 3")
-        self.direction: Direction | None = None
-        self.max_pixels = MAX_PIXELS
-        try:
-            if (description := read_saved_model_description(path)) is not None:
-                self.direction = description["direction"]
-                self.max_pixels = int(description["max_pixels"])
-        except (OSError, ValueError, KeyError, TypeError) as problem:
-            raise InputError(
-                f"{path}: its description is damaged: export the generator again"
-            ) from problem
+        taken = self._images.structured_input_signature[1]["images"].shape
+        drawn = self._images.structured_outputs["images"].shape
+        check_shapes(path, tuple(taken) if taken.rank else (), tuple(drawn) if drawn.rank else ())
+        self.channels = taken[3]
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """Runs `serving_default` on float32 `[N, H, W, C]` in [-1, 1]."""
@@ -76,12 +69,7 @@ class SavedModelRuntime:
 
 
 def versions(directory: str | os.PathLike) -> list[Path]:
-    """Returns a model's version folders, oldest first.
-
-    As in TF Serving, these are the folders whose name is a number.
-    """
-    found = [path for path in Path(directory).glob("[0-9]*") if path.is_dir()]
-    return sorted(
-        (path for path in found if re.fullmatch("[0-9]+", path.name)),
-        key=lambda path: int(path.name),
-    )
+    """Returns a model's version folders, which TF Serving names by numbers, oldest first."""
+    found = Path(directory).glob("[0-9]*")
+    numbers = [path for path in found if re.fullmatch("[0-9]+", path.name) and path.is_dir()]
+    return sorted(numbers, key=lambda path: int(path.name))

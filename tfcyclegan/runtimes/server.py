@@ -11,25 +11,21 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ..directions import Direction
 from ..errors import InputError, first_line
 from .png import assertion_message, from_png, to_png
-from .protocol import MAX_PIXELS, BadPicture
+from .protocol import BadPicture, Runtime
 
-#: What malformed replies raise while they are taken apart.
+#: Exceptions that reading a malformed reply raises.
 _MALFORMED = (ValueError, KeyError, IndexError, TypeError)
 
 
-class RestRuntime:
+class RestRuntime(Runtime):
     """TF Serving's REST interface, `http://HOST:PORT/v1/models/NAME`.
 
     Requests to a server that is unreachable or overloaded are repeated with growing pauses for
     about half a minute. A request that times out is not repeated.
     """
 
-    direction: Direction | None = None
-    size: tuple[int, int] | None = None
-    max_pixels = MAX_PIXELS
     concurrent = 4
 
     def __init__(self, url: str, timeout: float):
@@ -89,12 +85,9 @@ class RestRuntime:
         return from_png(data, pixels, self.name)
 
 
-class GrpcRuntime:
+class GrpcRuntime(Runtime):
     """TF Serving's gRPC interface, `grpc://HOST:PORT/NAME` (or `/NAME/VERSION`)."""
 
-    direction: Direction | None = None
-    size: tuple[int, int] | None = None
-    max_pixels = MAX_PIXELS
     concurrent = 4
 
     def __init__(self, url: str, timeout: float):
@@ -186,9 +179,7 @@ def _said(answer: Any) -> str:
 
 def _cause(problem: BaseException) -> str:
     """Returns the innermost reason of a failed connection. The outer ones repeat addresses."""
-    reason: Any = problem
-    while (inner := getattr(reason, "reason", None) or next(iter(reason.args), None)) is not None:
-        if not isinstance(inner, BaseException):
-            break
-        reason = inner
-    return first_line(reason).split(": ", 1)[-1]
+    inner: Any = problem
+    while isinstance(inner, BaseException):
+        problem, inner = inner, getattr(inner, "reason", None) or next(iter(inner.args), None)
+    return first_line(problem).split(": ", 1)[-1]
