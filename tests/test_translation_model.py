@@ -210,9 +210,15 @@ def test_a_fresh_process_continues_as_if_never_stopped(make_model, pairs, tmp_pa
     a, b = (np.concatenate(list(x)) for x in zip(*pairs.as_numpy_iterator(), strict=True))
     np.savez(tmp_path / "pairs.npz", a=a, b=b)
     models = {}
-    for precision in ("float32", "mixed_float16", "mixed_bfloat16"):
+    for precision in ("float32", "mixed_float16"):
         models[precision] = model = make_model(precision, dropout=0.5)
-        model.compile(objective="hinge", lambda_cycle_B=5.0, total_steps=20)
+        model.compile(
+            objective="hinge",
+            lambda_cycle_A=0,
+            lambda_cycle_B=5.0,
+            lambda_identity=0,
+            total_steps=20,
+        )
         fit(model, pairs, 1)
         model.save(tmp_path / f"{precision}.keras")
         with zipfile.ZipFile(tmp_path / f"{precision}.keras") as file:

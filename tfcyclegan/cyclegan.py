@@ -185,22 +185,19 @@ class CycleGAN(TranslationModel):
         for name in ("self", "__class__", "total_steps"):
             del arguments[name]
         self._compile_arguments = arguments
-        weights = {
-            "lambda_cycle_A": lambda_cycle_A,
-            "lambda_cycle_B": lambda_cycle_B,
-            "lambda_gan": lambda_gan,
-        }
         check_losses(
             objective,
             sigmoid=any(ends_in_sigmoid(D) for D in (self.D_A, self.D_B)),
             same_channels=self.G.input_shape[-1] == self.F.input_shape[-1],
             lambda_identity=lambda_identity,
-            **weights,
+            lambda_cycle_A=lambda_cycle_A,
+            lambda_cycle_B=lambda_cycle_B,
+            lambda_gan=lambda_gan,
         )
         optimizers = (generator_optimizer, discriminator_optimizer)
         check_compiling(self.strategy, optimizers, steps_per_execution, jit_compile)
         if recompute:
-            check_recompute(list(self.networks.values()))
+            check_recompute(self.networks.values())
         if is_distributed(self.strategy):
             jit_compile = False  # as "auto" does in Keras under a strategy
         # Without optimizer=None, Keras would save an unused RMSprop in every checkpoint.
@@ -211,9 +208,10 @@ class CycleGAN(TranslationModel):
             jit_compile=jit_compile,
         )
         self.objective = get_objective(objective)
+        self.lambda_cycle_A = lambda_cycle_A
+        self.lambda_cycle_B = lambda_cycle_B
         self.lambda_identity = lambda_identity
-        for name, weight in weights.items():
-            setattr(self, name, weight)
+        self.lambda_gan = lambda_gan
 
         def adam() -> keras.optimizers.Optimizer:
             rate = LinearDecay(learning_rate, self.total_steps, constant_fraction)
@@ -234,6 +232,7 @@ class CycleGAN(TranslationModel):
             self.generator_optimizer = self.generators.optimizer
             self.discriminator_optimizer = self.discriminators.optimizer
             if self.objective.gradient_penalty:
+                # By domain, as the gradient penalty needs them.
                 self._penalised = {
                     "A": twice_differentiable(self.D_A),
                     "B": twice_differentiable(self.D_B),
@@ -246,8 +245,8 @@ class CycleGAN(TranslationModel):
     def train_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
         """One training step.
 
-        The generators take a step against fixed discriminators. Then the discriminators take one,
-        against the pictures that the generators drew before their step.
+        The generators take a step against fixed discriminators. Then the discriminators take one
+        on the pictures that the generators drew before their step.
 
         Args:
             data: `(real_A, real_B)`, float32 `[N, H, W, C]` in [-1, 1]. With several replicas, this

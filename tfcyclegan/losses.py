@@ -130,8 +130,9 @@ def check_losses(
         InputError: naming the setting and a value that works.
     """
     if sigmoid and not get_objective(objective).probabilities:
+        named = f"objective={objective!r}" if isinstance(objective, str) else "this `objective`"
         raise InputError(
-            f"objective={objective!r} needs logits, but a discriminator ends in a sigmoid: "
+            f"{named} needs logits, but a discriminator ends in a sigmoid: "
             "take objective=lsgan, or sigmoid=False"
         )
     for name, weight in {"lambda_identity": lambda_identity, **weights}.items():
