@@ -47,8 +47,9 @@ class ReflectionPadding2D(keras.layers.Layer):
 class InstanceNormalization(keras.layers.Layer):
     """Normalises every channel of every picture to mean 0 and variance 1 over its pixels.
 
-    Input and output are `[N, H, W, C]`. Statistics are the same in training and in inference. They
-    are computed in float32: a float16 variance overflows from activations of 256 upwards.
+    Input and output are `[N, H, W, C]`. Statistics are those of the picture itself, in training and
+    in inference. They are computed in float32: a float16 variance overflows from activations of 256
+    upwards.
 
     Args:
         epsilon: float, added to the variance. Default 1e-5, as in PyTorch and the reference

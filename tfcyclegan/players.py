@@ -47,8 +47,7 @@ class Player:
         """Takes one step on the sum of some losses.
 
         Losses are computed and differentiated one after the other, so that the activations of only
-        one are in memory at a time. With several replicas the step is that of the whole batch. A
-        float16 gradient that overflows on any replica skips the step on all.
+        one are in memory at a time. With several replicas the step is that of the whole batch.
 
         Args:
             losses: functions that return their terms by name. One without terms costs nothing.
@@ -79,9 +78,7 @@ class Player:
                 for a, b in zip(gradients, tape.gradient(scaled, sources), strict=True)
             ]
             _add(terms, found)
-        if replica_count() > 1 and isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
-            gradients = all_reduce_overflow(gradients)
-        self.optimizer.apply(gradients, self.variables)
+        self._apply(gradients)
         return terms
 
     def terms(self, *losses: Callable[[], Terms]) -> Terms:
@@ -104,6 +101,13 @@ class Player:
     def _weight_penalties(self) -> Terms:
         found = {name: call.weight_penalties() for name, call in self._calls.items()}
         return {f"{name}_regularization": tf.add_n(some) for name, some in found.items() if some}
+
+    def _apply(self, gradients: list[tf.Tensor | None]) -> None:
+        """Applies gradients. A float16 gradient that overflows on any replica skips the step."""
+        scaled = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
+        if scaled and replica_count() > 1:
+            gradients = all_reduce_overflow(gradients)
+        self.optimizer.apply(gradients, self.variables)
 
 
 def _add(terms: Terms, more: Terms) -> None:
