@@ -2,6 +2,8 @@
 
 A machine's speed drifts, so only what was measured side by side is compared: every round runs all
 entries once, a ratio is taken within a round, and the median of the rounds is what counts.
+
+This module is no benchmark of its own, nor are `ours` and `theirs`, which do the work.
 """
 
 from __future__ import annotations
@@ -28,6 +30,9 @@ from rich.table import Table
 from tfcyclegan.files import atomic_write
 
 console = Console(width=100, highlight=False)
+
+USAGE = """This module is a part of the benchmarks. Each of these is a benchmark and has --help:
+  python -m benchmarks.train_step (or inference, data, scaling, precision)"""
 
 
 @dataclass(frozen=True)
@@ -177,6 +182,9 @@ def steps_from(ends: Sequence[float]) -> dict[str, Any]:
 
 def serve(tasks: Mapping[str, Any]) -> None:
     """The other end: does the task named on the command line, prints what it found as JSON."""
+    if len(sys.argv) != 3:
+        print(USAGE)
+        return
     task, settings = sys.argv[1], json.loads(sys.argv[2])
     began = settings.pop("began", None)
     found = tasks[task](**settings)
@@ -189,3 +197,7 @@ def resident_memory(most: bool = False) -> float:
     """MB that this process holds, or the most it has held, as Linux counts them."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:" if most else "VmRSS:")[1].split()[0]) / 1024
+
+
+if __name__ == "__main__":
+    print(USAGE)

@@ -1,4 +1,4 @@
-"""Export a model; use the files in programs that do not have tfcyclegan.
+"""Export a model and use the files in a program without tfcyclegan.
 
 python examples/export_and_use.py [STEPS]
 """

@@ -1,4 +1,4 @@
-"""Train generators of your own: any Keras model that maps pictures to pictures of the same size.
+"""Train your own generators: any Keras models that map pictures to pictures of the same size.
 
 python examples/own_generator.py [STEPS]
 """
@@ -14,7 +14,7 @@ steps = int(sys.argv[1]) if len(sys.argv) > 1 else 125
 
 
 def generator(name):
-    """Convolutions at full size with a skip connection, regularised by weight decay."""
+    """Convolutions at full size with a skip connection and weight decay."""
     decay = keras.regularizers.L2(1e-4)
     x = images = keras.Input((None, None, 3))
     for _ in range(4):

@@ -1,4 +1,4 @@
-"""Add a term to the generators' loss, and replace the adversarial objective.
+"""Add a term to the generators' loss and replace the adversarial objective.
 
 python examples/own_loss.py [STEPS]
 """
@@ -13,7 +13,7 @@ steps = int(sys.argv[1]) if len(sys.argv) > 1 else 125
 
 
 class SmoothCycleGAN(tfcyclegan.CycleGAN):
-    """Penalises the total variation of what the generators draw."""
+    """Penalises the total variation of the generated pictures."""
 
     def generator_terms(self, images):
         terms = super().generator_terms(images)

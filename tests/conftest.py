@@ -25,7 +25,7 @@ def seeded():
     keras.config.set_dtype_policy("float32")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_model():
     """Makes a model of a few thousand weights for pictures of 16 px."""
 
@@ -44,7 +44,7 @@ def make_model():
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def pairs():
     """Four batches of two random pictures of each domain, always the same."""
     random = np.random.default_rng(1)

@@ -1,6 +1,8 @@
 """The benchmarks' own arithmetic, and that this package's side of them runs."""
 
 import json
+import runpy
+import sys
 
 import pytest
 
@@ -62,6 +64,14 @@ def test_replicas_on_two_workers():
     found = Entry("ours", "replicas", {**settings, "steps": 2}).run()
     assert len(found["steps"]) == 2
     assert min(found["steps"]) > 0
+
+
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
+@pytest.mark.parametrize("module", ["contest", "ours"])
+def test_parts_name_the_benchmarks(module, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [f"benchmarks.{module}", "--help"])
+    runpy.run_module(f"benchmarks.{module}", run_name="__main__")
+    assert "python -m benchmarks.train_step" in capsys.readouterr().out
 
 
 def test_a_side_that_fails_says_why():

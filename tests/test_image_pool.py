@@ -1,4 +1,4 @@
-"""The image pool against the reference's rule, played by hand."""
+"""The image pool against the reference's rule in plain Python."""
 
 import keras
 import numpy as np
@@ -11,7 +11,7 @@ SHAPE = (2, 2, 1)
 
 
 def numbered(first, count):
-    """Pictures that are told apart by their value."""
+    """Pictures whose values are their numbers."""
     return tf.reshape(tf.repeat(tf.range(first, first + count, dtype=tf.float32), 4), (-1, *SHAPE))
 
 
@@ -19,7 +19,7 @@ def values(images):
     return [float(v) for v in np.asarray(images)[:, 0, 0, 0]]
 
 
-def play_by_hand(size, seed, batches):
+def in_plain_python(size, seed, batches):
     """The rule in plain Python, with the pool's own draws."""
     stored, shown = [], []
     for step, batch in enumerate(batches):
@@ -43,18 +43,18 @@ def play_by_hand(size, seed, batches):
 
 @pytest.mark.parametrize("graph", [False, True])
 @pytest.mark.parametrize("batch", [1, 3])
-def test_goes_by_the_rule(batch, graph):
+def test_follows_the_rule(batch, graph):
     pool = ImagePool(SHAPE, size=5, seed=3)
     query = tf.function(pool.query) if graph else pool.query
     batches = [numbered(step * batch, batch) for step in range(40)]
     shown = [values(query(images, tf.constant(step))) for step, images in enumerate(batches)]
-    expected, stored = play_by_hand(5, 3, [values(images) for images in batches])
+    expected, stored = in_plain_python(5, 3, [values(images) for images in batches])
     assert shown == expected
     assert values(pool.images) == stored
     assert int(pool.count.numpy()) == 5
 
 
-def test_batch_of_unknown_size_goes_by_the_same_rule():
+def test_batch_of_unknown_size_follows_the_same_rule():
     known, unknown = ImagePool(SHAPE, 4, seed=1), ImagePool(SHAPE, 4, seed=1)
     query = tf.function(
         unknown.query,
@@ -73,18 +73,18 @@ def test_old_pictures_half_of_the_time():
     assert shown[:50] == list(range(50))
     old = [picture < step for step, picture in enumerate(shown)][50:]
     assert 0.45 < np.mean(old) < 0.55
-    # Fresh when it filled the pool and once more when it was swapped out, but never again.
+    # A picture is returned at most twice: when it is new, and when it leaves the pool.
     assert max(shown.count(picture) for picture in set(shown)) == 2
 
 
-def test_size_0_hands_everything_back():
+def test_size_0_returns_every_picture():
     pool = ImagePool(SHAPE, size=0)
     images = numbered(0, 3)
     assert pool.query(images, 0) is images
     assert pool.variables == []
 
 
-def test_saved_with_the_model_and_goes_on(tmp_path):
+def test_a_saved_pool_continues(tmp_path):
     def wrap(pool):
         model = keras.Sequential([keras.Input(SHAPE), keras.layers.Identity()])
         model.pool = pool

@@ -1,4 +1,4 @@
-"""The layers, where the battery does not reach."""
+"""The layers: arithmetic and gradients, which the battery does not cover."""
 
 import keras
 import numpy as np
@@ -10,7 +10,7 @@ from tfcyclegan.layers import Cropping2D, LeakyReLU, NarrowConv2D, ResidualTanh
 
 
 def unknown_size(layer):
-    """The layer as it sees a batch of unknown size, which leaves the fused kernel out."""
+    """The layer on a batch of unknown size, where it does not use the fused kernel."""
     return tf.function(layer, input_signature=[tf.TensorSpec((None,) * 4)])
 
 
@@ -46,7 +46,7 @@ def test_instance_norm_does_not_overflow_in_float16():
 
 
 def slopes(layer, images):
-    """Gradients of a curved function of the layer's output, for its weights and its input."""
+    """Gradients of a nonlinear function of the layer's output, for its input and its weights."""
     with tf.GradientTape() as tape:
         tape.watch(images)
         drawn = tf.tanh(layer(images))
@@ -71,7 +71,7 @@ def test_fused_kernel_has_the_same_gradient(batch):
         (LeakyReLU(0.2), keras.layers.LeakyReLU(0.2)),
     ],
 )
-def test_as_the_plain_operation_with_its_gradient(layer, plain):
+def test_outputs_and_gradients_are_kerass(layer, plain):
     images = tf.random.stateless_normal((2, 7, 8, 3), (0, 1))
     np.testing.assert_allclose(layer(images), plain(images), atol=1e-6)
     np.testing.assert_allclose(*slopes(layer, images), *slopes(plain, images), atol=1e-6)
@@ -81,8 +81,8 @@ def test_as_the_plain_operation_with_its_gradient(layer, plain):
 
 @pytest.mark.parametrize("size", [(12, 14), (13, 12), (14, 13)])
 @pytest.mark.parametrize("filters", [1, 3])
-def test_narrow_convolution_is_keras_own(size, filters):
-    """Four pixels at a time where the output's sides are even, and otherwise not."""
+def test_narrow_convolution_is_kerass(size, filters):
+    """It computes four pixels at a time only if the output's sides are even."""
     images = tf.random.stateless_normal((2, *size, 5), (0, 1))
     narrow, plain = NarrowConv2D(filters, 7), keras.layers.Conv2D(filters, 7)
     for layer in (narrow, plain):

@@ -1,10 +1,11 @@
-"""Objectives against numbers worked out by hand."""
+"""Objectives and the gradient penalty against numbers worked out by hand."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfcyclegan.losses import OBJECTIVES, gradient_penalty, l1
+from tfcyclegan import InputError, Objective
+from tfcyclegan.losses import OBJECTIVES, check_losses, get_objective, gradient_penalty, l1
 
 REAL = tf.constant([2.0, 0.0])
 FAKE = tf.constant([0.5, -1.5])
@@ -35,6 +36,38 @@ def test_objectives(name, discriminator, generator):
     assert float(objective.generator(FAKE)) == pytest.approx(generator, rel=1e-6)
 
 
+def test_an_objective_by_name():
+    assert all(get_objective(name) is objective for name, objective in OBJECTIVES.items())
+    mine = Objective(lambda real, fake: real, lambda fake: fake)
+    assert get_objective(mine) is mine
+    with pytest.raises(InputError, match="objective='gan' is unknown: take one of lsgan, vanilla"):
+        get_objective("gan")
+
+
+@pytest.mark.parametrize(
+    ("message", "settings"),
+    [
+        (None, {}),
+        (None, {"lambda_identity": None, "lambda_gan": 0.0}),
+        (None, {"sigmoid": True}),
+        (None, {"same_channels": False, "lambda_identity": 0.0}),
+        ("objective='hinge' needs logits", {"objective": "hinge", "sigmoid": True}),
+        ("lambda_identity=-0.5: a weight must", {"lambda_identity": -0.5}),
+        ("lambda_gan=nan: a weight must", {"lambda_gan": float("nan")}),
+        ("`lambda_cycle_A`, `lambda_gan` are all 0", {"lambda_cycle_A": 0, "lambda_gan": 0}),
+        ("take lambda_identity=0", {"same_channels": False}),
+    ],
+)
+def test_losses_that_go_together(message, settings):
+    good = {"objective": "lsgan", "sigmoid": False, "same_channels": True}
+    good |= {"lambda_identity": 0.5, "lambda_cycle_A": 10.0, "lambda_gan": 1.0}
+    if message is None:
+        check_losses(**good | settings)
+    else:
+        with pytest.raises(InputError, match=message):
+            check_losses(**good | settings)
+
+
 def test_log_loss_does_not_overflow():
     far = tf.constant([1000.0, -1000.0])
     assert float(OBJECTIVES["vanilla"].discriminator(far, far)) == pytest.approx(500.0)
@@ -57,17 +90,17 @@ def test_gradient_penalty_looks_between_real_and_fake():
     real, fake = tf.zeros((64, 2, 2, 1)), tf.ones((64, 2, 2, 1))
     seen = []
 
-    def judge(x):
+    def discriminator(x):
         seen.append(x)
         return x
 
-    gradient_penalty(judge, real, fake, tf.constant([5, 6]))
+    gradient_penalty(discriminator, real, fake, tf.constant([5, 6]))
     points = seen[0].numpy()
-    assert (points == points[:, :1, :1]).all()  # one place a picture
+    assert (points == points[:, :1, :1]).all()  # one place for each picture
     assert points.min() >= 0
     assert points.max() <= 1
     assert points.std() > 0.2
-    gradient_penalty(judge, real, fake, tf.constant([5, 6]))
+    gradient_penalty(discriminator, real, fake, tf.constant([5, 6]))
     assert np.array_equal(seen[1], points)
-    gradient_penalty(judge, real, fake, tf.constant([5, 7]))
+    gradient_penalty(discriminator, real, fake, tf.constant([5, 7]))
     assert not np.array_equal(seen[2], points)

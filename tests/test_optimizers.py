@@ -1,4 +1,4 @@
-"""Adam in one operation is Keras's Adam."""
+"""The fused Adam is Keras's Adam."""
 
 import keras
 import numpy as np
@@ -9,7 +9,7 @@ from tfcyclegan.optimizers import Adam
 
 
 @pytest.mark.parametrize("amsgrad", [False, True])
-def test_steps_are_keras_own(amsgrad):
+def test_steps_are_kerass(amsgrad):
     """Weights and moments after ten steps, with a rate that changes."""
     start = np.random.default_rng(0).normal(size=(2, 5)).astype(np.float32)
     slopes = np.random.default_rng(1).normal(size=(10, 2, 5)).astype(np.float32)

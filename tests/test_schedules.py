@@ -10,12 +10,12 @@ def rates(schedule, steps):
     return [float(schedule(step)) for step in range(steps)]
 
 
-def test_constant_for_half_then_a_line_that_ends_behind_the_last_step():
+def test_constant_for_half_then_linear_to_zero_after_the_last_step():
     assert rates(LinearDecay(1.0, 8), 9) == [1, 1, 1, 1, 1, 0.75, 0.5, 0.25, 0]
     assert rates(LinearDecay(2e-4, 400), 400)[-1] == pytest.approx(2e-4 / 200)
 
 
-def test_constant_where_the_length_is_not_known():
+def test_constant_if_the_length_is_unknown():
     assert rates(LinearDecay(3.0, 0), 3) == [3, 3, 3]
 
 

@@ -1,4 +1,4 @@
-"""Pictures on their way around the cycle, from one domain to the other and back."""
+"""The pictures of one domain and what the networks make of them: the cycle of section 3.2."""
 
 from __future__ import annotations
 
@@ -12,16 +12,22 @@ Domain = Literal["A", "B"]
 
 
 class Cycle:
-    """Pictures of one domain on their way to the other and back.
+    """Pictures of one domain, their translations, and the translations back.
 
-    Each attribute is computed when it is first used, so a term that nobody asks for costs nothing.
+    Each attribute is computed when it is first used. So a term of weight 0 costs nothing.
+
+    Args:
+        networks: G, F, D_A and D_B by name, as functions `(images, training=...)`.
+        domain: "A" or "B".
+        real: float32 `[N, H, W, C]` in [-1, 1].
+        training: bool, whether networks run as in training. Default True.
 
     Attributes:
         domain: "A" or "B".
-        real: float32 `[N, H, W, C]` in [-1, 1]: a, or b.
-        fake: G(a), or F(b).
-        cycled: F(G(a)), or G(F(b)).
-        same: F(a), or G(b): what the generator that draws this domain makes of it.
+        real: the pictures: a for domain A, b for B.
+        fake: their translations: G(a), or F(b).
+        cycled: translated back: F(G(a)), or G(F(b)).
+        same: F(a), or G(b), for the identity loss: the other generator on the real pictures.
         logits: D_B(G(a)), or D_A(F(b)).
     """
 
@@ -32,24 +38,25 @@ class Cycle:
         real: tf.Tensor,
         training: bool = True,
     ):
-        there, back, D = ("G", "F", "D_B") if domain == "A" else ("F", "G", "D_A")
-        self._there, self._back, self._D = networks[there], networks[back], networks[D]
-        self._training = training
+        names = ("G", "F", "D_B") if domain == "A" else ("F", "G", "D_A")
+        self._forward, self._backward, self._D = (
+            functools.partial(networks[name], training=training) for name in names
+        )
         self.domain = domain
         self.real = real
 
     @functools.cached_property
     def fake(self) -> tf.Tensor:
-        return self._there(self.real, training=self._training)
+        return self._forward(self.real)
 
     @functools.cached_property
     def cycled(self) -> tf.Tensor:
-        return self._back(self.fake, training=self._training)
+        return self._backward(self.fake)
 
     @functools.cached_property
     def same(self) -> tf.Tensor:
-        return self._back(self.real, training=self._training)
+        return self._backward(self.real)
 
     @functools.cached_property
     def logits(self) -> tf.Tensor:
-        return self._D(self.fake, training=self._training)
+        return self._D(self.fake)

@@ -41,22 +41,22 @@ class CycleGAN(TranslationModel):
 
     Args:
         G: `keras.Model`, A→B. Default: the paper's, see `architecture`.
-        F: `keras.Model`, B→A. Default: the same, with its own weights.
+        F: `keras.Model`, B→A. Default: as G, with weights of its own.
         D_A: `keras.Model`, pictures of A → logits `[N, h, w, 1]`. Default: the paper's.
-        D_B: `keras.Model`, pictures of B → logits. Default: the same, with its own weights.
+        D_B: `keras.Model`, pictures of B → logits. Default: as D_A, with weights of its own.
         image_size: int or `(height, width)` of the training pictures. Sets the default networks
-            and the shape of the pools. Default 256. None is for pictures of many sizes and needs
+            and the shape of the pools. Default 256. None allows pictures of many sizes, and needs
             all four networks and `pool_size=0`.
-        pool_size: int, generated pictures that each discriminator remembers. Default 50 (section
-            7.1). 0 shows it only fresh pictures.
+        pool_size: int, generated pictures in the pool of each discriminator. Default 50 (section
+            7.1). With 0, discriminators only see fresh pictures.
         seed: int, of the draws in training (pools, gradient penalty). Default 0. Keras draws the
-            first weights: `keras.utils.set_random_seed` fixes those.
+            initial weights: `keras.utils.set_random_seed` fixes those.
         architecture: settings of the networks that are not given, such as `filters=16, blocks=3`;
             see `tfcyclegan.networks.Architecture`.
 
     Raises:
-        ValueError: `image_size=None` with a pool or a missing network, networks whose channels do
-            not fit together, or settings for networks that are given.
+        InputError: `image_size=None` with a pool or a missing network, networks whose channels do
+            not fit together, or settings of networks although all four are given.
 
     Example:
         ```python
@@ -90,19 +90,20 @@ class CycleGAN(TranslationModel):
     ):
         super().__init__(name=name, dtype=dtype, trainable=trainable)
         sides = (image_size, image_size) if isinstance(image_size, int) else image_size
-        given = None not in (G, F, D_A, D_B)
-        if sides is None and (pool_size or not given):
+        all_given = None not in (G, F, D_A, D_B)
+        if sides is None and (pool_size or not all_given):
             raise InputError(
                 "image_size=None (pictures of many sizes) needs all four networks and "
                 "pool_size=0: a pool holds pictures of one size"
             )
-        if given and architecture:
+        if all_given and architecture:
             raise InputError(f"`{next(iter(architecture))}` describes networks, but all are given")
-        described, side = Architecture(**architecture), min(sides) if sides else 0
-        self.G = G or described.build_generator("AtoB", side)
-        self.F = F or described.build_generator("BtoA", side)
-        self.D_A = D_A or described.build_discriminator("A", side)
-        self.D_B = D_B or described.build_discriminator("B", side)
+        defaults = Architecture(**architecture)
+        side = min(sides) if sides else 0
+        self.G = G or defaults.build_generator("AtoB", side)
+        self.F = F or defaults.build_generator("BtoA", side)
+        self.D_A = D_A or defaults.build_discriminator("A", side)
+        self.D_B = D_B or defaults.build_discriminator("B", side)
         self.image_size = image_size
         self._sides = sides
         self.pool_size = pool_size
@@ -110,12 +111,12 @@ class CycleGAN(TranslationModel):
         self.use_strategy_of(list(self.networks.values()))
         channels_A, channels_B = check_channels(**self.networks)
         height, width = sides or (0, 0)
+        shape_A, shape_B = (height, width, channels_A), (height, width, channels_B)
         with self.strategy.scope():
-            self.pool_A = ImagePool((height, width, channels_A), pool_size, 2 * seed, name="pool_A")
-            self.pool_B = ImagePool(
-                (height, width, channels_B), pool_size, 2 * seed + 1, name="pool_B"
-            )
-            # Saved with the model: its draws and its learning rate depend on them.
+            # The pools' seeds must differ, or both would draw the same numbers.
+            self.pool_A = ImagePool(shape_A, pool_size, 2 * seed, name="pool_A")
+            self.pool_B = ImagePool(shape_B, pool_size, 2 * seed + 1, name="pool_B")
+            # Saved with the model: the pools' draws depend on one, the learning rate on the other.
             self.step = self.add_counter("step")
             self.total_steps = self.add_counter("total_steps")
         self.built = True
@@ -139,7 +140,7 @@ class CycleGAN(TranslationModel):
         steps_per_execution: int = 1,
         jit_compile: bool | str = "auto",
     ) -> None:
-        """Sets what is minimised and how. Without arguments: the reference's defaults.
+        """Sets what is minimised and how. The defaults are the reference's.
 
         A term of weight 0 is not computed. The paper's ablations (section 5.1.4) are: cycle only
         `lambda_gan=0, lambda_identity=0`; GAN only
@@ -147,10 +148,10 @@ class CycleGAN(TranslationModel):
         GAN + backward cycle `lambda_cycle_A=0`.
 
         Args:
-            generator_optimizer: one for G and F together. Default Adam with `learning_rate`
-                under `LinearDecay`, `beta_1`, β2 0.999 and epsilon 1e-8 (PyTorch's, as in the
-                reference; Keras's own is 1e-7).
-            discriminator_optimizer: one for D_A and D_B together. Default the same.
+            generator_optimizer: trains G and F together. Default: Adam with `learning_rate`
+                under `LinearDecay`, `beta_1`, β2 0.999, and epsilon 1e-8 as in the reference
+                (Keras's own is 1e-7).
+            discriminator_optimizer: trains D_A and D_B together. Default: the same.
             objective: "lsgan" (the paper's; default), "vanilla", "hinge", "wgan-gp", or an
                 `Objective`.
             lambda_cycle_A: weight of |F(G(a)) - a|. Default 10 (section 4).
@@ -163,46 +164,43 @@ class CycleGAN(TranslationModel):
             learning_rate: of both default optimizers. Default 2e-4 (section 4).
             beta_1: of both default optimizers. Default 0.5 (the reference).
             constant_fraction: fraction of the run before the rate starts to fall. Default 0.5.
-            total_steps: length of the run in steps, for the falling rate. Default: `fit` takes it
-                from epochs × steps when training starts, and keeps it when training resumes.
+            total_steps: length of the run in steps, at whose end the rate is 0. Default: `fit`
+                sets it to epochs × steps when training starts, and keeps it when training resumes.
             recompute: whether to compute activations a second time for the gradients instead of
                 keeping them: less memory, a third more arithmetic. Default False.
-            run_eagerly: as in Keras; `recompute` then has no effect.
+            run_eagerly: as in Keras. `recompute` then has no effect.
             steps_per_execution: as in Keras.
-            jit_compile: as in Keras; "auto" leaves XLA off on a CPU, where it is slower here.
+            jit_compile: as in Keras. "auto" leaves XLA off on a CPU, where it is slower here.
 
         Raises:
-            ValueError: an unknown objective, a negative weight, an identity loss between domains
+            InputError: an unknown objective, a negative weight, an identity loss between domains
                 of different channels, a discriminator that ends in a sigmoid with an objective
-                that needs logits, `recompute` with layers that give other results the second time
-                (dropout, batch norm), or, with several replicas, `steps_per_execution` above 1,
-                `jit_compile=True` or an optimizer made outside their strategy's scope.
+                that needs logits, or `recompute` with layers that give another result the second
+                time (dropout, batch norm).
+            ValueError: with several replicas: `steps_per_execution` above 1, `jit_compile=True`,
+                or an optimizer made outside their strategy's scope.
         """
-        settings = dict(locals())
-        self._compile_arguments = {
-            name: value
-            for name, value in settings.items()
-            if name not in ("self", "__class__", "total_steps")
-        }
-        weights = {
-            "lambda_cycle_A": lambda_cycle_A,
-            "lambda_cycle_B": lambda_cycle_B,
-            "lambda_gan": lambda_gan,
-        }
+        # Saved with the model, to compile it again when it is loaded. (total_steps is a variable.)
+        arguments = dict(locals())
+        for name in ("self", "__class__", "total_steps"):
+            del arguments[name]
+        self._compile_arguments = arguments
         check_losses(
             objective,
             sigmoid=any(ends_in_sigmoid(D) for D in (self.D_A, self.D_B)),
             same_channels=self.G.input_shape[-1] == self.F.input_shape[-1],
             lambda_identity=lambda_identity,
-            **weights,
+            lambda_cycle_A=lambda_cycle_A,
+            lambda_cycle_B=lambda_cycle_B,
+            lambda_gan=lambda_gan,
         )
         optimizers = (generator_optimizer, discriminator_optimizer)
         check_compiling(self.strategy, optimizers, steps_per_execution, jit_compile)
         if recompute:
-            check_recompute(list(self.networks.values()))
+            check_recompute(self.networks.values())
         if is_distributed(self.strategy):
-            jit_compile = False  # what "auto" means in Keras under a strategy
-        # optimizer=None: Keras would otherwise keep a stray RMSprop in every checkpoint.
+            jit_compile = False  # as "auto" does in Keras under a strategy
+        # Without optimizer=None, Keras would save an unused RMSprop in every checkpoint.
         super().compile(
             optimizer=None,
             run_eagerly=run_eagerly,
@@ -210,31 +208,31 @@ class CycleGAN(TranslationModel):
             jit_compile=jit_compile,
         )
         self.objective = get_objective(objective)
+        self.lambda_cycle_A = lambda_cycle_A
+        self.lambda_cycle_B = lambda_cycle_B
         self.lambda_identity = lambda_identity
-        for name, weight in weights.items():
-            setattr(self, name, weight)
+        self.lambda_gan = lambda_gan
 
         def adam() -> keras.optimizers.Optimizer:
             rate = LinearDecay(learning_rate, self.total_steps, constant_fraction)
             return Adam(rate, beta_1=beta_1, epsilon=1e-8)
 
+        # The networks as the steps below call them: `self._calls["G"](images, training=True)`.
         self._calls = {
             name: NetworkCall(network, traced=not run_eagerly, recompute=recompute)
             for name, network in self.networks.items()
         }
+        G_and_F = {name: self._calls[name] for name in ("G", "F")}
+        D_A_and_D_B = {name: self._calls[name] for name in ("D_A", "D_B")}
         with self.strategy.scope():
             self.total_steps.assign(total_steps or 0)
-            self.generators = Player(
-                {name: self._calls[name] for name in ("G", "F")}, generator_optimizer or adam()
-            )
-            self.discriminators = Player(
-                {name: self._calls[name] for name in ("D_A", "D_B")},
-                discriminator_optimizer or adam(),
-            )
-            # Attributes of the model, so that Keras saves them with it.
+            self.generators = Player(G_and_F, generator_optimizer or adam())
+            self.discriminators = Player(D_A_and_D_B, discriminator_optimizer or adam())
+            # Keras saves a model's attributes, but does not look into a Player.
             self.generator_optimizer = self.generators.optimizer
             self.discriminator_optimizer = self.discriminators.optimizer
             if self.objective.gradient_penalty:
+                # By domain, as the gradient penalty needs them.
                 self._penalised = {
                     "A": twice_differentiable(self.D_A),
                     "B": twice_differentiable(self.D_B),
@@ -245,27 +243,31 @@ class CycleGAN(TranslationModel):
 
     @tf.autograph.experimental.do_not_convert
     def train_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """One step of both players: the generators against fixed discriminators, then these.
+        """One training step.
+
+        The generators take a step against fixed discriminators. Then the discriminators take one
+        on the pictures that the generators drew before their step.
 
         Args:
-            data: `(real_A, real_B)`, float32 `[N, H, W, C]` in [-1, 1]; with several replicas
-                this replica's share of the batch.
+            data: `(real_A, real_B)`, float32 `[N, H, W, C]` in [-1, 1]. With several replicas, this
+                replica's share of the batch.
 
         Returns:
-            The means so far this epoch of `loss` (the generators' total) and its terms, weights
+            The means over this epoch so far: `loss`, the generators' total; its terms, weights
             included (`G_loss`, `F_loss`, `cycle_A`, `cycle_B`, `identity_A`, `identity_B`, and
-            those that a subclass adds), of `D_A_loss` and `D_B_loss`, and the `learning_rate` of
-            this step. Terms of weight 0 are missing.
+            those of a subclass); `D_A_loss` and `D_B_loss`. A term of weight 0 is missing. And the
+            `learning_rate` of this step.
         """
         real_A, real_B = data
-        A = Cycle(self._calls, "A", real_A)
-        B = Cycle(self._calls, "B", real_B)
+        A = Cycle(self._calls, "A", real_A)  # A.fake is G(a), A.cycled is F(G(a)), …
+        B = Cycle(self._calls, "B", real_B)  # B.fake is F(b), B.cycled is G(F(b)), …
         rate = self.generator_optimizer.learning_rate
 
         terms = self.generators.minimise(*self._generator_losses(A, B))
         self._means.update({"loss": tf.add_n(list(terms.values())), **terms})
 
         if self.lambda_gan:
+            # D_A judges what F drew, D_B what G drew (section 7.1: half of it from the past).
             shown_A = self.pool_A.query(B.fake, self.step)
             shown_B = self.pool_B.query(A.fake, self.step)
             terms = self.discriminators.minimise(
@@ -280,7 +282,11 @@ class CycleGAN(TranslationModel):
         return self.gathered(self._means.results() | {"learning_rate": rate})
 
     def _generator_losses(self, A: Cycle, B: Cycle) -> tuple[Callable[[], Terms], ...]:
-        """The objective as a sum of three losses that share no pass through a network."""
+        """The generators' objective as three losses to be summed.
+
+        No pass through a network serves two of them, so the activations of each can be freed before
+        the next is computed.
+        """
         return (
             lambda: self.generator_terms(A),
             lambda: self.generator_terms(B),
@@ -288,9 +294,9 @@ class CycleGAN(TranslationModel):
         )
 
     def generator_terms(self, images: Cycle) -> Terms:
-        """Equation 3 for the pictures of one domain: what the generators minimise, by name.
+        """The terms of equation 3 that the generators minimise, for the pictures of one domain.
 
-        Override it to add terms: whatever it returns is summed, minimised and logged.
+        Override it to add terms: all that it returns are summed, minimised and logged.
 
         Args:
             images: the pictures of domain A or B, with their translations.
@@ -299,16 +305,15 @@ class CycleGAN(TranslationModel):
             Float32 scalars by name, weights included.
         """
         terms = {}
-        lambda_cycle = getattr(self, f"lambda_cycle_{images.domain}")
         if self.lambda_gan:
             name = "G_loss" if images.domain == "A" else "F_loss"
             terms[name] = self.lambda_gan * self.objective.generator(images.logits)
-        if lambda_cycle:
+        if lambda_cycle := getattr(self, f"lambda_cycle_{images.domain}"):
             terms[f"cycle_{images.domain}"] = lambda_cycle * l1(images.cycled, images.real)
         return terms
 
     def identity_terms(self, images: Cycle) -> Terms:
-        """Section 5.2: the generator that draws a domain leaves its pictures as they are."""
+        """Section 5.2: a picture that is already in a generator's target domain stays as it is."""
         weight = self.lambda_identity * getattr(self, f"lambda_cycle_{images.domain}")
         if not weight:
             return {}
@@ -317,17 +322,18 @@ class CycleGAN(TranslationModel):
     def discriminator_loss(
         self, domain: Domain, real: tf.Tensor, shown: tf.Tensor, fake: tf.Tensor
     ) -> tf.Tensor:
-        """What a domain's discriminator minimises.
+        """The loss that the discriminator of a domain minimises.
 
         Args:
             domain: "A" for D_A, "B" for D_B.
             real: a batch of the domain.
-            shown: as many generated pictures from the pool (section 7.1).
-            fake: those that were generated in this step.
+            shown: as many generated pictures of the domain, from its pool.
+            fake: the pictures that were generated in this step, for the gradient penalty.
         """
         D = self._calls[f"D_{domain}"]
         loss = self.objective.discriminator(D(real, training=True), D(shown, training=True))
         if self.objective.gradient_penalty:
+            # Each discriminator, replica and step draws other points.
             place = tf.cast(replica_id(), tf.int64) * 2**40 + self.step.value
             seed = tf.stack([tf.cast(2 * self.seed + (domain == "B"), tf.int64), place])
             penalty = gradient_penalty(self._penalised[domain], real, fake, seed)
@@ -336,9 +342,10 @@ class CycleGAN(TranslationModel):
 
     @tf.autograph.experimental.do_not_convert
     def test_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """The same losses without a step, on fresh fakes: the pools stay as they are.
+        """The losses of `train_step` without a step. Discriminators see fresh pictures only.
 
-        Means are over pictures, whatever batch and replica they are in.
+        Returns:
+            The means over all pictures so far, whatever batch and replica they are in.
         """
         real_A, real_B = data
         pictures = tf.shape(real_A)[0]
@@ -361,7 +368,7 @@ class CycleGAN(TranslationModel):
         return self.gathered(self._means.results())
 
     def _term_names(self) -> list[str]:
-        """The names of all terms, from a dry run on networks that compute nothing."""
+        """The names of all terms that a step logs, from a dry run with networks that give zeros."""
         networks = {name: stand_in(call) for name, call in self._calls.items()}
         height, width = self._sides or (256, 256)
         names = ["loss"]
@@ -372,10 +379,10 @@ class CycleGAN(TranslationModel):
             A, B = Cycle(networks, "A", real_A), Cycle(networks, "B", real_B)
             names.extend(self.generators.terms(*self._generator_losses(A, B)))
             if self.lambda_gan:
-                judged = self.discriminators.terms(
-                    lambda: {"D_A_loss": B.logits, "D_B_loss": A.logits}
+                # Logits in place of losses: only the calls count, in which layers may add terms.
+                names.extend(
+                    self.discriminators.terms(lambda: {"D_A_loss": B.logits, "D_B_loss": A.logits})
                 )
-                names.extend(judged)
 
         tf.function(trace, autograph=False).get_concrete_function()
         return names

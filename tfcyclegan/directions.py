@@ -1,4 +1,4 @@
-"""The two directions of translation, and the generators that go them."""
+"""The two directions of translation, and the generator of each."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from .errors import InputError
 #: "AtoB" is G, "BtoA" is F.
 Direction = Literal["AtoB", "BtoA"]
 
-#: The paper's names of the generators, which also name the models that this package builds.
+#: The paper's name of each direction's generator. Models that this package builds are named so.
 GENERATORS: dict[Direction, str] = {"AtoB": "G", "BtoA": "F"}
 
 
 def check_direction(direction: str) -> Direction:
-    """The direction, if there is such a one.
+    """Returns the direction.
 
     Raises:
-        InputError: there is not.
+        InputError: it is neither "AtoB" nor "BtoA".
     """
     if direction not in get_args(Direction):
         raise InputError(f"direction={direction!r} is unknown: take AtoB or BtoA")

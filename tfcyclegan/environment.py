@@ -1,4 +1,4 @@
-"""Checks of the environment: Keras on TensorFlow, in tested versions."""
+"""Checks that Keras runs on TensorFlow, and both in tested versions."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import re
 import warnings
 from pathlib import Path
 
-#: First version that is tested, and first one that is not. As in requirements.txt.
+#: The first tested version and the first untested one. As in requirements.txt.
 TESTED = {"tensorflow": ("2.20", "2.22"), "keras": ("3.15.1", "3.16")}
 
 
 def backend_problem() -> str | None:
-    """Why Keras cannot be used as it is set up, or None.
+    """Returns why Keras cannot be used as it is set up, or None.
 
-    Reads the setting where Keras reads it, but does not import Keras: with another backend the
-    import itself may fail.
+    It does not import Keras, which may fail with another backend, but reads the setting where Keras
+    reads it.
     """
     home = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
     backend = os.environ.get("KERAS_BACKEND")
@@ -37,9 +37,9 @@ def backend_problem() -> str | None:
 
 
 def warn_if_untested() -> None:
-    """Warns if TensorFlow or Keras is outside the tested range, and names the range."""
+    """Warns if TensorFlow or Keras is outside the tested range."""
     for package, (first, beyond) in TESTED.items():
-        # Not the installed package's version: builds of TensorFlow have several package names.
+        # Not by importlib.metadata: builds of TensorFlow have several package names.
         version = importlib.import_module(package).__version__
         if not _numbers(first) <= _numbers(version) < _numbers(beyond):
             warnings.warn(

@@ -1,4 +1,4 @@
-"""The history of generated pictures that a discriminator learns from."""
+"""The pool of earlier generated pictures that a discriminator learns from (section 7.1)."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from .distributed.replicas import local_copy, replica_id
 class ImagePool(keras.layers.Layer):
     """Keeps generated pictures and returns old ones half of the time.
 
-    Section 7.1 of the paper, after Shrivastava et al. 2017: a discriminator that sees the
-    generator's past keeps it from oscillating. The pictures of a batch pass one after another.
-    Until the pool is full, each is stored and returned. After that a fair coin decides: either the
-    new picture is returned and not stored, or it replaces a stored one, which is returned.
+    Training oscillates less if a discriminator also sees earlier pictures (section 7.1, after
+    Shrivastava et al. 2017). The pictures of a batch pass the pool one after another. Until the
+    pool is full, each is stored and returned. After that a fair coin decides: the new picture is
+    returned and not stored, or it replaces a stored picture at random, which is returned.
 
-    Pictures live in a variable, so they are saved with the model, and each draw depends on
-    (`seed`, step, place in the batch) only: a loaded model draws what the saved one would have.
-    Each replica has its own pool and its own draws.
+    The stored pictures are a variable, so they are saved with the model. A draw depends only on
+    `seed`, the step and the place in the batch, so a loaded model draws as the saved one would
+    have. Each replica has a pool and draws of its own.
 
     Args:
         image_shape: `(height, width, channels)` of the pictures, all known.
-        size: int, pictures to keep. 50 as in the paper; 0 returns every picture as it is.
-        seed: int. Two pools of one model need different seeds.
+        size: int, pictures to keep. Default 50, as in the paper. 0 returns every picture as it is.
+        seed: int. Default 0. The two pools of a model need different seeds.
 
     Example:
         >>> pool = ImagePool((64, 64, 3), size=50)
@@ -46,24 +46,17 @@ class ImagePool(keras.layers.Layer):
         self.built = True
 
     def _variable(self, name: str, shape: tuple[int, ...], dtype: str) -> keras.Variable:
-        # One for each replica. By default TensorFlow would assume that the copies are equal.
+        # "on_read": replicas have different values. By default TensorFlow would take them as equal.
+        several = {"aggregation": "only_first_replica", "synchronization": "on_read"}
         with keras.name_scope(self.name, caller=self):
-            return keras.Variable(
-                "zeros",
-                shape,
-                dtype,
-                trainable=False,
-                aggregation="only_first_replica",
-                synchronization="on_read",
-                name=name,
-            )
+            return keras.Variable("zeros", shape, dtype, trainable=False, name=name, **several)
 
     def query(self, images: tf.Tensor, step: Any) -> tf.Tensor:
-        """Stores some of the pictures and returns as many, new or old.
+        """Stores some of the pictures, and returns as many, new or old.
 
         Args:
             images: float32 `[N, H, W, C]`.
-            step: integer scalar, the training step.
+            step: int scalar, the training step.
 
         Returns:
             float32 `[N, H, W, C]`.
@@ -94,7 +87,8 @@ class ImagePool(keras.layers.Layer):
         store = tf.logical_or(tf.logical_not(full), swap < 0.5)
         stored = tf.gather(images, slot)
         with tf.control_dependencies([stored]):
-            # Rewriting a slot with what it holds keeps both cases one in-place update.
+            # A picture that is not stored writes a slot's old value back, so that both cases are
+            # one update in place.
             images.scatter_update(
                 tf.IndexedSlices(tf.where(store, image, stored)[None], slot[None])
             )
@@ -102,9 +96,5 @@ class ImagePool(keras.layers.Layer):
         return tf.where(tf.logical_and(full, store), stored, image)
 
     def get_config(self) -> dict:
-        return {
-            **super().get_config(),
-            "image_shape": self.image_shape,
-            "size": self.size,
-            "seed": self.seed,
-        }
+        own = {"image_shape": self.image_shape, "size": self.size, "seed": self.seed}
+        return {**super().get_config(), **own}

@@ -1,4 +1,4 @@
-"""Layers that Keras lacks, or that are faster or more exact here."""
+"""Layers that Keras lacks, or that are faster or more exact than Keras's."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .distributed.replicas import replica_id
 class ReflectionPadding2D(keras.layers.Layer):
     """Pads height and width with the picture's own mirror image.
 
-    The border row itself is not repeated (TensorFlow's `REFLECT`, PyTorch's `ReflectionPad2d`).
-    The paper's generators pad this way to avoid artefacts at the edges (section 7.2 of
-    arXiv 1703.10593: "reflection padding was used to reduce artifacts").
+    The border row itself is not repeated, as in TensorFlow's `REFLECT` and PyTorch's
+    `ReflectionPad2d`. The paper's generators pad this way: "reflection padding was used to reduce
+    artifacts" (section 7.2).
 
     Args:
-        padding: int, rows and columns to add on each side. A side must be longer than that.
+        padding: int, rows and columns to add on each side, fewer than the picture has. Default 1.
 
     Example:
         >>> ReflectionPadding2D(1)(tf.reshape(tf.range(9.0), (1, 3, 3, 1)))[0, :, :, 0]
@@ -36,9 +36,8 @@ class ReflectionPadding2D(keras.layers.Layer):
         return tf.pad(x, [[0, 0], [p, p], [p, p], [0, 0]], mode="REFLECT")
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
-        batch, height, width, channels = input_shape
-        grow = 2 * self.padding
-        return (batch, height and height + grow, width and width + grow, channels)
+        batch, *sides, channels = input_shape
+        return (batch, *(side and side + 2 * self.padding for side in sides), channels)
 
     def get_config(self) -> dict:
         return {**super().get_config(), "padding": self.padding}
@@ -48,16 +47,15 @@ class ReflectionPadding2D(keras.layers.Layer):
 class InstanceNormalization(keras.layers.Layer):
     """Normalises every channel of every picture to mean 0 and variance 1 over its pixels.
 
-    Statistics are those of each picture, in training and in inference, and are computed in float32:
-    a float16 variance overflows from activations of 256 upwards.
+    Input and output are `[N, H, W, C]`. Statistics are those of the picture itself, in training and
+    in inference. They are computed in float32: a float16 variance overflows from activations of 256
+    upwards.
 
     Args:
-        epsilon: float, added to the variance. 1e-5 as in PyTorch and the reference
-            implementation (tensorflow-addons had 1e-3).
-        affine: bool, whether to scale by a learned `gamma` and shift by a learned `beta`, one
-            of each a channel. Default False, as in the reference.
-
-    Input and output: `[N, H, W, C]`, the same shape.
+        epsilon: float, added to the variance. Default 1e-5, as in PyTorch and the reference
+            (tensorflow-addons had 1e-3).
+        affine: bool, whether to scale each channel by a learned `gamma` and shift it by a learned
+            `beta`. Default False, as in the reference.
 
     Example:
         >>> y = InstanceNormalization()(tf.random.normal((2, 8, 8, 3), mean=5.0))
@@ -76,22 +74,20 @@ class InstanceNormalization(keras.layers.Layer):
             self.beta = self.add_weight(name="beta", shape=channels, initializer="zeros")
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        pictures, channels = x.shape[0], x.shape[3]
-        if pictures is None or channels is None:
+        if x.shape[0] is None or x.shape[3] is None:
             return self._from_moments(x)
-        # The statistics of a batch of one picture are that picture's, so TensorFlow's fused
-        # batch-norm kernel gives the same numbers in half of the time, for larger batches too
-        # when their pictures go through it one by one. (Its second gradient is not exact; the
-        # gradient penalty goes around it.)
-        gamma = tf.cast(self.gamma, tf.float32) if self.affine else tf.ones([channels])
-        beta = tf.cast(self.beta, tf.float32) if self.affine else tf.zeros([channels])
+        # Batch norm of a single picture is instance norm. So TensorFlow's fused kernel, on one
+        # picture at a time, gives the same numbers in half of the time. (Its second gradient is
+        # inexact, so the gradient penalty takes the other branch.)
+        gamma = tf.cast(self.gamma, tf.float32) if self.affine else tf.ones([x.shape[3]])
+        beta = tf.cast(self.beta, tf.float32) if self.affine else tf.zeros([x.shape[3]])
         normalized = [
             tf.raw_ops.FusedBatchNormV3(
                 x=picture, scale=gamma, offset=beta, mean=[], variance=[], epsilon=self.epsilon
             ).y
-            for picture in (tf.split(x, pictures) if pictures > 1 else [x])
+            for picture in (tf.split(x, x.shape[0]) if x.shape[0] > 1 else [x])
         ]
-        return tf.concat(normalized, 0) if pictures > 1 else normalized[0]
+        return tf.concat(normalized, 0) if x.shape[0] > 1 else normalized[0]
 
     def _from_moments(self, x: tf.Tensor) -> tf.Tensor:
         wide = tf.cast(x, tf.float32)
@@ -110,14 +106,14 @@ class InstanceNormalization(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("tfcyclegan")
 class NarrowConv2D(keras.layers.Conv2D):
-    """Keras's convolution, faster for a few filters, as in the generators' last layer.
+    """Keras's convolution, faster with few filters, as in the generators' last layer.
 
-    Three filters fill a fifth of a vector register. So this layer computes four neighbouring pixels
-    as channels of one pixel, with four shifted copies of the kernel, and rearranges them: a third
-    more arithmetic in less than half of the time. The sums are the same.
+    Three filters fill a fifth of a vector register. So this layer computes the four pixels of a 2×2
+    square as channels of one pixel, with four shifted copies of the kernel, and rearranges them: a
+    third more arithmetic in less than half of the time. The sums are the same.
 
-    Only without padding and strides, and where the output's height and width are known and even;
-    otherwise it is Keras's layer.
+    This works without padding and strides, and if the output's height and width are known and even.
+    Otherwise it computes as Keras's layer does.
     """
 
     def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
@@ -142,11 +138,11 @@ class NarrowConv2D(keras.layers.Conv2D):
 class LeakyReLU(keras.layers.Layer):
     """`max(x, slope * x)`, the discriminators' activation.
 
-    The same numbers as Keras's layer. The TensorFlow operation of Keras's layer makes the graph
-    optimizer (2.20 and 2.21) give up on a training step, with an error in the log.
+    Keras's layer gives the same numbers, but its TensorFlow operation makes the graph optimizer of
+    2.20 and 2.21 give up on a training step, with an error in the log.
 
     Args:
-        slope: float in [0, 1), of the negative side. Default 0.2 (section 7.2).
+        slope: float in [0, 1), slope of the negative side. Default 0.2 (section 7.2).
     """
 
     def __init__(self, slope: float = 0.2, **kwargs: Any):
@@ -159,7 +155,7 @@ class LeakyReLU(keras.layers.Layer):
             y = tf.maximum(x, self.slope * x)
 
             def gradient(dy: tf.Tensor) -> tf.Tensor:
-                # The output has the input's sign, so the input need not be kept.
+                # The output has the sign of the input, so the input need not be kept.
                 return tf.raw_ops.LeakyReluGrad(gradients=dy, features=y, alpha=self.slope)
 
             return y, gradient
@@ -175,14 +171,11 @@ class LeakyReLU(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("tfcyclegan")
 class Cropping2D(keras.layers.Cropping2D):
-    """Keras's cropping, with a gradient that costs a copy.
-
-    The gradient of Keras's strided slice uses a far slower operation.
-    """
+    """Keras's cropping with a faster gradient: that of a slice, not of a strided slice."""
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         (above, below), (left, right) = self.cropping
-        size = [-1, -1, -1, -1]
+        size = [-1, -1, -1, -1]  # as many as are left
         for axis, amount, ends in ((1, above + below, below), (2, left + right, right)):
             if ends:
                 size[axis] = (x.shape[axis] or tf.shape(x)[axis]) - amount
@@ -193,10 +186,10 @@ class Cropping2D(keras.layers.Cropping2D):
 
 @keras.saving.register_keras_serializable("tfcyclegan")
 class BatchNormalization(keras.layers.BatchNormalization):
-    """Keras's batch norm, with moving averages that stay equal on all replicas.
+    """Keras's batch norm, with moving averages that are averaged over all replicas.
 
-    In Keras's layer they drift apart: each replica keeps those of its own pictures. Statistics in
-    training are those of a replica's pictures, as in Keras.
+    In Keras's layer each replica keeps the moving averages of its own pictures. In training each
+    replica normalises with the statistics of its own pictures, here as in Keras.
     """
 
     def add_weight(self, *args: Any, **kwargs: Any) -> keras.Variable:
@@ -207,10 +200,10 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
 @keras.saving.register_keras_serializable("tfcyclegan")
 class Dropout(keras.layers.Dropout):
-    """Keras's dropout, with the state of its random generator saved among the weights.
+    """Keras's dropout, which also saves the state of its random generator.
 
-    Keras does not save that state, so a loaded model would draw other masks than the saved one, and
-    resuming would not be exact. Each replica draws its own mask from a state that all share.
+    Keras does not save it: a loaded model would draw other masks than the saved one, and training
+    could not resume exactly. All replicas share the state, and each draws a mask of its own.
     """
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
@@ -218,7 +211,7 @@ class Dropout(keras.layers.Dropout):
             return inputs
         state = tf.cast(self.seed_generator.next(), tf.int64)
         state += tf.stack([65_536 * tf.cast(replica_id(), tf.int64), 0])
-        seed = tf.cast(state % (tf.int32.max - 1), tf.int32)  # what XLA takes, as in Keras
+        seed = tf.cast(state % (tf.int32.max - 1), tf.int32)  # XLA takes int32, as in Keras
         return tf.nn.experimental.stateless_dropout(
             inputs, rate=self.rate, noise_shape=self.noise_shape, seed=seed
         )
@@ -237,15 +230,14 @@ class Dropout(keras.layers.Dropout):
 class ResidualTanh(keras.layers.Layer):
     """`tanh(change + picture)`: the generator draws the change, not the whole picture.
 
-    Not in the paper. The embedded data set's recipe uses it: the generator then starts from
-    reproducing its input instead of having to learn that.
+    The paper does not do this. The recipe for the embedded data set does: the generator then starts
+    close to its input, and does not have to learn to copy it.
 
-    Input: a pair `(change, picture)`, both `[N, H, W, C]`. Output: float32 in (-1, 1).
+    The input is a pair `(change, picture)`, both `[N, H, W, C]`. The output is float32 in (-1, 1).
     """
 
     def call(self, inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-        change, picture = inputs
-        return tf.tanh(change + picture)
+        return tf.tanh(inputs[0] + inputs[1])
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         return tuple(input_shape[0])

@@ -1,7 +1,7 @@
-"""The objectives that the networks play for, and the distance between pictures.
+"""The adversarial objectives, the distance between pictures, and the gradient penalty.
 
-Every loss takes float32 logits `[N, h, w, 1]` (one score for each patch, unbounded) or pictures
-`[N, H, W, C]` in [-1, 1] and gives a float32 scalar, the mean over all its elements.
+Losses take float32 logits `[N, h, w, 1]` (an unbounded score for each patch) or pictures
+`[N, H, W, C]` in [-1, 1]. They return a float32 scalar, the mean over all elements.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ from .errors import InputError
 @keras.saving.register_keras_serializable("tfcyclegan")
 @dataclass(frozen=True)
 class Objective:
-    """What a discriminator and the generator against it each minimise.
+    """What a discriminator and its generator each minimise.
 
-    Functions that `keras.saving.register_keras_serializable` registered are saved with the model.
+    It is saved with the model if its functions are registered with
+    `keras.saving.register_keras_serializable`.
 
     Attributes:
-        discriminator: `(real_logits, fake_logits) -> scalar`, halved, as in the reference: "we
+        discriminator: `(real_logits, fake_logits) -> scalar`. Those of `OBJECTIVES` are halved: "we
             divide the objective by 2 while optimizing D" (section 7.1).
         generator: `(fake_logits) -> scalar`.
         gradient_penalty: float, weight of the penalty on the discriminator's slope. Default 0.
-        probabilities: bool, whether it also works on probabilities, so that a discriminator may
-            end in a sigmoid. Default False.
+        probabilities: bool, whether it also works with probabilities in place of logits: only then
+            may a discriminator end in a sigmoid. Default False.
 
     Example:
         ```python
@@ -64,12 +65,12 @@ class Objective:
 
 
 def _log_loss(logits: tf.Tensor, real: bool) -> tf.Tensor:
-    """-log(sigmoid(x)) for real, -log(1 - sigmoid(x)) otherwise, without overflow."""
+    """The mean of -log(sigmoid(x)) for real, -log(1 - sigmoid(x)) for fake, without overflow."""
     return tf.reduce_mean(tf.nn.softplus(-logits if real else logits))
 
 
-#: Objectives by name. `lsgan` is the paper's choice (section 3.3, equation in section 4),
-#: `vanilla` the log loss of equation 1, `hinge` and `wgan-gp` later ones.
+#: Objectives by name: `lsgan` is the paper's choice (section 4), `vanilla` the log loss of
+#: equation 1. `hinge` (Lim, Ye 2017) and `wgan-gp` (Gulrajani et al. 2017) are not in the paper.
 OBJECTIVES: dict[str, Objective] = {
     "lsgan": Objective(
         discriminator=lambda real, fake: (
@@ -97,7 +98,7 @@ OBJECTIVES: dict[str, Objective] = {
 
 
 def get_objective(objective: str | Objective) -> Objective:
-    """An objective by its name in `OBJECTIVES`, or the one that is given.
+    """The objective of that name in `OBJECTIVES`. An `Objective` is returned as it is.
 
     Raises:
         InputError: an unknown name.
@@ -113,28 +114,25 @@ def get_objective(objective: str | Objective) -> Objective:
 
 
 def check_losses(
-    objective: str | Objective,
-    *,
-    sigmoid: bool,
-    same_channels: bool,
-    lambda_identity: float | None,
-    **weights: float,
-) -> None:
-    """Refuses an objective and weights that do not go together.
+    objective: str | Objective, *, sigmoid: bool, same_channels: bool,
+    lambda_identity: float | None, **weights: float,
+) -> None:  # fmt: skip
+    """Refuses an objective, networks and weights that do not go together.
 
     Args:
         objective: a name, or an `Objective`.
         sigmoid: whether a discriminator ends in a sigmoid.
-        same_channels: whether domains A and B have as many channels.
-        lambda_identity: weight of the identity loss; None where it is not known yet.
+        same_channels: whether domains A and B have the same number of channels.
+        lambda_identity: weight of the identity loss, None if it is not known yet.
         weights: the other weights by name.
 
     Raises:
         InputError: naming the setting and a value that works.
     """
     if sigmoid and not get_objective(objective).probabilities:
+        named = f"objective={objective!r}" if isinstance(objective, str) else "this `objective`"
         raise InputError(
-            f"objective={objective!r} needs logits, but a discriminator ends in a sigmoid: "
+            f"{named} needs logits, but a discriminator ends in a sigmoid: "
             "take objective=lsgan, or sigmoid=False"
         )
     for name, weight in {"lambda_identity": lambda_identity, **weights}.items():
@@ -145,13 +143,13 @@ def check_losses(
         raise InputError(f"{named} are all 0: there is nothing to learn")
     if lambda_identity and not same_channels:
         raise InputError(
-            "the identity loss compares pictures of A with pictures of B, which have different "
-            "channels here: take lambda_identity=0"
+            f"lambda_identity={lambda_identity}: the identity loss compares pictures of A and B, "
+            "which have different channels: take lambda_identity=0"
         )
 
 
 def l1(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    """Mean absolute difference of two batches of pictures (the paper's cycle loss, equation 2)."""
+    """The mean absolute difference of two batches of pictures (the cycle loss, equation 2)."""
     return tf.reduce_mean(tf.abs(a - b))
 
 
@@ -161,16 +159,15 @@ def gradient_penalty(
     fake: tf.Tensor,
     seed: tf.Tensor,
 ) -> tf.Tensor:
-    """The gradient penalty of WGAN-GP, without its weight.
+    """The gradient penalty of WGAN-GP, without its weight (Gulrajani et al. 2017).
 
-    (|grad D(x)| - 1)^2 at a random point x on the line from each real picture to a fake one
-    (Gulrajani et al. 2017, arXiv 1704.00028).
+    (|grad D(x)| - 1)^2 at a random point x on the line from each real picture to a fake one.
 
     Args:
         discriminator: pictures to logits, in float32: the square of a float16 gradient overflows.
         real: float32 `[N, H, W, C]`.
         fake: float32, the same shape: the generator's fresh pictures, not the pool's.
-        seed: int tensor `[2]`; the same seed picks the same points.
+        seed: int tensor `[2]`. The same seed draws the same points.
 
     Returns:
         A float32 scalar, the mean over the batch.

@@ -1,4 +1,4 @@
-"""The running means of a step's terms, which Keras logs."""
+"""The means of a step's terms over the epoch so far, which Keras logs."""
 
 from __future__ import annotations
 
@@ -15,31 +15,34 @@ _ORDER = (
 
 
 class TermMeans:
-    """A mean for each term of an epoch so far.
+    """The mean of each term over the epoch so far.
 
     Args:
-        names: of all terms. A metric has variables, so it must exist before training starts.
+        names: the names of all terms. A mean has variables, which must exist before training.
     """
 
     def __init__(self, names: Iterable[str]):
-        names = list(dict.fromkeys(names))
+        names = list(names)
         known = [name for name in _ORDER if name in names]
-        others = [name for name in names if name not in _ORDER]
-        self._means = {name: keras.metrics.Mean(name) for name in (*known, *others)}
+        self._means = {name: keras.metrics.Mean(name) for name in dict.fromkeys([*known, *names])}
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
         return list(self._means.values())
 
     def update(self, terms: Mapping[str, tf.Tensor], weight: tf.Tensor | int = 1) -> None:
-        """Adds a batch's terms, which count `weight` times."""
+        """Takes in the terms of a batch, with a weight.
+
+        Raises:
+            KeyError: a term that is not among the names.
+        """
         for name, value in terms.items():
             if name not in self._means:
                 raise KeyError(
-                    f"the term {name!r} is new: generator_terms must return the same names always"
+                    f"the term {name!r} is new: generator_terms must always return the same names"
                 )
             self._means[name].update_state(value, weight)
 
     def results(self) -> dict[str, tf.Tensor]:
-        """The means so far."""
+        """The means by name."""
         return {name: mean.result() for name, mean in self._means.items()}

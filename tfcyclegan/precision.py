@@ -1,4 +1,4 @@
-"""The dtype policy in which a machine trains fastest."""
+"""The Keras dtype policy in which this machine trains fastest."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ Precision = Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"]
 
 
 def resolve_precision(precision: Precision = "auto") -> tuple[str, str]:
-    """Turns "auto" into a Keras dtype policy for this machine.
+    """Chooses a Keras dtype policy.
 
     Args:
-        precision: "auto", or a policy, which is returned as it is.
+        precision: a policy, which is returned as it is, or "auto" (default): mixed_float16 on a GPU
+            with tensor cores (compute capability 7.0 or more), mixed_bfloat16 on a CPU that
+            multiplies in bfloat16 (AVX512-BF16 or AMX), else float32.
 
     Returns:
-        The policy and the reason for it, in words: mixed_float16 on GPUs with tensor cores
-        (compute capability 7.0 or more), mixed_bfloat16 on CPUs that multiply in bfloat16
-        (AVX512-BF16 or AMX), else float32.
+        The policy, and the reason for it in words.
 
     Example:
         >>> resolve_precision("float32")
@@ -27,8 +27,7 @@ def resolve_precision(precision: Precision = "auto") -> tuple[str, str]:
     """
     if precision != "auto":
         return precision, "as asked"
-    gpus = tf.config.list_physical_devices("GPU")
-    if gpus:
+    if gpus := tf.config.list_physical_devices("GPU"):
         details = tf.config.experimental.get_device_details(gpus[0])
         name = details.get("device_name", "GPU")
         if details.get("compute_capability", (0, 0)) >= (7, 0):
@@ -42,7 +41,7 @@ def resolve_precision(precision: Precision = "auto") -> tuple[str, str]:
 
 
 def _cpu_flags() -> set[str]:
-    """The CPU's features as Linux lists them; empty on other systems."""
+    """The CPU's features as Linux lists them. Empty on other systems."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

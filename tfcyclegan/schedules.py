@@ -12,14 +12,14 @@ import tensorflow as tf
 class LinearDecay(keras.optimizers.schedules.LearningRateSchedule):
     """Constant for the first part of a run, then falling linearly to zero.
 
-    The paper trains 100 epochs at 2e-4 and 100 more while the rate falls to zero (section 7.1).
-    Here the rate falls at every step, not every epoch, and step `total_steps - 1`, the last one,
-    still learns; the reference's last epoch runs at a rate of exactly 0.
+    The paper trains 100 epochs at 2e-4, and 100 more while the rate falls to zero (section 7.1).
+    Here the rate falls at every step, not every epoch, and is 0 only after the last step. In the
+    reference it is 0 for the whole last epoch.
 
     Args:
         learning_rate: float, the rate of the first part. Default 2e-4 (section 4).
-        total_steps: int or an integer variable: the steps of the whole run. 0 means unknown:
-            the rate stays constant.
+        total_steps: int or an int variable, steps of the whole run. Default 0: the length is
+            unknown, and the rate stays constant.
         constant_fraction: float in [0, 1], the first part as a fraction of the run. Default 0.5.
 
     Example:

@@ -1,4 +1,4 @@
-"""The settings that describe the four networks, and the networks that they describe."""
+"""The settings of the four networks, and how to build the networks from them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import keras
 from ..directions import GENERATORS, Direction
 from ..errors import InputError
 from .discriminators import patch_discriminator, pixel_discriminator
-from .factory import Alignment, Norm
+from .factory import Alignment, Norm, check_choice
 from .resnet import resnet_generator
 from .unet import default_depth, unet_generator
 
@@ -27,19 +27,21 @@ class Architecture:
         blocks: int, residual blocks of a resnet. Default 9 from 256 px upwards, 6 below.
         depth: int, halvings of a U-Net. Default: see `unet_generator`.
         norm: "instance" (default), "instance-affine", "batch" or "none", in all four networks.
-        use_bias: bool, biases in front of norms. Default: unless norm is "batch".
-        epsilon: float, added to the norms' variances. Default 1e-5 (the reference).
+        use_bias: bool, whether convolutions before a norm have a bias. Default: yes, unless norm
+            is "batch".
+        epsilon: float, added to the variance in each norm. Default 1e-5 (the reference).
         alignment: "torch" (default) or "tensorflow"; see `resnet_generator`.
         upsampling: "transposed" (default) or "resize"; see `resnet_generator`.
         dropout: float, dropout rate in the generators. Default 0.
-        residual_output: bool, generators draw the change to the picture. Default False.
-        bare_first: bool, no norm and no ReLU after a resnet's first convolution. Default False.
+        residual_output: bool, whether generators draw the change to the picture. Default False.
+        bare_first: bool, whether a resnet's first convolution has no norm and no ReLU. Default
+            False.
         downsampling_padding: "zero" (default) or "reflect", of a resnet's strided convolutions.
         discriminator: "patch" (default) or "pixel".
         discriminator_filters: int, channels after a discriminator's first convolution. Default 64.
         discriminator_layers: int, strided layers of a PatchGAN. Default 3: it sees 70 px.
         discriminator_padding: "zero" (default) or "reflect".
-        sigmoid: bool, discriminators give probabilities instead of logits. Default False.
+        sigmoid: bool, whether discriminators give probabilities instead of logits. Default False.
 
     Example:
         >>> G = Architecture(filters=16, blocks=3).build_generator("AtoB", image_size=64)
@@ -72,14 +74,12 @@ class Architecture:
         Raises:
             InputError: naming the setting and a value that works.
         """
-        if self.generator not in ("resnet", "unet"):
-            raise InputError(f"generator={self.generator!r} is unknown: take resnet or unet")
-        if self.discriminator not in ("patch", "pixel"):
-            raise InputError(
-                f"discriminator={self.discriminator!r} is unknown: take patch or pixel"
-            )
-        least = {"filters": 1, "blocks": 0, "depth": 5, "epsilon": 0, "dropout": 0}
-        least |= {"discriminator_filters": 1, "discriminator_layers": 1}
+        check_choice("generator", self.generator, ("resnet", "unet"))
+        check_choice("discriminator", self.discriminator, ("patch", "pixel"))
+        least = {
+            "filters": 1, "blocks": 0, "depth": 5, "epsilon": 0, "dropout": 0,
+            "discriminator_filters": 1, "discriminator_layers": 1,
+        }  # fmt: skip
         for name, smallest in least.items():
             value = getattr(self, name)
             if value is not None and value < smallest:
@@ -94,10 +94,8 @@ class Architecture:
             )
 
     def divisor(self, image_size: int) -> int:
-        """What the generators need sides to be multiples of."""
-        if self.generator == "resnet":
-            return 4
-        return 2 ** (self.depth or default_depth(image_size))
+        """The number that heights and widths must be multiples of."""
+        return 4 if self.generator == "resnet" else 2 ** (self.depth or default_depth(image_size))
 
     def build_generator(
         self, direction: Direction, image_size: int, dtype: str | None = None
@@ -110,34 +108,22 @@ class Architecture:
             dtype: a Keras dtype policy. Default: the global one.
 
         Raises:
-            ValueError: settings that do not go together.
+            InputError: settings that do not go together.
         """
         self.check()
         A, B = self.channels_A, self.channels_B
         channels, output_channels = (A, B) if direction == "AtoB" else (B, A)
-        settings: dict[str, Any] = {
-            "channels": channels,
-            "output_channels": output_channels,
-            "filters": self.filters,
-            "norm": self.norm,
-            "use_bias": self.use_bias,
-            "epsilon": self.epsilon,
-            "dropout": self.dropout,
-            "residual_output": self.residual_output,
-            "dtype": dtype,
-            "name": GENERATORS[direction],
-        }
+        settings = self._pick(
+            "filters", "norm", "use_bias", "epsilon", "dropout", "residual_output"
+        )
+        settings |= {"channels": channels, "output_channels": output_channels}
+        settings |= {"dtype": dtype, "name": GENERATORS[direction]}
         if self.generator == "unet":
             return unet_generator(image_size, depth=self.depth, **settings)
-        return resnet_generator(
-            image_size,
-            blocks=self.blocks,
-            upsampling=self.upsampling,
-            bare_first=self.bare_first,
-            downsampling_padding=self.downsampling_padding,
-            alignment=self.alignment,
-            **settings,
+        settings |= self._pick(
+            "blocks", "upsampling", "bare_first", "downsampling_padding", "alignment"
         )
+        return resnet_generator(image_size, **settings)
 
     def build_discriminator(
         self, domain: Literal["A", "B"], image_size: int, dtype: str | None = None
@@ -150,25 +136,22 @@ class Architecture:
             dtype: a Keras dtype policy. Default: the global one.
 
         Raises:
-            ValueError: settings that do not go together.
+            InputError: settings that do not go together.
         """
         self.check()
-        settings: dict[str, Any] = {
-            "channels": self.channels_A if domain == "A" else self.channels_B,
-            "filters": self.discriminator_filters,
-            "norm": self.norm,
-            "use_bias": self.use_bias,
-            "epsilon": self.epsilon,
-            "dtype": dtype,
-            "name": f"D_{domain}",
-        }
+        channels = self.channels_A if domain == "A" else self.channels_B
+        settings = self._pick("norm", "use_bias", "epsilon")
+        settings |= {"filters": self.discriminator_filters, "channels": channels}
+        settings |= {"dtype": dtype, "name": f"D_{domain}"}
         if self.discriminator == "pixel":
             return pixel_discriminator(**settings)
         return patch_discriminator(
             image_size,
             layers=self.discriminator_layers,
             padding=self.discriminator_padding,
-            sigmoid=self.sigmoid,
-            alignment=self.alignment,
+            **self._pick("sigmoid", "alignment"),
             **settings,
         )
+
+    def _pick(self, *names: str) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in names}

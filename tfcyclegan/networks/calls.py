@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 
 import keras
 import tensorflow as tf
 
 from ..distributed.replicas import is_distributed, strategy_of
+from ..errors import InputError
 
 
 class NetworkCall:
-    """A network as the training step calls it.
+    """A network as the training step calls it: traced once, however often a step calls it.
 
-    The network is traced once, as a function of its own, however often a step calls it: that
-    halves the time to the first step. (TensorFlow must be free to inline that function. Without
-    inlining, its optimizer let the update of D overtake G's look at D.)
+    Tracing once halves the time to the first step. (TensorFlow must be free to inline the traced
+    function. Without inlining, its graph optimizer let the update of D run before G had used D.)
 
     Args:
         network: a functional `keras.Model`.
-        traced: bool, False calls the network directly, for eager execution.
-        recompute: bool, whether to compute activations a second time for the gradient instead of
-            keeping them. Only with `traced`.
+        traced: bool. False calls the network directly, for eager execution.
+        recompute: bool, whether to compute activations a second time for the gradients instead of
+            keeping them. Needs `traced`.
 
     Attributes:
         network: the network.
-        losses: what layers added in the calls so far (`add_loss`, activity regularizers), float32
-            scalars. Whoever collects them empties the list first.
+        losses: float32 scalars that layers added in the calls so far (`add_loss`, activity
+            regularizers). The caller empties the list before it collects them.
 
     Example:
         >>> D = NetworkCall(patch_discriminator(64))
@@ -45,9 +45,11 @@ class NetworkCall:
             bound = functools.partial(run, training=training)
             return (tf.recompute_grad(bound) if recompute else bound)(images)
 
-        # Replicas cannot agree on moving averages inside a function of its own.
-        separate = is_distributed(strategy_of(network)) and _has_moving_averages(network)
-        self._run = tf.function(call, autograph=False) if traced and not separate else run
+        # Inside a traced function replicas cannot synchronise the moving averages of batch norm.
+        synchronises = is_distributed(strategy_of(network)) and any(
+            isinstance(layer, keras.layers.BatchNormalization) for layer in network.layers
+        )
+        self._run = tf.function(call, autograph=False) if traced and not synchronises else run
 
     def __call__(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
         output, losses = self._run(images, training)
@@ -64,17 +66,17 @@ class NetworkCall:
 
 
 def _added_losses(network: keras.Model) -> list[tf.Tensor]:
-    """What layers added in the last call. Keras lists the weights' penalties behind these."""
+    """What layers added in the last call. Keras lists the penalties of weights behind these."""
     penalties = sum(v.regularizer is not None for v in network.trainable_variables)
     losses = network.losses
     return [tf.cast(loss, tf.float32) for loss in losses[: len(losses) - penalties]]
 
 
 def stand_in(call: NetworkCall) -> Callable[..., tf.Tensor]:
-    """What gives zeros in a network's place, for a dry run of a loss.
+    """A function that gives zeros of the network's output channels, for a dry run of a loss.
 
-    A network with layers from elsewhere, or with activity regularizers, stands for itself: only
-    running it shows what losses it adds.
+    If a layer of the network may add a loss (an activity regularizer, or a layer from another
+    package), the call itself is returned: only running it shows what is added.
     """
     if _may_add_losses(call.network):
         return call
@@ -92,21 +94,16 @@ def _may_add_losses(network: keras.Model) -> bool:
     )
 
 
-def _has_moving_averages(network: keras.Model) -> bool:
-    """Whether a training step updates statistics that the network keeps (batch norm)."""
-    return any(isinstance(layer, keras.layers.BatchNormalization) for layer in network.layers)
-
-
-def check_recompute(networks: Sequence[keras.Model]) -> None:
-    """Refuses to compute twice what gives other results the second time.
+def check_recompute(networks: Iterable[keras.Model]) -> None:
+    """Refuses networks that give another result when computed a second time.
 
     Raises:
-        ValueError: naming the first layer that does.
+        InputError: naming the first layer that does.
     """
     for network in networks:
         for layer in network.layers:
             if isinstance(layer, (keras.layers.BatchNormalization, keras.layers.Dropout)):
-                raise ValueError(
-                    f"recompute=True needs layers that give the same result twice, and "
+                raise InputError(
+                    "recompute=True needs layers that give the same result twice, and "
                     f"{layer.name} in {network.name} ({type(layer).__name__}) does not"
                 )

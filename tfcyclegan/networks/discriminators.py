@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 import keras
 
-from .factory import Alignment, LayerFactory, Norm, check_alignment, score_output
+from ..errors import InputError
+from .factory import Alignment, LayerFactory, Norm, check_padding, score_output
 
 
 def patch_discriminator(
@@ -26,23 +27,24 @@ def patch_discriminator(
 ) -> keras.Model:
     """The PatchGAN: one score for each of a picture's overlapping patches.
 
-    C64-C128-C256-C512 in the paper's notation (section 7.2): 4×4 convolutions, stride 2 for
-    `layers` of them and 1 for the last two, leaky ReLU 0.2, no norm after the first.
-    With 3 layers a score sees 70×70 px, with 2 it sees 34×34, with 1 it sees 16×16.
+    C64-C128-C256-C512 in the paper's notation (section 7.2): 4×4 convolutions, `layers` of them of
+    stride 2 and the last two of stride 1, leaky ReLU 0.2, no norm after the first. A score sees
+    70×70 px with 3 layers, 34×34 with 2 and 16×16 with 1.
 
     Args:
-        image_size: int, only checked: a picture that is too small leaves no patch.
+        image_size: int, the pictures' side in training. Only checked: a picture that is too small
+            has no patch.
         channels: int, channels of the pictures it reads.
         filters: int, channels after the first convolution. Default 64.
         layers: int, at least 1. Default 3.
         norm: see `resnet_generator`.
         use_bias: see `resnet_generator`. The first and last convolution always have one.
-        padding: "zero" as in the paper (default), or "reflect" as in some models trained elsewhere.
-        sigmoid: bool, probabilities instead of logits, as in those. Default False.
-        alignment: "torch" (default: one pixel of padding on each side of every convolution), or
-            "tensorflow": Keras's "same", which leaves 32×32 scores of 256×256 px.
+        padding: "zero" as in the paper (default), or "reflect" as in some imported models.
+        sigmoid: bool, probabilities instead of logits, as in some imported models. Default False.
+        alignment: "torch" (default: every convolution pads one pixel on each side), or
+            "tensorflow": Keras's "same", which gives 32×32 scores for 256×256 px.
         epsilon: see `resnet_generator`.
-        dtype: see `resnet_generator`. The scores are float32 whatever it is.
+        dtype: see `resnet_generator`.
         name: str.
 
     Returns:
@@ -50,46 +52,35 @@ def patch_discriminator(
         picture of 256×256. 2,764,737 weights by default.
 
     Raises:
-        ValueError: `image_size` is too small for that many layers, or a setting is outside of
-            the choices.
+        InputError: `image_size` is too small for that many layers, or a setting is none of its
+            choices.
 
     Example:
         >>> patch_discriminator()(tf.zeros((1, 256, 256, 3))).shape
         TensorShape([1, 30, 30, 1])
     """
-    if padding not in ("zero", "reflect"):
-        raise ValueError(f"padding={padding!r} is unknown: take zero or reflect")
+    check_padding(alignment, "padding", padding)
     if image_size // 2**layers < 3:
-        raise ValueError(
+        raise InputError(
             f"a discriminator of {layers} layers leaves no patch of {image_size} px: "
             f"take pictures of at least {3 * 2**layers} px or fewer layers"
         )
-    check_alignment(alignment, padding)
     make = LayerFactory(norm, use_bias, epsilon, dtype)
     inputs = keras.Input((None, None, channels), name="images")
 
-    def conv(x: keras.KerasTensor, filters: int, name: str, **settings: Any) -> keras.KerasTensor:
+    def conv(x: keras.KerasTensor, width: int, name: str, **settings: Any) -> keras.KerasTensor:
         if alignment == "tensorflow":
-            # Keras's own padding: its amount depends on the picture's size.
-            return make.conv(filters, 4, name, padding="same", **settings)(x)
-        x = make.pad(1, name, reflect=padding == "reflect")(x)
-        return make.conv(filters, 4, name, **settings)(x)
+            # How much "same" pads depends on the picture's size, so Keras must do it.
+            return make.conv(x, width, 4, name, padding="same", **settings)
+        x = make.pad(x, 1, name, reflect=padding == "reflect")
+        return make.conv(x, width, 4, name, **settings)
 
-    x = inputs
-    for level in range(layers + 1):
-        label = f"c{level + 1}"
-        x = conv(
-            x,
-            filters * min(2**level, 8),
-            label,
-            strides=2 if level < layers else 1,
-            bias=True if level == 0 else None,
-        )
-        if level > 0:
-            x = make.norm(label)(x)
-        x = make.leaky_relu(label)(x)
-    x = conv(x, 1, "score", bias=True)
-    return keras.Model(inputs, score_output(x, sigmoid), name=name)
+    x = make.leaky_relu(conv(inputs, filters, "c1", strides=2, bias=True), "c1")
+    for level in range(1, layers + 1):
+        label, strides = f"c{level + 1}", 2 if level < layers else 1
+        x = conv(x, filters * min(2**level, 8), label, strides=strides)
+        x = make.leaky_relu(make.norm(x, label), label)
+    return keras.Model(inputs, score_output(conv(x, 1, "score", bias=True), sigmoid), name=name)
 
 
 def pixel_discriminator(
@@ -108,7 +99,7 @@ def pixel_discriminator(
         channels: int, channels of the pictures it reads.
         filters: int, channels after the first convolution. Default 64.
         norm: see `resnet_generator`.
-        use_bias: see `resnet_generator`; here it holds for the last convolution too.
+        use_bias: see `resnet_generator`. Here the last convolution follows it too.
         epsilon: see `resnet_generator`.
         dtype: see `resnet_generator`.
         name: str.
@@ -122,7 +113,6 @@ def pixel_discriminator(
     """
     make = LayerFactory(norm, use_bias, epsilon, dtype)
     inputs = keras.Input((None, None, channels), name="images")
-    x = make.leaky_relu("c1")(make.conv(filters, 1, "c1", bias=True)(inputs))
-    x = make.norm("c2")(make.conv(filters * 2, 1, "c2")(x))
-    x = make.conv(1, 1, "score")(make.leaky_relu("c2")(x))
-    return keras.Model(inputs, score_output(x), name=name)
+    x = make.leaky_relu(make.conv(inputs, filters, 1, "c1", bias=True), "c1")
+    x = make.leaky_relu(make.norm(make.conv(x, filters * 2, 1, "c2"), "c2"), "c2")
+    return keras.Model(inputs, score_output(make.conv(x, 1, 1, "score")), name=name)

@@ -1,13 +1,14 @@
-"""The layers of generators and discriminators."""
+"""The layers that generators and discriminators are made of."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
 
 import keras
-from keras import layers
+from keras import KerasTensor, layers
 
+from ..errors import InputError
 from ..layers import (
     BatchNormalization,
     Cropping2D,
@@ -21,126 +22,126 @@ from ..layers import (
 
 Norm = Literal["instance", "instance-affine", "batch", "none"]
 
-
-#: How strided convolutions pad: PyTorch on both sides, TensorFlow's "same" on the far side.
+#: How strided and transposed convolutions pad: PyTorch on all four sides, TensorFlow's "same" only
+#: on the right and below.
 Alignment = Literal["torch", "tensorflow"]
 
 
-Layer = Callable[[keras.KerasTensor], keras.KerasTensor]
-
-
 class LayerFactory:
-    """Makes the layers of one network: names, dtype, norms and biases.
+    """Makes the layers of one network and applies them: names, dtype, norms and biases.
+
+    Every method takes a tensor and returns the layer's output. `name` is the layer's name without
+    its kind: `norm(x, "c1")` makes the layer `c1_norm`.
 
     Args:
-        norm: which normalisation follows a convolution.
-        use_bias: whether convolutions that a norm follows have a bias; None means as in the
-            reference, whose convolutions have one unless a batch norm makes it pointless.
-        epsilon: what the norms add to a variance.
-        dtype: the dtype policy of every layer; None means Keras's global one.
+        norm: the normalisation after each convolution.
+        use_bias: whether convolutions before a norm have a bias. None means as in the reference:
+            yes, unless the norm is a batch norm, which makes it pointless.
+        epsilon: added to the variance in each norm.
+        dtype: the dtype policy of every layer. None means Keras's global one.
+
+    Example:
+        >>> make = LayerFactory("instance", None, 1e-5, None)
+        >>> x = make.conv(make.pad(images, 3, "c1", reflect=True), 64, 7, "c1")
+        >>> x = make.norm_relu(x, "c1")
     """
 
     def __init__(self, norm: Norm, use_bias: bool | None, epsilon: float, dtype: str | None):
-        if norm not in ("instance", "instance-affine", "batch", "none"):
-            raise ValueError(
-                f"norm={norm!r} is unknown: take instance, instance-affine, batch or none"
-            )
+        check_choice("norm", norm, get_args(Norm))
         self.norm_kind = norm
         self.use_bias = norm != "batch" if use_bias is None else use_bias
         self.epsilon = epsilon
         self.dtype = dtype
 
     def conv(
-        self,
-        filters: int,
-        size: int,
-        name: str,
-        strides: int = 1,
-        bias: bool | None = None,
-        padding: Literal["valid", "same"] = "valid",
-    ) -> layers.Conv2D:
-        # Of fewer than 8 filters, four copies still fit a vector of 32.
+        self, x: KerasTensor, filters: int, size: int, name: str, *,
+        strides: int = 1, bias: bool | None = None, padding: Literal["valid", "same"] = "valid",
+    ) -> KerasTensor:  # fmt: skip
+        # NarrowConv2D makes 4 channels of each filter, and 8 filters fill a vector of 32 already.
         kind = NarrowConv2D if filters < 8 else layers.Conv2D
-        return kind(
-            filters,
-            size,
-            strides,
-            padding,
-            use_bias=self.use_bias if bias is None else bias,
-            # Each kernel needs its own initializer: a shared one gives them all the same numbers.
-            kernel_initializer=keras.initializers.RandomNormal(stddev=0.02),
-            name=name,
-            dtype=self.dtype,
-        )
+        return kind(filters, size, strides, padding, name=name, **self._kernel(bias))(x)
 
     def conv_transpose(
-        self, filters: int, size: int, name: str, bias: bool | None = None
-    ) -> layers.Conv2DTranspose:
-        return layers.Conv2DTranspose(
-            filters,
-            size,
-            strides=2,
-            use_bias=self.use_bias if bias is None else bias,
-            kernel_initializer=keras.initializers.RandomNormal(stddev=0.02),
-            name=name,
-            dtype=self.dtype,
-        )
+        self, x: KerasTensor, filters: int, size: int, name: str, bias: bool | None = None
+    ) -> KerasTensor:
+        return layers.Conv2DTranspose(filters, size, 2, name=name, **self._kernel(bias))(x)
 
-    def norm(self, name: str) -> Layer:
+    def _kernel(self, bias: bool | None) -> dict[str, Any]:
+        return {
+            "use_bias": self.use_bias if bias is None else bias,
+            # A new initializer for each kernel: kernels that share one start equal.
+            "kernel_initializer": keras.initializers.RandomNormal(stddev=0.02),
+            "dtype": self.dtype,
+        }
+
+    def norm(self, x: KerasTensor, name: str) -> KerasTensor:
         if self.norm_kind == "none":
-            return lambda x: x
+            return x
+        settings: dict[str, Any] = {"name": f"{name}_norm", "dtype": self.dtype}
+        settings["epsilon"] = self.epsilon
         if self.norm_kind == "batch":
-            return BatchNormalization(
-                momentum=0.9,
-                epsilon=self.epsilon,
-                gamma_initializer=keras.initializers.RandomNormal(1.0, 0.02),
-                name=f"{name}_norm",
-                dtype=self.dtype,
-            )
-        affine = self.norm_kind == "instance-affine"
-        return InstanceNormalization(
-            self.epsilon, affine=affine, name=f"{name}_norm", dtype=self.dtype
-        )
+            gamma = keras.initializers.RandomNormal(1.0, 0.02)
+            return BatchNormalization(momentum=0.9, gamma_initializer=gamma, **settings)(x)
+        return InstanceNormalization(affine=self.norm_kind == "instance-affine", **settings)(x)
 
-    def pad(self, padding: Any, name: str, reflect: bool) -> layers.Layer:
+    def relu(self, x: KerasTensor, name: str) -> KerasTensor:
+        return layers.ReLU(name=f"{name}_relu", dtype=self.dtype)(x)
+
+    def norm_relu(self, x: KerasTensor, name: str) -> KerasTensor:
+        return self.relu(self.norm(x, name), name)
+
+    def leaky_relu(self, x: KerasTensor, name: str) -> KerasTensor:
+        return LeakyReLU(0.2, name=f"{name}_relu", dtype=self.dtype)(x)
+
+    def pad(self, x: KerasTensor, padding: Any, name: str, reflect: bool = False) -> KerasTensor:
         kind = ReflectionPadding2D if reflect else layers.ZeroPadding2D
-        return kind(padding, name=f"{name}_pad", dtype=self.dtype)
+        return kind(padding, name=f"{name}_pad", dtype=self.dtype)(x)
 
-    def crop(self, cropping: tuple, name: str) -> layers.Layer:
-        return Cropping2D(cropping, name=f"{name}_crop", dtype=self.dtype)
+    def crop(self, x: KerasTensor, cropping: tuple, name: str) -> KerasTensor:
+        return Cropping2D(cropping, name=f"{name}_crop", dtype=self.dtype)(x)
 
-    def relu(self, name: str) -> layers.Layer:
-        return layers.ReLU(name=f"{name}_relu", dtype=self.dtype)
-
-    def leaky_relu(self, name: str) -> layers.Layer:
-        return LeakyReLU(0.2, name=f"{name}_relu", dtype=self.dtype)
-
-    def dropout(self, rate: float, name: str) -> Layer:
-        if not rate:
-            return lambda x: x
-        return Dropout(rate, name=f"{name}_dropout", dtype=self.dtype)
+    def dropout(self, x: KerasTensor, rate: float, name: str) -> KerasTensor:
+        return Dropout(rate, name=f"{name}_dropout", dtype=self.dtype)(x) if rate else x
 
 
-def check_alignment(alignment: str, padding: str) -> None:
-    if alignment not in ("torch", "tensorflow"):
-        raise ValueError(f"alignment={alignment!r} is unknown: take torch or tensorflow")
+def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    """Refuses a setting that is none of its choices.
+
+    Raises:
+        InputError: naming the setting and the choices.
+    """
+    if value not in choices:
+        known = f"{', '.join(choices[:-1])} or {choices[-1]}"
+        raise InputError(f"{name}={value!r} is unknown: take {known}")
+
+
+def check_padding(alignment: str, name: str, padding: str) -> None:
+    """Refuses an unknown alignment or padding, and two that do not go together.
+
+    Args:
+        alignment: see `Alignment`.
+        name: the padding's argument.
+        padding: "zero" or "reflect".
+
+    Raises:
+        InputError: naming the setting.
+    """
+    check_choice("alignment", alignment, get_args(Alignment))
+    check_choice(name, padding, ("zero", "reflect"))
     if alignment == "tensorflow" and padding == "reflect":
-        raise ValueError("alignment='tensorflow' pads with zeros: take padding zero with it")
+        raise InputError(f"alignment=tensorflow pads with zeros: take {name}=zero with it")
 
 
-def picture_output(
-    x: keras.KerasTensor, inputs: keras.KerasTensor, residual: bool
-) -> keras.KerasTensor:
+def picture_output(x: KerasTensor, inputs: KerasTensor, residual: bool) -> KerasTensor:
     """A generator's last layer, in float32: float16 has at most 8 steps for each grey level."""
-    if residual:
-        if x.shape[-1] != inputs.shape[-1]:
-            raise ValueError("residual_output needs as many output channels as input channels")
-        return ResidualTanh(name="tanh", dtype="float32")([x, inputs])
-    return layers.Activation("tanh", name="tanh", dtype="float32")(x)
+    if not residual:
+        return layers.Activation("tanh", name="tanh", dtype="float32")(x)
+    if x.shape[-1] != inputs.shape[-1]:
+        raise InputError("residual_output=True needs as many output channels as input channels")
+    return ResidualTanh(name="tanh", dtype="float32")([x, inputs])
 
 
-def score_output(x: keras.KerasTensor, sigmoid: bool = False) -> keras.KerasTensor:
+def score_output(x: KerasTensor, sigmoid: bool = False) -> KerasTensor:
     """A discriminator's last layer, in float32: the losses square its output."""
-    if sigmoid:
-        return layers.Activation("sigmoid", name="probability", dtype="float32")(x)
-    return layers.Activation("linear", name="logit", dtype="float32")(x)
+    activation, name = ("sigmoid", "probability") if sigmoid else ("linear", "logit")
+    return layers.Activation(activation, name=name, dtype="float32")(x)

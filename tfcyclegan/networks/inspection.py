@@ -1,48 +1,47 @@
-"""What a built network shows: its architecture, and the sizes it takes."""
+"""What a built network shows of itself: its architecture, and the picture sizes that it takes."""
 
 from __future__ import annotations
 
 import keras
 from keras import layers
 
-from ..layers import (
-    ReflectionPadding2D,
-)
+from ..errors import InputError
+from ..layers import ReflectionPadding2D
 
 
 def difference(network: keras.Model, other: keras.Model) -> str | None:
-    """The first difference between two networks of this package apart from their weights, in words.
+    """The first difference in architecture between two networks of this package, in words.
 
-    Precision does not count, nor does dropout, which does nothing at inference.
+    Weights do not count, nor does precision, nor dropout, which does nothing at inference.
+
+    Returns:
+        None where there is no difference.
     """
 
     def described(network: keras.Model) -> list[tuple[str, dict]]:
         found = []
         for layer in network.layers:
-            if isinstance(layer, layers.Dropout):
-                continue
-            config = {"kind": type(layer).__name__, **layer.get_config()}
-            for name in ("dtype", "trainable", "kernel_initializer", "gamma_initializer"):
-                config.pop(name, None)
             if isinstance(layer, layers.InputLayer):
-                config = {"channels": layer.batch_shape[-1]}
-            found.append((layer.name, config))
+                found.append((layer.name, {"channels": layer.batch_shape[-1]}))
+            elif not isinstance(layer, layers.Dropout):
+                config = {"kind": type(layer).__name__, **layer.get_config()}
+                for name in ("dtype", "trainable", "kernel_initializer", "gamma_initializer"):
+                    config.pop(name, None)
+                found.append((layer.name, config))
         return found
 
     ours, theirs = described(network), described(other)
     for (name, mine), (other_name, yours) in zip(ours, theirs, strict=False):
         if name != other_name:
             return f"{name} in one is {other_name} in the other"
-        for setting in mine.keys() | yours.keys():
+        for setting in mine | yours:
             if mine.get(setting) != yours.get(setting):
                 return f"{setting} of {name} is {mine.get(setting)} and {yours.get(setting)}"
-    if len(ours) != len(theirs):
-        return f"{len(ours)} layers and {len(theirs)}"
-    return None
+    return None if len(ours) == len(theirs) else f"{len(ours)} layers and {len(theirs)}"
 
 
 def divisor(network: keras.Model) -> int:
-    """Height and width must be multiples of this: 4 for the paper's generators.
+    """The number that heights and widths must be multiples of: 4 for the paper's generators.
 
     Args:
         network: a functional model that shrinks pictures by strides, as this package's do.
@@ -60,19 +59,19 @@ def divisor(network: keras.Model) -> int:
 def least_size(network: keras.Model) -> int:
     """The smallest height and width that a generator takes: 8 for the paper's.
 
-    Mirroring one pixel needs two pixels where the picture is smallest.
+    Reflection by one pixel needs two pixels where the picture is smallest.
     """
-    mirrors = any(isinstance(layer, ReflectionPadding2D) for layer in network.layers)
-    return divisor(network) * (2 if mirrors else 1)
+    reflects = any(isinstance(layer, ReflectionPadding2D) for layer in network.layers)
+    return divisor(network) * (2 if reflects else 1)
 
 
 def check_channels(
     G: keras.Model, F: keras.Model, D_A: keras.Model, D_B: keras.Model
 ) -> tuple[int, int]:
-    """The channels of domains A and B, on which four networks agree.
+    """The channels of domains A and B, which all four networks must agree on.
 
     Raises:
-        ValueError: naming a network that reads or draws others.
+        InputError: naming a network that does not.
     """
     A, B = G.input_shape[-1], F.input_shape[-1]
     for what, found, wanted in (
@@ -82,7 +81,7 @@ def check_channels(
         ("D_B reads", D_B.input_shape[-1], B),
     ):
         if found != wanted:
-            raise ValueError(
+            raise InputError(
                 f"{what} pictures of {found} channels, but the domain has {wanted} "
                 f"(G reads {A}, F reads {B})"
             )

@@ -1,8 +1,7 @@
-"""The same network in another precision."""
+"""Copies of a network in another precision."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 
 import keras
@@ -10,17 +9,17 @@ import tensorflow as tf
 
 
 def with_precision(network: keras.Model, precision: str) -> keras.Model:
-    """The same network under another dtype policy, with a copy of its weights.
+    """A copy of a network under another dtype policy.
 
-    A network made under a mixed precision policy keeps its weights in float32 but computes in
-    16 bits; its float32 twin computes in 32. The other way round its last layer stays in float32.
+    Under a mixed precision policy weights are float32 and computation has 16 bits. The last layer
+    keeps its policy then, because it must give float32.
 
     Args:
         network: a functional model of this package's or Keras's layers.
         precision: "float32", "mixed_bfloat16" or "mixed_float16".
 
     Returns:
-        A new functional model; later changes of one's weights do not reach the other.
+        A new functional model with a copy of the weights.
     """
 
     def change(config: object) -> object:
@@ -32,7 +31,7 @@ def with_precision(network: keras.Model, precision: str) -> keras.Model:
             return type(config)(change(value) for value in config)
         return config
 
-    config = copy.deepcopy(network.get_config())
+    config = network.get_config()
     *inner, last = config["layers"]
     config["layers"] = [*map(change, inner), last]
     if precision == "float32":
@@ -43,11 +42,10 @@ def with_precision(network: keras.Model, precision: str) -> keras.Model:
 
 
 def twice_differentiable(D: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
-    """A float32 copy of D that can be differentiated twice, on D's own weights.
+    """A float32 copy of D that can be differentiated twice. It shares D's weights.
 
-    For the gradient penalty. The copy computes in float32 whatever D's dtype policy is. It leaves
-    the batch size open: the fused kernel that normalises a single picture has an inexact second
-    gradient.
+    The gradient penalty needs it. The copy takes a batch of unknown size: with a known size,
+    `InstanceNormalization` uses a fused kernel whose second gradient is inexact.
 
     Args:
         D: a functional model, pictures `[N, H, W, C]` to logits.

@@ -5,11 +5,12 @@ from __future__ import annotations
 import keras
 from keras import layers
 
+from ..errors import InputError
 from .factory import LayerFactory, Norm, picture_output
 
 
 def default_depth(image_size: int) -> int:
-    """Halvings of a U-Net: 8 from 256 px upwards, else as many as lead to one pixel, but 5."""
+    """Halvings of a U-Net: as many as lead to one pixel, but at least 5 and at most 8."""
     return max(5, min(8, image_size.bit_length() - 1))
 
 
@@ -35,16 +36,16 @@ def unet_generator(
     and the reference's `unet_256` and `unet_128`).
 
     Args:
-        image_size: int, sets only the default of `depth`.
+        image_size: int, the pictures' side in training. Only sets the default of `depth`.
         channels: int, channels of the domain it reads.
         filters: int, channels after the first convolution. Default 64.
         output_channels: int, channels of the domain it draws. Default: `channels`.
-        depth: int, at least 5, halvings. Default 8 from 256 px upwards, 7 from 128 px, else as
-            many as lead from `image_size` to one pixel, 5 at the least. Sides must be multiples
-            of 2**depth.
+        depth: int, halvings, at least 5. Default: as many as lead from `image_size` to one pixel,
+            at most 8 (256 px). Height and width must be multiples of 2**depth.
         norm: see `resnet_generator`.
         use_bias: see `resnet_generator`.
-        dropout: float, rate in the innermost layers up, those of 8 × filters. Default 0.
+        dropout: float, rate on the way up in the layers of 8 × filters, except the innermost.
+            Default 0.
         residual_output: see `resnet_generator`.
         epsilon: see `resnet_generator`.
         dtype: see `resnet_generator`.
@@ -54,17 +55,15 @@ def unet_generator(
         A functional `keras.Model`, `[N, H, W, channels]` → float32 `[N, H, W, output_channels]`.
 
     Raises:
-        ValueError: a depth below 5 or a setting outside of the choices.
+        InputError: a depth below 5, or a setting that is none of its choices.
 
     Example:
         >>> unet_generator(128)(tf.zeros((1, 128, 128, 3))).shape
         TensorShape([1, 128, 128, 3])
     """
-    if depth is None:
-        depth = default_depth(image_size)
+    depth = default_depth(image_size) if depth is None else depth
     if depth < 5:
-        raise ValueError(f"depth={depth}: a U-Net has at least 5 halvings")
-    output_channels = output_channels or channels
+        raise InputError(f"depth={depth}: a U-Net needs at least 5 halvings")
     make = LayerFactory(norm, use_bias, epsilon, dtype)
     inputs = keras.Input((None, None, channels), name="images")
     widths = [filters * min(2**level, 8) for level in range(depth)]
@@ -74,12 +73,11 @@ def unet_generator(
         label = f"down{level + 1}"
         outermost, innermost = level == 0, level == depth - 1
         if not outermost:
-            x = make.leaky_relu(label)(x)
-        x = make.conv(width, 4, label, strides=2, bias=True if outermost else None)(
-            make.pad(1, label, reflect=False)(x)
-        )
+            x = make.leaky_relu(x, label)
+        x = make.pad(x, 1, label)
+        x = make.conv(x, width, 4, label, strides=2, bias=True if outermost else None)
         if not outermost and not innermost:
-            x = make.norm(label)(x)
+            x = make.norm(x, label)
         skips.append(x)
 
     for level in reversed(range(depth)):
@@ -87,13 +85,12 @@ def unet_generator(
         outermost, innermost = level == 0, level == depth - 1
         if not innermost:
             x = layers.Concatenate(name=f"{label}_skip", dtype=dtype)([skips[level], x])
-        x = make.relu(label)(x)
-        width = output_channels if outermost else widths[level - 1]
-        x = make.conv_transpose(width, 4, label, bias=True if outermost else None)(x)
-        x = make.crop(((1, 1), (1, 1)), label)(x)
+        x = make.relu(x, label)
+        width = (output_channels or channels) if outermost else widths[level - 1]
+        x = make.conv_transpose(x, width, 4, label, bias=True if outermost else None)
+        x = make.crop(x, ((1, 1), (1, 1)), label)
         if not outermost:
-            x = make.norm(label)(x)
+            x = make.norm(x, label)
             # As in the reference: the middle layers of 8 × filters, not the innermost one.
-            if not innermost and level > 3:
-                x = make.dropout(dropout, label)(x)
+            x = make.dropout(x, dropout if 3 < level < depth - 1 else 0, label)
     return keras.Model(inputs, picture_output(x, inputs, residual_output), name=name)
