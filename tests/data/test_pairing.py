@@ -80,7 +80,8 @@ def test_steps_per_epoch_can_be_set(folder):
     assert len(epoch(data)) == data.steps_per_epoch == 12
 
 
-def test_replicas_share_every_batch(folder, replicas=4, workers=2):
+def test_replicas_share_every_batch(folder):
+    replicas, workers = 4, 2
     data = load_data(folder, image_size=16, batch_size=4, steps_per_epoch=2)
     for whole in (data.train, data.validation):
         shards = whole.shards
