@@ -100,7 +100,7 @@ def test_pictures_of_many_sizes_make_a_batch_only_if_they_are_cropped(folder):
         ("steps_per_epoch=0", {"steps_per_epoch": 0}),
         ("load_size=8 is smaller than image_size=16", {"load_size": 8}),
         ("preprocess='shrink' is unknown", {"preprocess": "shrink"}),
-        ("channels_B=4: pictures have 1", {"channels_B": 4}),
+        ("`channels_B` must be 1 .grey. or 3 .RGB., not 4", {"channels_B": 4}),
         ("cache_dir=/proc/x: cannot be used", {"cache_memory": 0, "cache_dir": "/proc/x"}),
     ],
 )

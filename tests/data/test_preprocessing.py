@@ -7,7 +7,6 @@ from PIL import Image
 
 from tfcyclegan.data.preprocessing import (
     Preprocessing,
-    preprocessings,
     resized,
     to_float,
     to_uint8,
@@ -64,12 +63,6 @@ def test_float_and_back():
     levels = np.arange(256, dtype=np.uint8)
     assert np.array_equal(to_uint8(to_float(tf.constant(levels))), levels)
     assert to_uint8(np.array([-3.0, 3.0])).tolist() == [0, 255]
-
-
-def test_each_domain_has_its_channels():
-    prepared = preprocessings("none", 16, 1, 3, flip=True)
-    assert [prepared[domain].channels for domain in "AB"] == [1, 3]
-    assert prepared["A"].flip
 
 
 def test_resized_pictures_are_the_models_input():

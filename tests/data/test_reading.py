@@ -5,16 +5,17 @@ import pytest
 from PIL import Image
 
 from tfcyclegan import InputError
-from tfcyclegan.data.preprocessing import preprocessings
+from tfcyclegan.data.preprocessing import Preprocessing
 from tfcyclegan.data.reading import Reader
 from tfcyclegan.data.sources import Picture, find_source
 from tfcyclegan.data.store import MemoryBudget
 
 
 def test_a_reader(folder, caplog):
-    reader = Reader(find_source(folder, 16), preprocessings("crop", 16, 1, 3), MemoryBudget())
+    prepared = {"A": Preprocessing("crop", 16, channels=1), "B": Preprocessing("crop", 16)}
+    reader = Reader(find_source(folder, 16), prepared, MemoryBudget())
     store = reader.read("trainA", training=True)
-    assert (len(store), store.size) == (5, (20, 24))
+    assert (len(store), store.size, store[0].shape[2]) == (5, (20, 24), 1)
     assert reader.read("testB").size == (16, 16)
 
     def bad():

@@ -8,7 +8,7 @@ from PIL import Image
 
 from tfcyclegan import InputError, load_data
 from tfcyclegan.data import shapes
-from tfcyclegan.data.preprocessing import preprocessings, to_uint8
+from tfcyclegan.data.preprocessing import Preprocessing, to_uint8
 from tfcyclegan.data.reading import Reader
 from tfcyclegan.data.sources import find_source
 from tfcyclegan.data.store import MemoryBudget
@@ -48,8 +48,8 @@ def test_the_truth_of_the_embedded_set_is_known():
 
 
 def test_a_paired_set_can_be_read_from_a_reader(paired):
-    source, prepared = find_source(paired, 20), preprocessings("none", 20, 3, 3)
-    reader = Reader(source, prepared, MemoryBudget(), skip_bad_images=True)
+    prepared = dict.fromkeys("AB", Preprocessing("none", 20))
+    reader = Reader(find_source(paired, 20), prepared, MemoryBudget(), skip_bad_images=True)
     found = read_test_set(reader, paired=True, floor=False, test_count=1)
     assert isinstance(found, TestSet)
     assert (len(found.A), len(found.truth_A)) == (1, 1)

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from ..errors import InputError
 from .pairing import batches, training_pairs, validation_pairs
-from .preprocessing import Preprocess, preprocessings, to_uint8
+from .preprocessing import Preprocess, Preprocessing, to_uint8
 from .reading import Reader
 from .sources import find_source
 from .store import MemoryBudget
@@ -150,7 +150,10 @@ def load_data(
         raise InputError(f"steps_per_epoch={steps_per_epoch}: an epoch has at least 1 step")
     found = find_source(source, image_size, data_dir)
     kind = preprocess or found.preprocess
-    preparation = preprocessings(kind, image_size, channels_A, channels_B, load_size, flip, divisor)
+    preparation = {
+        domain: Preprocessing(kind, image_size, load_size, flip, divisor, channels)
+        for domain, channels in (("A", channels_A), ("B", channels_B))
+    }
     budget = MemoryBudget(cache_memory, cache_dir)
     reader = Reader(found, preparation, budget, skip_bad_images)
     stores: dict[str, Any] = {s: reader.read(s, training=True) for s in ("trainA", "trainB")}

@@ -58,6 +58,10 @@ class Preprocessing:
                 f"load_size={self.load_size} is smaller than image_size={self.image_size}, which "
                 "is cropped from it: take a larger `load_size` or a smaller `image_size`"
             )
+        if self.channels not in (1, 3):
+            raise InputError(
+                f"`channels_A` and `channels_B` must be 1 (grey) or 3 (RGB), not {self.channels}"
+            )
 
     @property
     def loaded(self) -> int:
@@ -129,28 +133,6 @@ class Preprocessing:
         if self.flip:
             pixels = tf.cond(draws[2] < 0.5, lambda: pixels[:, ::-1], lambda: pixels)
         return pixels
-
-
-def preprocessings(
-    kind: Preprocess,
-    image_size: int,
-    channels_A: int,
-    channels_B: int,
-    load_size: int | None = None,
-    flip: bool = False,
-    divisor: int = 4,
-) -> dict[str, Preprocessing]:
-    """How pictures of domains "A" and "B" are prepared.
-
-    Raises:
-        InputError: a setting that makes no sense.
-    """
-    prepared = {}
-    for domain, channels in (("A", channels_A), ("B", channels_B)):
-        if channels not in (1, 3):
-            raise InputError(f"channels_{domain}={channels}: pictures have 1 (grey) or 3 (RGB)")
-        prepared[domain] = Preprocessing(kind, image_size, load_size, flip, divisor, channels)
-    return prepared
 
 
 def resized(image: Image.Image, size: tuple[int, int], channels: int = 3) -> np.ndarray:

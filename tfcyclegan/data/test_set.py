@@ -13,7 +13,7 @@ from PIL import Image
 
 from ..errors import InputError
 from . import shapes
-from .preprocessing import Preprocess, Preprocessing, preprocessings
+from .preprocessing import Preprocess, Preprocessing
 from .reading import Reader
 from .sources import Picture, Source, find_source
 from .store import MemoryBudget
@@ -92,7 +92,10 @@ def load_test_set(
     if missing and not or_training:
         raise InputError(f"{source}: has no {' and no '.join(missing)} to measure on")
     kind = preprocess or found.preprocess
-    preparation = preprocessings(kind, image_size, channels_A, channels_B, divisor=divisor)
+    preparation = {
+        domain: Preprocessing(kind, image_size, divisor=divisor, channels=channels)
+        for domain, channels in (("A", channels_A), ("B", channels_B))
+    }
     reader = Reader(found, preparation, MemoryBudget(), skip_bad_images)
     return read_test_set(reader, paired=paired, floor=floor, test_count=test_count)
 
