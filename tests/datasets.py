@@ -1,4 +1,4 @@
-"""Small data sets for tests: made, zipped, served, and read back."""
+"""Small data sets for tests, and what tests do with data sets."""
 
 import contextlib
 import functools
@@ -14,12 +14,13 @@ from tfcyclegan import InputError, load_data
 
 
 def epoch(data, batches=None):
-    """The next epoch, or its first few batches, as arrays."""
+    """The next epoch, or its first batches, as arrays."""
     train = data.train if batches is None else data.train.take(batches)
     return [(a.numpy(), b.numpy()) for a, b in train]
 
 
 def equal(one, other):
+    """Whether two lists of `(A, B)` batches are equal."""
     return len(one) == len(other) and all(
         np.array_equal(a, c) and np.array_equal(b, d)
         for (a, b), (c, d) in zip(one, other, strict=True)
@@ -33,6 +34,7 @@ def encoded(image, **settings):
 
 
 def zip_of(folder, path, root=""):
+    """Zips the pictures of a folder below `root`."""
     with zipfile.ZipFile(path, "w") as archive:
         for file in sorted(folder.rglob("*.png")):
             archive.write(file, f"{root}{file.relative_to(folder).as_posix()}")
@@ -40,6 +42,7 @@ def zip_of(folder, path, root=""):
 
 
 def refused(message, source, **settings):
+    """Checks that `load_data` raises a one-line `InputError` that matches `message`."""
     with pytest.raises(InputError, match=message) as caught:
         load_data(source, **{"image_size": 16, **settings})
     assert "\n" not in str(caught.value)
@@ -47,7 +50,7 @@ def refused(message, source, **settings):
 
 @contextlib.contextmanager
 def served(folder):
-    """The files of a folder over HTTP from this machine; gives the address."""
+    """Serves the files of a folder over HTTP and yields the address."""
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

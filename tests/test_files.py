@@ -27,14 +27,14 @@ def test_a_file_appears_complete_or_not_at_all(tmp_path):
     ("code", "message"),
     [(errno.ENOSPC, "the disk is full: make room"), (errno.EROFS, "not writable")],
 )
-def test_what_the_user_can_mend_is_one_line(code, message, tmp_path):
+def test_a_full_or_read_only_disk_is_one_line(code, message, tmp_path):
     with pytest.raises(InputError, match=f"a.txt: {message}"), atomic_write(tmp_path / "a.txt"):
         raise OSError(code, "words")
     assert os.listdir(tmp_path) == []
 
 
 def test_temporary_names():
-    """They are unique and bounded, and names of other files do not match."""
+    """They are unique and short, and other names are not taken for temporary."""
     names = {temporary_name("a" * 250 + ".png") for _ in range(100)}
     assert len(names) == 100
     assert all(is_temporary(name) and len(name) < 150 and name[0] == "." for name in names)

@@ -25,7 +25,7 @@ def test_results_keep_the_order_and_few_items_are_read_ahead():
     assert list(results) == [number * number for number in range(1, 20)]
 
 
-def test_an_error_is_raised_in_its_turn():
+def test_an_error_is_raised_in_order():
     results = map_in_order(lambda number: 1 // (3 - number), range(6), workers=2)
     assert [next(results) for _ in range(3)] == [0, 0, 1]
     with pytest.raises(ZeroDivisionError):

@@ -12,16 +12,16 @@ TRY_AGAIN = 75
 class InputError(ValueError):
     """A file, folder or setting that cannot be used, and what to do about it.
 
-    Its message is one line that names the thing and the remedy. It calls arguments by their Python
-    names, as `name=value` or between backticks; the command line turns these into options, prints
-    the line and exits with 2. Nothing that existed before is overwritten.
+    The message is one line that names the thing and the remedy. It writes Python arguments as
+    `name=value` or between backticks; the command line turns these into options, prints the line
+    and exits with 2. Existing files are left as they were.
     """
 
 
 class NonFiniteLoss(ArithmeticError):
     """A loss or a weight is infinite or NaN.
 
-    Its message names it, the step, and the checkpoint to go back to. The command line exits with 1.
+    The message names it, the step and the checkpoint to go back to. The command line exits with 1.
     """
 
 
@@ -31,7 +31,7 @@ class PeerLost(RuntimeError):
     The command line exits with `TRY_AGAIN`.
 
     Attributes:
-        what: which worker was lost, or what else went wrong between workers.
+        what: which worker was lost, or which other problem there was between workers.
     """
 
     def __init__(
@@ -46,24 +46,24 @@ class PeerLost(RuntimeError):
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM: the process stops as on Ctrl-C, with exit code 143."""
-
-
-def first_line(problem: object) -> str:
-    """The message of another library's error, as one line of at most 300 characters."""
-    lines = str(problem).strip().splitlines()
-    return lines[0][:300] if lines else type(problem).__name__
+    """SIGTERM: the process stops as it does on Ctrl-C, with exit code 143."""
 
 
 class Interrupted(Exception):
-    """A signal asked to stop; the step was finished and the state saved.
+    """A signal stopped training after the step was finished and the state was saved.
 
     Attributes:
-        signal: its number.
-        checkpoint: path of what was saved.
+        signal: int, the signal's number.
+        checkpoint: path of the saved state.
     """
 
     def __init__(self, number: int, checkpoint: Path):
         super().__init__(f"{signal.Signals(number).name}: saved {checkpoint}")
         self.signal = number
         self.checkpoint = checkpoint
+
+
+def first_line(problem: object) -> str:
+    """The message of another library's error, as one line of at most 300 characters."""
+    lines = str(problem).strip().splitlines()
+    return lines[0][:300] if lines else type(problem).__name__

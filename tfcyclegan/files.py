@@ -1,4 +1,4 @@
-"""Files that appear complete or not at all."""
+"""Atomic writes: a file appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TEMPORARY = re.compile(r"\..*\.part-tfcyclegan-[0-9a-f]{8}(\.[^.]*)?", re.DOTAL
 def temporary_name(name: str) -> str:
     """A unique hidden name under which a file is written until it is complete."""
     stem, suffix = os.path.splitext(name)
-    # Some writers choose the format by the suffix, so it stays last.
+    # Some writers choose the format by the suffix, so the suffix stays last.
     return f".{stem[:100]}.part-tfcyclegan-{secrets.token_hex(4)}{suffix}"
 
 
@@ -31,11 +31,10 @@ def is_temporary(name: str) -> bool:
 def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     """Gives a temporary path to write to and renames it to `path` on success.
 
-    A reader sees the old file or the new one and never a part of it, even if the process is
-    killed.
+    A reader sees the old file or the new one, never a part of it, even if the process is killed.
 
     Args:
-        path: the file to write. Its folder is created if it is missing.
+        path: the file to write. Its folder is created if needed.
 
     Yields:
         A path in the same folder.

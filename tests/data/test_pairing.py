@@ -1,6 +1,7 @@
-"""The order of pictures, and going to any step of it."""
+"""The order of pictures, resuming at any step, and sharing batches among replicas."""
 
 import numpy as np
+import tensorflow as tf
 from datasets import epoch, equal
 from PIL import Image
 
@@ -9,7 +10,7 @@ from tfcyclegan.data.preprocessing import to_uint8
 
 
 def numbered(tmp_path, A, B):
-    """Flat pictures whose grey level is their number."""
+    """A data set of plain pictures whose grey level is their number."""
     for split, count in (("trainA", A), ("trainB", B)):
         (tmp_path / split).mkdir()
         for index in range(count):
@@ -29,21 +30,21 @@ def test_an_epoch_is_as_long_as_the_longer_domain(tmp_path):
     for _ in range(3):
         A, B = numbers(epoch(data))
         assert len(A) == len(B) == 10  # the remainder is dropped
-        assert len(set(A)) == 10  # nothing twice
-        assert sorted(B[:4]) == sorted(B[4:8]) == [0, 1, 2, 3]  # all of them, again and again
+        assert len(set(A)) == 10  # no picture twice
+        assert sorted(B[:4]) == sorted(B[4:8]) == [0, 1, 2, 3]  # all pictures, then all again
         assert B[:4] != B[4:8]
         orders.append((A, B))
     assert orders[0] != orders[1] != orders[2]
     firsts = {tuple(A[:3]) for A, _ in orders}
     assert len(firsts) == 3
-    assert orders[0][0][:4] != orders[0][1][:4]  # each domain on its own
+    assert orders[0][0][:4] != orders[0][1][:4]  # each domain in its own order
 
 
-def test_every_picture_comes_as_often(tmp_path):
+def test_every_picture_comes_equally_often(tmp_path):
+    """Although each epoch drops the remainder."""
     data = numbered(tmp_path, 7, 5)
-    counts = np.zeros(7)
-    for _ in range(140):
-        np.add.at(counts, numbers(epoch(data))[0], 1)
+    A, _ = numbers(data.train.repeat(140).as_numpy_iterator())
+    counts = np.bincount(A, minlength=7)
     assert counts.sum() == 840
     assert counts.min() > 100
 
@@ -56,10 +57,10 @@ def test_the_seed_decides(folder):
     assert not equal(first, epoch(one))  # the next epoch: other order, other crops
 
 
-def test_seek_goes_on_at_the_very_picture(folder):
+def test_seek_continues_at_the_exact_picture(folder):
     straight, data = (load_data(folder, image_size=16, seed=9) for _ in range(2))
     run = [batch for _ in range(3) for batch in epoch(straight)]
-    for step in (0, 1, 4, 5, 7, 12):
+    for step in (0, 4, 5, 7):
         data.seek(step)
         assert data.position == step
         left = -step % 5 or 5
@@ -68,7 +69,7 @@ def test_seek_goes_on_at_the_very_picture(folder):
         assert equal(epoch(data, 2), run[step + left :][:2]) or step + left >= 14
 
 
-def test_giving_up_midway_starts_over(folder):
+def test_an_abandoned_epoch_starts_over(folder):
     data = load_data(folder, image_size=16)
     assert equal(epoch(data, 3), epoch(data, 3))
     assert data.position == 0
@@ -77,3 +78,30 @@ def test_giving_up_midway_starts_over(folder):
 def test_steps_per_epoch_can_be_set(folder):
     data = load_data(folder, image_size=16, steps_per_epoch=12)
     assert len(epoch(data)) == data.steps_per_epoch == 12
+
+
+def test_replicas_share_every_batch(folder):
+    replicas, workers = 4, 2
+    data = load_data(folder, image_size=16, batch_size=4, steps_per_epoch=2)
+    for whole in (data.train, data.validation):
+        shards = whole.shards
+        assert (shards.batch_size, shards.steps) == (4, whole.cardinality())
+        contexts = [tf.distribute.InputContext(workers, i, replicas) for i in range(workers)]
+        local, expected = replicas // workers, list(whole.as_numpy_iterator())
+        data.seek(0)
+        taken = [
+            list(shards.of(context).take(local * shards.steps).as_numpy_iterator())
+            for context in contexts
+        ]
+        for step, batch in enumerate(expected):
+            parts = [part for of in taken for part in of[step * local : (step + 1) * local]]
+            for domain in (0, 1):
+                joined = np.concatenate([part[domain] for part in parts])
+                np.testing.assert_array_equal(joined, batch[domain])
+
+
+def test_batches_of_one_split_are_in_file_order(folder):
+    data = load_data(folder, image_size=16, batch_size=2)
+    for dataset, pictures in ((data.test_A, data.test_set.A), (data.test_B, data.test_set.B)):
+        (images,) = dataset.as_numpy_iterator()
+        np.testing.assert_array_equal(to_uint8(images), list(pictures))

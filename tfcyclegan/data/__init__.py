@@ -1,4 +1,4 @@
-"""Pictures of two domains, from wherever they are to batches the model takes."""
+"""Pictures of two domains, from files to the batches that the model takes."""
 
 from .loading import Data, load_data
 from .test_set import TestSet, load_test_set

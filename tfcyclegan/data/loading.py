@@ -1,20 +1,21 @@
-"""Data sets of two domains: `load_data`, and the `Data` that it gives."""
+"""Data sets of two domains: `load_data` and the `Data` that it returns."""
 
 from __future__ import annotations
 
 import logging
 import os
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from ..errors import InputError
-from .pairing import Position, batches, training_pairs, validation_pairs
-from .preprocessing import Preprocess, preprocessings, to_uint8
-from .reading import read
+from .pairing import batches, training_pairs, validation_pairs
+from .preprocessing import Preprocess, Preprocessing, to_uint8
+from .reading import Reader
 from .sources import find_source
-from .store import MemoryBudget, PictureStore
+from .store import MemoryBudget
 from .test_set import TestSet, read_test_set
 
 logger = logging.getLogger(__name__)
@@ -22,22 +23,21 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Data:
-    """Everything `load_data` read.
+    """What `load_data` returns.
 
     Attributes:
-        name: str, the source.
+        name: str, of the source.
         train: `tf.data.Dataset` of `(A, B)` batches, float32 `[batch_size, H, W, C]` in
             [-1, 1]; iterating over it again gives the next epoch.
-        validation: the same of testA and testB, in file order and without augmentation, the
-            last batch shorter; None where there are no test pictures.
+        validation: the same of testA and testB, in file order and without augmentation; the last
+            batch may be shorter. None if there are no test pictures.
         test_A: `tf.data.Dataset` of batches `[N, H, W, C]` of testA, or None.
         test_B: the same of testB, or None.
-        test_set: the same pictures in uint8, with their names and what is known about them, or
-            None.
+        test_set: `TestSet`, the same pictures in uint8 with their names and truth, or None.
         steps_per_epoch: int, batches in `train`.
         batch_size: int.
-        counts: pictures in each split that was read.
-        skipped: what could not be decoded and was left out.
+        counts: dict, the number of pictures in each split that was read.
+        skipped: tuple of str, one message for each picture that was left out.
     """
 
     name: str
@@ -50,35 +50,32 @@ class Data:
     batch_size: int
     counts: dict[str, int]
     skipped: tuple[str, ...]
-    _position: Position
+    _position: tf.Variable
 
     @property
     def position(self) -> int:
-        """The training step whose pictures the next iteration of `train` starts with."""
-        return int(self._position.step.numpy())
+        """The training step that the next iteration of `train` starts at."""
+        return int(self._position.numpy())
 
     def seek(self, step: int) -> None:
-        """Makes the next iteration of `train` start with the pictures of that training step.
+        """Makes the next iteration of `train` start at that training step.
 
-        Steps are counted from 0 over all epochs. An iteration gives `steps_per_epoch` batches
-        from wherever it starts. If you start within an epoch, stop at its end, as
-        `ResumableState` does.
+        Steps are counted from 0 over all epochs. An iteration gives `steps_per_epoch` batches,
+        wherever it starts. If you start within an epoch, stop at its end, as `ResumableState`
+        does.
         """
-        self._position.step.assign(step)
+        self._position.assign(step)
 
     def some_pictures(self, count: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """The first few test pictures of A and of B, or training pictures where there are none.
+        """The first few test pictures of A and of B, or training pictures if there are none.
 
         Returns:
             Lists of uint8 `[H, W, C]`, at most `count` each.
         """
         if self.test_set:
             return list(self.test_set.A[:count]), list(self.test_set.B[:count])
-        A, B = [], []
-        for a, b in self.train.unbatch().take(count).as_numpy_iterator():
-            A.append(to_uint8(a))
-            B.append(to_uint8(b))
-        return A, B
+        pairs = list(self.train.unbatch().take(count).as_numpy_iterator())
+        return [to_uint8(a) for a, _ in pairs], [to_uint8(b) for _, b in pairs]
 
 
 def load_data(
@@ -104,8 +101,8 @@ def load_data(
 ) -> Data:
     """Loads pictures of two domains for training and measuring.
 
-    Every picture is read and decoded once, here, so bad ones are found before training starts.
-    The pixels stay in memory, or on disk where they do not fit.
+    Every picture is decoded once, here, so bad pictures are found before training starts. The
+    pixels stay in memory, or on disk if they do not fit.
 
     Args:
         source: "shapes" (the embedded set), a folder with trainA/ trainB/ testA/ testB/, a zip
@@ -114,32 +111,32 @@ def load_data(
         image_size: int, side of the pictures in px. Default 256 (the paper).
         batch_size: int, default 1 (section 4 of the paper).
         preprocess: "resize_and_crop", "crop", "scale_width", "scale_width_and_crop" or "none";
-            see `Preprocessing`. Default "resize_and_crop", but "none" for the embedded set,
-            which is drawn at `image_size`.
-        load_size: int, size in px that is cropped from. Default 286/256 of `image_size`.
+            see `Preprocessing`. Default "resize_and_crop"; "none" for the embedded set, which is
+            drawn at `image_size`.
+        load_size: int, size in px before the crop. Default 286/256 of `image_size`.
         flip: bool, mirror half of the training pictures. Default True (the reference).
         channels_A: 3 (RGB; default) or 1 (grey).
         channels_B: the same for domain B.
         divisor: int, sides become multiples of it. Default 4, as the resnet generators need.
-        steps_per_epoch: int, batches an epoch. Default: as many as the longer domain fills.
+        steps_per_epoch: int, batches in an epoch. Default: as many as the longer domain fills.
         seed: int, of order and augmentation: the same seed gives the same batches.
-        skip_bad_images: bool, leave out pictures that cannot be decoded, with a warning, instead
-            of stopping. Default False.
+        skip_bad_images: bool, leave out pictures that cannot be used, with a warning, instead of
+            stopping. Default False.
         cache_memory: int, bytes of decoded pictures to keep in memory. Default 2 GiB.
-        cache_dir: folder for those that do not fit. Default: the system's temporary folder.
+        cache_dir: folder for pictures that do not fit. Default: the system's temporary folder.
         data_dir: folder of TFDS's data sets. Default: TFDS's own.
-        paired: bool, whether testA and testB show the same under the same file names (an ending
-            `_A` or `_B` of the name does not count), so that the truth is known. Default False.
-        floor: bool, whether `test_set` gets training pictures too, to measure how far apart two
-            sets of real pictures of one domain are. Default False.
+        paired: bool, whether testA and testB show the same scenes under the same file names (an
+            ending `_A` or `_B` is ignored), so that the truth is known. Default False.
+        floor: bool, whether `test_set` also gets training pictures, to measure the distance between
+            two sets of real pictures of one domain. Default False.
         test_count: int, test pictures of each domain to read. Default: all.
 
     Returns:
         `Data`.
 
     Raises:
-        InputError: the source is not there or not laid out as it should be, a picture cannot be
-            decoded or is too small, or a setting does not fit.
+        InputError: the source is missing or not laid out as a data set, a picture cannot be
+            decoded or is too small, or a setting makes no sense.
 
     Example:
         ```python
@@ -152,58 +149,33 @@ def load_data(
     if steps_per_epoch is not None and steps_per_epoch < 1:
         raise InputError(f"steps_per_epoch={steps_per_epoch}: an epoch has at least 1 step")
     found = find_source(source, image_size, data_dir)
-    preparation = preprocessings(
-        found, image_size, preprocess, channels_A, channels_B, load_size, flip, divisor
-    )
+    kind = preprocess or found.preprocess
+    preparation = {
+        domain: Preprocessing(kind, image_size, load_size, flip, divisor, channels)
+        for domain, channels in (("A", channels_A), ("B", channels_B))
+    }
     budget = MemoryBudget(cache_memory, cache_dir)
-    problems: list[str] = []
-    skipped = problems if skip_bad_images else None
-    stores: dict[str, PictureStore] = {}
-    for domain in "AB":
-        split = f"train{domain}"
-        stores[split] = read(
-            found.pictures(split),
-            f"{found.name} {split}",
-            preparation[domain],
-            training=True,
-            budget=budget,
-            skipped=skipped,
-        )
-    tests = [split for split in ("testA", "testB") if split in found.splits]
-    test_set = None
+    reader = Reader(found, preparation, budget, skip_bad_images)
+    stores: dict[str, Any] = {s: reader.read(s, training=True) for s in ("trainA", "trainB")}
+    test_set, tests = None, [split for split in ("testA", "testB") if split in found.splits]
     if len(tests) == 2:
-        test_set = read_test_set(
-            found,
-            preparation,
-            paired=paired,
-            floor=floor,
-            test_count=test_count,
-            skipped=skipped,
-            budget=budget,
-        )
-        for split, pictures in (("testA", test_set.A), ("testB", test_set.B)):
-            assert isinstance(pictures, PictureStore)
-            stores[split] = pictures
+        test_set = read_test_set(reader, paired=paired, floor=floor, test_count=test_count)
+        stores |= {"testA": test_set.A, "testB": test_set.B}
     elif tests:
         logger.warning("%s: %s is not read, because the other is missing", found.name, tests[0])
-    if problems:
-        logger.warning(
-            "left out %d pictures that cannot be used: %s", len(problems), "; ".join(problems)
-        )
     for split, store in stores.items():
-        if batch_size > 1 and store.size is None:
+        if batch_size > 1 and store.size is None and not preparation["A"].crops:
             raise InputError(
                 f"batch_size={batch_size}: the pictures of {split} have different sizes under "
-                f"preprocess={preparation['A'].kind}: take batch_size=1 or a `preprocess` that "
-                "crops"
+                f"preprocess={kind}: take batch_size=1 or a `preprocess` that crops"
             )
     longer = max(len(stores["trainA"]), len(stores["trainB"]))
     if steps_per_epoch is None:
         steps_per_epoch = longer // batch_size
         if not steps_per_epoch:
             raise InputError(
-                f"batch_size={batch_size} is more than the {longer} pictures there are to train "
-                "on: take a smaller one"
+                f"batch_size={batch_size} is more than the {longer} pictures to train on: take a "
+                "smaller one"
             )
     logger.info(
         "read %s: %s; %.0f MB of pixels %s",
@@ -212,26 +184,30 @@ def load_data(
         sum(store.nbytes for store in stores.values()) / 1e6,
         "partly on disk" if any(store.on_disk for store in stores.values()) else "in memory",
     )
-    position = Position(steps_per_epoch)
-    test_A, test_B = stores.get("testA"), stores.get("testB")
+    validation = test_A = test_B = None
+    if test_set:
+        test = [stores["testA"], stores["testB"]]
+        validation = validation_pairs(test, batch_size)
+        test_A, test_B = (batches(store, batch_size) for store in test)
+    with tf.device("CPU"):
+        position = tf.Variable(0, dtype=tf.int64, trainable=False)
     return Data(
         name=found.name,
         train=training_pairs(
-            stores["trainA"],
-            stores["trainB"],
-            preparation["A"],
-            preparation["B"],
+            [stores["trainA"], stores["trainB"]],
+            [preparation["A"], preparation["B"]],
             batch_size=batch_size,
+            steps_per_epoch=steps_per_epoch,
             position=position,
             seed=seed,
         ),
-        validation=validation_pairs(test_A, test_B, batch_size) if test_A and test_B else None,
-        test_A=batches(test_A, batch_size) if test_A else None,
-        test_B=batches(test_B, batch_size) if test_B else None,
+        validation=validation,
+        test_A=test_A,
+        test_B=test_B,
         test_set=test_set,
         steps_per_epoch=steps_per_epoch,
         batch_size=batch_size,
         counts={split: len(store) for split, store in stores.items()},
-        skipped=tuple(problems),
+        skipped=tuple(reader.skipped),
         _position=position,
     )

@@ -1,22 +1,19 @@
 """Resizing, cropping and flipping, as the reference implementation's `--preprocess` does.
 
-Resizing (in Pillow) happens once, when a picture is read. Crop and flip (in TensorFlow) are drawn
-afresh each epoch, when the picture is used.
+Pictures are resized once, by Pillow, when they are read. They are cropped and flipped at random by
+TensorFlow, each time they are used.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image
 
 from ..errors import InputError
-
-if TYPE_CHECKING:
-    from .sources import Source
 
 Preprocess = Literal["resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none"]
 
@@ -28,12 +25,11 @@ class Preprocessing:
     Attributes:
         kind: "resize_and_crop" (to a square of `load_size`, then a random square of
             `image_size`), "crop" (of the picture as it is), "scale_width" (to `image_size`, in
-            proportion), "scale_width_and_crop" (to `load_size` wide, and high enough, then crop) or
-            "none".
-            Where nothing is cropped, sides are rounded to multiples of `divisor`.
-        image_size: side in px of what the model gets.
-        load_size: size in px that is cropped from. Default 286/256 of `image_size`, the
-            paper's "resized to 286×286 and cropped" in that proportion.
+            proportion), "scale_width_and_crop" (to `load_size` wide, at least `image_size` high,
+            then crop) or "none". If nothing is cropped, sides become multiples of `divisor`.
+        image_size: side in px of the model's input.
+        load_size: size in px before the crop. Default 286/256 of `image_size`, the paper's "resized
+            to 286×286 and cropped" in proportion.
         flip: whether half of the pictures are mirrored left to right.
         divisor: sides become multiples of it, as the generators need.
         channels: 3 for RGB, 1 for grey.
@@ -50,27 +46,26 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Preprocess):
-            raise InputError(
-                f"preprocess={self.kind!r} is unknown: take one of "
-                f"{', '.join(get_args(Preprocess))}"
-            )
+            kinds = ", ".join(get_args(Preprocess))
+            raise InputError(f"preprocess={self.kind!r} is unknown: take one of {kinds}")
         if self.image_size <= 0 or self.image_size % self.divisor:
-            near = max(self.divisor, round(self.image_size / self.divisor) * self.divisor)
             raise InputError(
                 f"image_size={self.image_size} is no multiple of {self.divisor}, which the "
-                f"generators need: take {near}"
+                f"generators need: take {self._rounded(self.image_size)}"
             )
         if self.load_size is not None and self.load_size < self.image_size:
             raise InputError(
                 f"load_size={self.load_size} is smaller than image_size={self.image_size}, which "
-                "is cropped from it: take a larger load_size or a smaller image_size"
+                "is cropped from it: take a larger `load_size` or a smaller `image_size`"
             )
         if self.channels not in (1, 3):
-            raise InputError(f"channels={self.channels}: pictures have 1 (grey) or 3 (RGB)")
+            raise InputError(
+                f"`channels_A` and `channels_B` must be 1 (grey) or 3 (RGB), not {self.channels}"
+            )
 
     @property
     def loaded(self) -> int:
-        """The size that is cropped from, in px."""
+        """The size in px before the crop."""
         return self.load_size or round(self.image_size * 286 / 256)
 
     @property
@@ -84,8 +79,8 @@ class Preprocessing:
         Args:
             image: an RGB Pillow image.
             name: what to call it in a message.
-            training: whether to leave room for the random crop. Otherwise the result is what the
-                model gets: the whole picture where it is resized, its middle where it is cropped.
+            training: whether to leave room for the random crop. Otherwise the result is the
+                model's input: the whole picture if it is resized, its middle if it is cropped.
 
         Returns:
             uint8 `[height, width, channels]`.
@@ -93,35 +88,29 @@ class Preprocessing:
         Raises:
             InputError: the picture is smaller than the crop.
         """
-        size = self.loaded if training else self.image_size
+        target, size = self.image_size, self.loaded if training else self.image_size
+        width, height = image.size
         if self.kind == "resize_and_crop":
-            image = _resize(image, size, size)
+            width, height = size, size
         elif self.kind == "scale_width_and_crop":
-            height = round(size * image.height / image.width)
-            image = _resize(image, size, max(height, self.image_size))
+            width, height = size, max(round(size * height / width), target)
         elif self.kind == "scale_width":
-            image = self._rounded(
-                image, self.image_size, self.image_size * image.height / image.width
-            )
+            width, height = target, self._rounded(target * height / width)
         elif self.kind == "none":
-            image = self._rounded(image, image.width, image.height)
-        if self.crops and min(image.size) < self.image_size:
+            width, height = self._rounded(width), self._rounded(height)
+        if self.crops and min(width, height) < target:
             raise InputError(
-                f"{name}: {image.width}×{image.height} px is smaller than the crop of "
-                f"{self.image_size}×{self.image_size}: take a smaller `image_size` or "
-                "preprocess=resize_and_crop"
+                f"{name}: {width}×{height} px is smaller than the crop of {target}×{target}: take "
+                "a smaller `image_size` or preprocess=resize_and_crop"
             )
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
         if self.crops and not training:
-            left = (image.width - self.image_size) // 2
-            top = (image.height - self.image_size) // 2
-            image = image.crop((left, top, left + self.image_size, top + self.image_size))
+            left, top = (width - target) // 2, (height - target) // 2
+            image = image.crop((left, top, left + target, top + target))
         return _pixels(image, self.channels)
 
-    def _rounded(self, image: Image.Image, width: float, height: float) -> Image.Image:
-        def nearest(side: float) -> int:
-            return max(self.divisor, round(side / self.divisor) * self.divisor)
-
-        return _resize(image, nearest(width), nearest(height))
+    def _rounded(self, side: float) -> int:
+        return max(self.divisor, round(side / self.divisor) * self.divisor)
 
     def random(self, pixels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Crops and flips a picture at random; the seed decides both.
@@ -131,7 +120,7 @@ class Preprocessing:
             seed: integer tensor `[2]`.
 
         Returns:
-            uint8, `[image_size, image_size, channels]` where the kind crops.
+            uint8, `[image_size, image_size, channels]` if the kind crops.
         """
         draws = tf.random.stateless_uniform([3], seed)
         if self.crops:
@@ -146,38 +135,14 @@ class Preprocessing:
         return pixels
 
 
-def preprocessings(
-    source: Source,
-    image_size: int,
-    preprocess: Preprocess | None,
-    channels_A: int,
-    channels_B: int,
-    load_size: int | None = None,
-    flip: bool = False,
-    divisor: int = 4,
-) -> dict[str, Preprocessing]:
-    """How pictures of domains "A" and "B" are prepared; arguments as in `load_data`."""
-    kind = preprocess or source.preprocess
-    return {
-        domain: Preprocessing(kind, image_size, load_size, flip, divisor, channels)
-        for domain, channels in (("A", channels_A), ("B", channels_B))
-    }
-
-
 def resized(image: Image.Image, size: tuple[int, int], channels: int = 3) -> np.ndarray:
-    """A picture as the model gets it at a size `(height, width)`: uint8 `[H, W, channels]`."""
-    return _pixels(_resize(image, size[1], size[0]), channels)
+    """A picture at the size `(height, width)`, as the model's input: uint8 `[H, W, channels]`."""
+    return _pixels(image.resize(size[::-1], Image.Resampling.BICUBIC), channels)
 
 
 def _pixels(image: Image.Image, channels: int) -> np.ndarray:
     pixels = np.asarray(image.convert("RGB" if channels == 3 else "L"))
     return pixels.reshape(image.height, image.width, channels)
-
-
-def _resize(image: Image.Image, width: int, height: int) -> Image.Image:
-    if image.size == (width, height):
-        return image
-    return image.resize((width, max(1, height)), Image.Resampling.BICUBIC)
 
 
 def to_float(pixels: tf.Tensor) -> tf.Tensor:

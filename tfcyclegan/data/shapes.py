@@ -1,70 +1,50 @@
 """The embedded data set: drawn animals with a plain coat (A) and with a striped one (B).
 
-In the spirit of horse↔zebra, but drawn from a seed, so that it needs no files and the right
-answer is known: the stripes lie across the animal's long axis, anchored at its middle, so
-they follow from its pose, and every scene can be drawn in either domain. Coats and
-backgrounds share their colours and the stripes' dark tone, so no map of colours alone solves it.
+It resembles horse↔zebra, but it is drawn from a seed. So it needs no files, and the truth is known:
+every scene can be drawn in either domain. The stripes lie across the animal's long axis, anchored
+at its middle, so they follow from its pose. Coats and backgrounds share their colours and the
+stripes' dark tone, so mapping colours is not enough to solve it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
-#: Points a pixel's side is sampled at; their mean is the pixel (antialiasing).
+#: Samples along each side of a pixel; their mean is the pixel (antialiasing).
 _SAMPLES = 3
 
 
-@dataclass(frozen=True)
 class Scene:
-    """One animal on one background, the same whatever its coat and the picture's size.
+    """One animal on one background, independent of its coat and the picture's size.
 
-    Lengths are shares of the picture's side, with (0, 0) at the centre and y downwards.
+    Lengths are shares of the picture's side, with (0, 0) at the centre and y downwards. Colours are
+    RGB in [0, 1].
 
-    Attributes:
-        position: centre of the body, `(x, y)`.
-        angle: of the body's long axis, in radians from the x axis.
-        half_length: half of the body's long axis, without the head.
-        half_width: half of its short axis.
-        squareness: exponent of the body's superellipse, 2 for an ellipse.
-        coat: RGB of the coat in [0, 1].
-        shade: how much darker the coat's lower edge is, in [0, 1].
-        ground: `[2, 3]`, the background's two RGB colours in [0, 1].
-        waves: `[K, 4]`, the background's texture: frequency x, frequency y, phase, weight.
+    Args:
+        random: the generator that the scene is drawn from.
     """
 
-    position: tuple[float, float]
-    angle: float
-    half_length: float
-    half_width: float
-    squareness: float
-    coat: np.ndarray
-    shade: float
-    ground: np.ndarray
-    waves: np.ndarray
-
-    @staticmethod
-    def draw(random: np.random.Generator) -> Scene:
-        """A scene at random."""
-        half_length = random.uniform(0.25, 0.33)
+    def __init__(self, random: np.random.Generator):
+        #: Half of the body's long axis, without the head.
+        self.half_length = random.uniform(0.25, 0.33)
         frequencies = random.normal(size=(6, 2)) * random.uniform(1.0, 4.0)
         phases = random.uniform(0, 2 * np.pi, (6, 1))
         weights = random.uniform(0.3, 1.0, (6, 1))
+        #: `[6, 4]`, the background's texture: frequency x, frequency y, phase, weight.
+        self.waves = np.concatenate([frequencies, phases, weights], axis=1)
         tone = random.uniform(0.55, 0.95)
-        coat = tone * np.array([1.0, random.uniform(0.75, 0.95), random.uniform(0.5, 0.85)])
-        ground = random.uniform(0.1, 0.9, (2, 1)) * random.uniform(0.55, 1.0, (2, 3))
-        return Scene(
-            position=tuple(random.uniform(-0.13, 0.13, 2)),
-            angle=random.uniform(-np.pi / 4, np.pi / 4) + np.pi * random.integers(2),
-            half_length=half_length,
-            half_width=half_length * random.uniform(0.5, 0.75),
-            squareness=random.uniform(2.0, 4.0),
-            coat=coat,
-            shade=random.uniform(0.0, 0.3),
-            ground=ground,
-            waves=np.concatenate([frequencies, phases, weights], axis=1),
-        )
+        self.coat = tone * np.array([1.0, random.uniform(0.75, 0.95), random.uniform(0.5, 0.85)])
+        #: The background's two colours.
+        self.ground = random.uniform(0.1, 0.9, (2, 1)) * random.uniform(0.55, 1.0, (2, 3))
+        #: Centre of the body, `(x, y)`.
+        self.position = tuple(random.uniform(-0.13, 0.13, 2))
+        #: From the x axis to the body's long axis, in radians.
+        self.angle = random.uniform(-np.pi / 4, np.pi / 4) + np.pi * random.integers(2)
+        self.half_width = self.half_length * random.uniform(0.5, 0.75)
+        #: Exponent of the body's superellipse, 2 for an ellipse.
+        self.squareness = random.uniform(2.0, 4.0)
+        #: How much darker the coat's lower edge is, in [0, 1].
+        self.shade = random.uniform(0.0, 0.3)
 
     def render(self, size: int, striped: bool) -> tuple[np.ndarray, np.ndarray]:
         """The picture of the scene.
@@ -83,8 +63,7 @@ class Scene:
 
         waves = self.waves.astype(np.float32)
         texture = sum(
-            weight * np.sin(2 * np.pi * (fx * x + fy * y) + phase)
-            for fx, fy, phase, weight in waves
+            w * np.sin(2 * np.pi * (fx * x + fy * y) + phase) for fx, fy, phase, w in waves
         )
         share = 1 / (1 + np.exp(-4 * texture / waves[:, 3].sum() ** 0.5))
         low, high = self.ground.astype(np.float32)
@@ -114,11 +93,11 @@ class Scene:
         return pixels, shrink(body)[..., 0].astype(np.float32)
 
 
-#: Scenes of each split. A and B have as many, but show other scenes.
+#: The number of scenes in each split. No two splits share a scene.
 COUNTS = {"trainA": 500, "trainB": 500, "testA": 64, "testB": 64}
 
 
 def scenes(split: str) -> list[Scene]:
-    """The scenes of "trainA", "trainB", "testA" or "testB", always the same ones."""
+    """The scenes of "trainA", "trainB", "testA" or "testB", always the same."""
     stream = list(COUNTS).index(split)
-    return [Scene.draw(np.random.default_rng([stream, index])) for index in range(COUNTS[split])]
+    return [Scene(np.random.default_rng([stream, index])) for index in range(COUNTS[split])]

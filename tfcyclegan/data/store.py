@@ -1,10 +1,11 @@
-"""Decoded pictures that a tf.data pipeline looks up by number."""
+"""Decoded and resized pictures, which a tf.data pipeline looks up by number."""
 
 from __future__ import annotations
 
 import errno
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,31 +15,24 @@ import tensorflow as tf
 from ..errors import InputError
 
 
+@dataclass
 class MemoryBudget:
-    """The bytes of memory that several stores may still take.
+    """The memory that several stores share.
 
-    Args:
-        limit: int, bytes.
+    Attributes:
+        left: int, bytes that they may still take.
         cache_dir: folder for what does not fit. Default: the system's temporary folder.
     """
 
-    def __init__(self, limit: int, cache_dir: str | None = None):
-        self.left = limit
-        self.cache_dir = cache_dir
-
-    def take(self, count: int) -> bool:
-        """Takes that many bytes, if they still fit; says whether they did."""
-        if count > self.left:
-            return False
-        self.left -= count
-        return True
+    left: int = 2 * 2**30
+    cache_dir: str | None = None
 
 
 class PictureStore(Sequence):
-    """A sequence of uint8 pictures of one split, of any sizes, in memory or else on disk.
+    """A sequence of uint8 pictures of one split, of any sizes, in memory or on disk.
 
-    Pictures are added in order. When one does not fit the budget, all move to raw files in a
-    temporary folder, which is deleted with the store.
+    When a picture does not fit the budget, all of them move to raw files in a temporary folder,
+    which is deleted with the store.
 
     Args:
         budget: `MemoryBudget`, shared with other stores.
@@ -48,17 +42,17 @@ class PictureStore(Sequence):
         >>> store = PictureStore(MemoryBudget(2**30), channels=3)
         >>> store.add(pixels)  # uint8 [H, W, 3]
         >>> store.close()
-        >>> store.lookup(tf.constant(0))  # the same, in eager code or in a tf.data function
+        >>> store.lookup(tf.constant(0))  # the same pixels, eagerly or in a tf.data function
     """
 
     def __init__(self, budget: MemoryBudget, channels: int):
         self._budget = budget
         self._channels = channels
         self.names: list[str] = []
+        self.nbytes = 0
         self._sizes: list[tuple[int, int]] = []
         self._arrays: list[np.ndarray] = []
         self._folder: tempfile.TemporaryDirectory | None = None
-        self._bytes = 0
 
     def __len__(self) -> int:
         return len(self._sizes)
@@ -69,22 +63,16 @@ class PictureStore(Sequence):
         return self._folder is not None
 
     @property
-    def nbytes(self) -> int:
-        """Bytes of all pictures together."""
-        return self._bytes
-
-    @property
     def size(self) -> tuple[int, int] | None:
-        """`(height, width)` of all pictures, None where they differ."""
+        """`(height, width)` of all pictures, or None if they differ."""
         return self._sizes[0] if len(set(self._sizes)) == 1 else None
 
     def __getitem__(self, index: Any) -> Any:
         """The picture of that number, uint8 `[H, W, channels]`, or a list of pictures."""
-        if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(len(self)))]
-        if not -len(self) <= index < len(self):
-            raise IndexError(index)
-        return self.lookup(tf.constant(index % len(self))).numpy()
+        places = range(len(self))[index]
+        if isinstance(places, range):
+            return [self[place] for place in places]
+        return self.lookup(tf.constant(places)).numpy()
 
     def add(self, pixels: np.ndarray, name: str = "") -> None:
         """Adds a picture, uint8 `[H, W, channels]`, and what it is called.
@@ -92,24 +80,24 @@ class PictureStore(Sequence):
         Raises:
             InputError: the disk is full.
         """
-        if self._folder is None and not self._budget.take(pixels.nbytes):
+        if not self._folder and pixels.nbytes > self._budget.left:
             self._spill()
-        if self._folder is None:
-            self._arrays.append(pixels)
+        if self._folder:
+            self._write(len(self), pixels)
         else:
-            self._write(len(self._sizes), pixels)
+            self._budget.left -= pixels.nbytes
+            self._arrays.append(pixels)
         self._sizes.append(pixels.shape[:2])
         self.names.append(name)
-        self._bytes += pixels.nbytes
+        self.nbytes += pixels.nbytes
 
     def _spill(self) -> None:
+        folder = self._budget.cache_dir
         try:
-            self._folder = tempfile.TemporaryDirectory(
-                prefix="tfcyclegan-", dir=self._budget.cache_dir
-            )
+            self._folder = tempfile.TemporaryDirectory(prefix="tfcyclegan-", dir=folder)
         except OSError as problem:
             raise InputError(
-                f"cache_dir={self._budget.cache_dir}: cannot be used ({problem.strerror})"
+                f"cache_dir={folder}: cannot be used ({problem.strerror})"
             ) from problem
         for index, pixels in enumerate(self._arrays):
             self._write(index, pixels)
@@ -118,33 +106,32 @@ class PictureStore(Sequence):
 
     def _write(self, index: int, pixels: np.ndarray) -> None:
         assert self._folder
+        folder = self._folder.name
         try:
-            Path(self._folder.name, f"{index}.raw").write_bytes(pixels.tobytes())
+            Path(folder, f"{index}.raw").write_bytes(pixels.tobytes())
         except OSError as problem:
-            folder = self._folder.name
             self._folder.cleanup()
             if problem.errno == errno.ENOSPC:
                 raise InputError(
-                    f"the disk is full: decoded pictures go to {folder}; give a `cache_dir` on a "
-                    "larger disk, or a larger `cache_memory`"
+                    f"the disk is full: decoded pictures go to {folder}; choose a `cache_dir` on "
+                    "a larger disk, or a larger `cache_memory`"
                 ) from problem
             raise
 
     def close(self) -> None:
-        """Makes the pictures ready to be looked up; no more can be added."""
+        """Makes the pictures ready for `lookup`; no more can be added."""
         self._table = tf.constant(np.array(self._sizes, np.int64).reshape(-1, 2))
-        lengths = [height * width * self._channels for height, width in self._sizes]
-        if self._folder is None:
-            self._offsets = tf.constant(np.cumsum([0, *lengths])[:-1], tf.int64)
+        if not self._folder:
             flat = [pixels.reshape(-1) for pixels in self._arrays]
-            self._pixels = tf.constant(np.concatenate(flat) if flat else np.zeros(0, np.uint8))
+            self._offsets = tf.constant(np.cumsum([0, *map(len, flat)])[:-1], tf.int64)
+            self._pixels = tf.constant(np.concatenate(flat))
             self._arrays = []
 
     def lookup(self, index: tf.Tensor) -> tf.Tensor:
         """The picture of that number, uint8 `[H, W, channels]`, as TensorFlow operations."""
         size = tf.gather(self._table, index)
         shape = tf.concat([size, [self._channels]], axis=0)
-        if self._folder is None:
+        if not self._folder:
             start = tf.gather(self._offsets, index)
             flat = tf.slice(self._pixels, start[None], tf.reduce_prod(shape)[None])
         else:

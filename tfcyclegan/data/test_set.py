@@ -1,12 +1,11 @@
-"""Test pictures as they are in their files, without augmentation, and what is known about them."""
+"""Test pictures without augmentation, and their truth if it is known."""
 
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import PurePath
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -14,33 +13,33 @@ from PIL import Image
 
 from ..errors import InputError
 from . import shapes
-from .preprocessing import Preprocess, Preprocessing, preprocessings, resized
-from .reading import read
-from .sources import EmbeddedSource, Picture, Source, TfdsSource, find_source
+from .preprocessing import Preprocess, Preprocessing
+from .reading import Reader
+from .sources import Picture, Source, find_source
 from .store import MemoryBudget
 
 
 @dataclass(frozen=True)
 class TestSet:
-    """Test pictures of both domains, uint8 `[H, W, C]` each.
+    """Test pictures of both domains, each uint8 `[H, W, C]`.
 
     Attributes:
         name: of the source.
         A: pictures of testA.
         B: pictures of testB.
-        names_A: what each is called.
-        names_B: the same for B.
-        truth_A: for each picture of A what it should become in B; None where that is unknown.
-        truth_B: for each picture of B what it should become in A, or None.
-        masks_A: for each picture of A how much of a pixel is coat, float32 `[N, H, W]` in
-            [0, 1]; None but for the embedded set.
+        names_A: the names of the pictures of A.
+        names_B: the names of the pictures of B.
+        truth_A: what each picture of A should become in B, or None if that is unknown.
+        truth_B: what each picture of B should become in A, or None.
+        masks_A: the share of each pixel of A that is coat, float32 `[N, H, W]` in [0, 1]; None
+            except for the embedded set.
         masks_B: the same for B.
-        train_A: pictures of trainA, evenly picked, as many as testB has (whose translations they
-            are compared with); empty unless asked for.
+        train_A: pictures of trainA, evenly picked, as many as testB has, because they are compared
+            with its translations; empty without `floor`.
         train_B: pictures of trainB, as many as testA has.
     """
 
-    __test__ = False  # for pytest: this is no test case
+    __test__ = False  # pytest must not collect it
 
     name: str
     A: Sequence[np.ndarray]
@@ -70,16 +69,19 @@ def load_test_set(
     skip_bad_images: bool = False,
     data_dir: str | None = None,
 ) -> TestSet:
-    """Loads test pictures: whole where they are resized, their middle where they are cropped.
+    """Loads test pictures: the whole picture if it is resized, its middle if it is cropped.
 
     Args:
         source, image_size, preprocess, channels_A, channels_B, divisor: as in `load_data`.
         paired, floor, test_count, skip_bad_images, data_dir: as in `load_data`.
-        or_training: bool, take training pictures of a domain that has no test pictures.
+        or_training: bool, take training pictures of a domain without test pictures. Default False.
+
+    Returns:
+        `TestSet`.
 
     Raises:
-        InputError: no such source, no test pictures, one that cannot be used, or with `paired`
-            a picture without its partner.
+        InputError: there is no such source, it has no test pictures, a picture cannot be used, or
+            `paired` is set and a picture has no partner.
 
     Example:
         >>> len(load_test_set("shapes", image_size=32).A)
@@ -89,63 +91,42 @@ def load_test_set(
     missing = [split for split in ("testA", "testB") if split not in found.splits]
     if missing and not or_training:
         raise InputError(f"{source}: has no {' and no '.join(missing)} to measure on")
-    return read_test_set(
-        found,
-        preprocessings(found, image_size, preprocess, channels_A, channels_B, divisor=divisor),
-        paired=paired,
-        floor=floor,
-        test_count=test_count,
-        skipped=[] if skip_bad_images else None,
-    )
+    kind = preprocess or found.preprocess
+    preparation = {
+        domain: Preprocessing(kind, image_size, divisor=divisor, channels=channels)
+        for domain, channels in (("A", channels_A), ("B", channels_B))
+    }
+    reader = Reader(found, preparation, MemoryBudget(), skip_bad_images)
+    return read_test_set(reader, paired=paired, floor=floor, test_count=test_count)
 
 
-def read_test_set(
-    source: Source,
-    preparation: Mapping[str, Preprocessing],
-    *,
-    paired: bool = False,
-    floor: bool = False,
-    test_count: int | None = None,
-    skipped: list[str] | None = None,
-    budget: MemoryBudget | None = None,
-) -> TestSet:
+def read_test_set(reader: Reader, *, paired: bool, floor: bool, test_count: int | None) -> TestSet:
     """Reads the test pictures of a source, or training pictures of a domain without any.
 
     Args:
-        source: from `find_source`.
-        preparation: how pictures of domains "A" and "B" are resized.
+        reader: how they are read. With `paired` no picture is left out.
         paired, floor, test_count: as in `load_data`.
-        skipped: see `read`. Of pairs none may be left out.
-        budget: memory that the pictures may take. Default: 2 GiB.
 
     Raises:
         InputError: as `load_test_set`.
     """
     if test_count is not None and test_count < 1:
         raise InputError(f"test_count={test_count}: must be at least 1")
-    splits = {
-        domain: f"test{domain}" if f"test{domain}" in source.splits else f"train{domain}"
-        for domain in "AB"
-    }
-    chosen = {domain: list(source.pictures(split)) for domain, split in splits.items()}
-    embedded = isinstance(source, EmbeddedSource)
-    if paired and not embedded:
-        chosen["B"] = _partners(source, chosen["A"], chosen["B"])
-    budget = budget or MemoryBudget(2**31)
+    source = reader.source
+    splits = [
+        f"test{domain}" if f"test{domain}" in source.splits else f"train{domain}" for domain in "AB"
+    ]
+    pictures = [source.pictures(split) for split in splits]
+    if paired and source.kind != "shapes":
+        pictures = _partners(source, *map(list, pictures))
+    strict = replace(reader, skip_bad_images=False) if paired else reader
     A, B = (
-        read(
-            chosen[domain][:test_count],
-            f"{source.name} {splits[domain]}",
-            preparation[domain],
-            training=False,
-            budget=budget,
-            skipped=None if paired else skipped,
-        )
-        for domain in "AB"
+        strict.read(split, islice(chosen, test_count))
+        for split, chosen in zip(splits, pictures, strict=True)
     )
     known: dict[str, Any] = {}
-    if embedded:
-        known = _drawn_truth(preparation, test_count)
+    if source.kind == "shapes":
+        known = _drawn_truth(reader.preparation, test_count)
     elif paired:
         for name, a, b in zip(A.names, A, B, strict=True):
             if a.shape[:2] != b.shape[:2]:
@@ -155,17 +136,10 @@ def read_test_set(
                 )
         known = {"truth_A": B, "truth_B": A}
     if floor:
-        for domain, count in (("A", len(B)), ("B", len(A))):
-            pictures = list(source.pictures(f"train{domain}"))
-            places = np.linspace(0, len(pictures) - 1, min(count, len(pictures)))
-            known[f"train_{domain}"] = read(
-                [pictures[place] for place in places.round().astype(int)],
-                f"{source.name} train{domain}",
-                preparation[domain],
-                training=False,
-                budget=budget,
-                skipped=skipped,
-            )
+        for split, count in (("trainA", len(B)), ("trainB", len(A))):
+            all_of = list(source.pictures(split))
+            places = np.linspace(0, len(all_of) - 1, min(count, len(all_of))).round().astype(int)
+            known[f"train_{split[-1]}"] = reader.read(split, [all_of[place] for place in places])
     return TestSet(source.name, A, B, A.names, B.names, **known)
 
 
@@ -173,44 +147,43 @@ def _drawn_truth(preparation: Mapping[str, Preprocessing], count: int | None) ->
     """The embedded set's test scenes in the other domain, and where their coats are."""
     known: dict[str, Any] = {}
     for domain, other in ("AB", "BA"):
-        size, channels = preparation[other].image_size, preparation[other].channels
+        how = preparation[other]
         drawn = [
-            scene.render(size, striped=other == "B")
+            scene.render(how.image_size, striped=other == "B")
             for scene in shapes.scenes(f"test{domain}")[:count]
         ]
         known[f"truth_{domain}"] = [
-            resized(Image.fromarray(pixels), (size, size), channels) for pixels, _ in drawn
+            how.fixed(Image.fromarray(pixels), "truth", training=False) for pixels, _ in drawn
         ]
         known[f"masks_{domain}"] = np.stack([mask for _, mask in drawn])
     return known
 
 
-def _partners(source: Source, A: list[Picture], B: list[Picture]) -> list[Picture]:
-    """The pictures of B in the order of their partners in A."""
-    if isinstance(source, TfdsSource):
+def _partners(source: Source, A: list[Picture], B: list[Picture]) -> list[Iterable[Picture]]:
+    """The pictures of A and their partners in B, in the same order."""
+    if source.kind == "tfds":
         raise InputError(
             f"{source.name}: TFDS keeps no file names, so pairs are unknown: give a folder or zip "
             "of the data set"
         )
 
-    def key(picture: Picture) -> str:
-        # Without the split's own folder, so that folders below it count.
-        name = PurePath(re.split(r"test[AB]/", picture.name)[-1]).with_suffix("").as_posix()
-        return re.sub(r"_[AB]$", "", name)
+    def by_key(pictures: list[Picture]) -> dict[str, Picture]:
+        found: dict[str, Picture] = {}
+        for picture in pictures:
+            # The path below the split's folder.
+            name = re.split(r"test[AB]/", picture.name)[-1]
+            other = found.setdefault(re.sub(r"(_[AB])?\.\w+$", "", name), picture)
+            if other is not picture:
+                raise InputError(
+                    f"paired=True: {other.name} and {picture.name} have the same name: rename one"
+                )
+        return found
 
-    by_name = {key(picture): picture for picture in B}
-    for pictures in (A, B):
-        counts = Counter(map(key, pictures))
-        twice = [picture.name for picture in pictures if counts[key(picture)] > 1]
-        if twice:
-            raise InputError(
-                f"paired=True: {' and '.join(twice[:2])} have the same name: rename one"
-            )
-    lonely = [p.name for p in A if key(p) not in by_name]
-    lonely += [by_name[name].name for name in by_name.keys() - {key(p) for p in A}]
+    named_A, named_B = by_key(A), by_key(B)
+    lonely = sorted((named_A | named_B)[name].name for name in named_A.keys() ^ named_B.keys())
     if lonely:
         raise InputError(
             f"paired=True: {len(lonely)} pictures have no partner of the same name in the other "
-            f"domain, such as {sorted(lonely)[0]}: name pairs alike, or leave `paired` out"
+            f"domain, such as {lonely[0]}: give partners the same name, or leave `paired` out"
         )
-    return [by_name[key(picture)] for picture in A]
+    return [A, [named_B[name] for name in named_A]]

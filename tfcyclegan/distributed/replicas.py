@@ -7,13 +7,10 @@ they agree on an overflow.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import tensorflow as tf
-
-if TYPE_CHECKING:
-    from ..data.pairing import Position
 
 
 def strategy_of(network: keras.Model) -> tf.distribute.Strategy:
@@ -185,7 +182,7 @@ def pad_empty_batch(images: tf.Tensor) -> tf.Tensor:
 class FollowPosition(keras.callbacks.Callback):
     """Advances a dataset's position by the batches that the replicas took in an epoch."""
 
-    def __init__(self, position: Position):
+    def __init__(self, position: tf.Variable):
         super().__init__()
         self._position = position
 
@@ -196,4 +193,4 @@ class FollowPosition(keras.callbacks.Callback):
         self._taken += 1
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        self._position.step.assign_add(self._taken)
+        self._position.assign_add(self._taken)
