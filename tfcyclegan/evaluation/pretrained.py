@@ -294,24 +294,17 @@ def class_indices(wanted: str, names: Sequence[str] | None, count: int) -> list[
             "classifier's own list (many begin with a background class)"
         )
     places: list[int] = []
-    for part in filter(None, (part.strip() for part in wanted.split(","))):
+    for part in filter(None, map(str.strip, wanted.lower().split(","))):
         if part.isdecimal():
-            places.append(int(part))
-            continue
-        if names is None:
-            raise InputError(f"class {part!r}: give its number, or a list of names as `classes`")
-        fitting = [
-            place
-            for place, name in enumerate(names)
-            if part.lower() == name.strip().lower() or part.lower() in name.lower().split()
-        ]
+            fitting = [int(part)] if int(part) < count else []
+        else:
+            own = [name.strip().lower() for name in names or ()]
+            fitting = [place for place, name in enumerate(own) if part in (name, *name.split())]
         if not fitting:
-            near = difflib.get_close_matches(part, names, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else "see the list"
-            raise InputError(f"class {part!r} is not among the {len(names)} classes; {hint}")
+            near = difflib.get_close_matches(part, names or (), n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "give numbers, or names in `classes`"
+            raise InputError(f"class {part!r} is not among the {count} classes; {hint}")
         places += fitting
-    if places and max(places) >= count:
-        raise InputError(f"class {max(places)}: the classifier has classes 0 to {count - 1}")
     if not places:
         raise InputError("no class given: give names or numbers")
     return places
