@@ -17,6 +17,7 @@ from pages import Page
 from tfcyclegan import resnet_generator
 from tfcyclegan.cli import main
 from tfcyclegan.training.config import Config
+from tfcyclegan.training.measuring import Measuring
 
 TINY = [
     "--image-size", 16, "--batch-size", 2, "--filters", 2, "--blocks", 1, "--epochs", 2,
@@ -157,7 +158,7 @@ def test_evaluate_command_without_a_network(trained, monkeypatch, capsys):
         (["--test-count", "0"], "--test-count 0: must be at least 1"),
     ],
 )
-def test_what_cannot_be_evaluated(trained, options, message, capsys):
+def test_invalid_options(trained, options, message, capsys):
     assert run("evaluate", trained, *options) == 2
     error = capsys.readouterr().err
     assert message in error
@@ -195,3 +196,14 @@ def test_a_generator_without_a_run_has_its_own_direction(folder, tmp_path, capsy
 def test_the_best_model_needs_evaluations(folder, capsys):
     assert run("train", *TINY, "--data", folder, "--best-by", "cycle_l1") == 2
     assert "--best-by cycle_l1: set --evaluate-every 1 as well" in capsys.readouterr().err
+
+
+def test_another_network_has_its_own_settings():
+    """Settings of the command override those of the run."""
+    before = Measuring(extractor="a.keras", extractor_size=128, classifier="c", class_A="1")
+    after = Measuring(extractor="b.keras").over(before)
+    assert (after.extractor, after.extractor_size, after.class_A) == ("b.keras", None, "1")
+    assert Measuring(test_count=0, classifier="d").over(before) == Measuring(
+        extractor="a.keras", extractor_size=128, classifier="d", test_count=0
+    )
+    assert Measuring(extractor="a.keras").over(before) == before

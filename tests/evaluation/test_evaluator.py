@@ -133,7 +133,7 @@ def test_label_maps_are_scored_in_the_direction_that_draws_them(test_set):
     assert found.palette == "cityscapes"
 
 
-def test_a_collapsed_generator_shows(test_set):
+def test_a_collapsed_generator_has_no_diversity(test_set):
     x = keras.Input((None, None, 3))
     flat = keras.Model(x, keras.layers.Rescaling(0.0, 0.25)(x))
     found = Evaluator(test_set)({"AtoB": flat, "BtoA": identity()})
@@ -151,9 +151,12 @@ def test_one_picture(generators):
 
 
 def test_a_single_generator(generators, test_set):
-    found = Evaluator(test_set)({"BtoA": generators["BtoA"]})
+    test_set = dataclasses.replace(test_set, train_A=[])
+    evaluator = Evaluator(test_set, classifier=CLASSIFIER, class_A=[0], class_B=[1])
+    found = evaluator({"BtoA": generators["BtoA"]})
     assert list(found.scores) == ["BtoA"]
-    assert set(found.scores["BtoA"]) == {"diversity", "identity_l1"}
+    assert set(found.scores["BtoA"]) == {"diversity", "identity_l1", "hit_rate"}
+    assert set(found.scores["BtoA"]["hit_rate"]) == {"translated", "untouched", "real"}
     assert found.notes == ["the round trip is left out: it needs both generators"]
     assert not found.examples
 

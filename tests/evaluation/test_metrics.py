@@ -3,7 +3,14 @@
 import pytest
 
 from tfcyclegan import InputError
-from tfcyclegan.evaluation.metrics import METRICS, better, choose_metrics, metric_name, split_names
+from tfcyclegan.evaluation.metrics import (
+    METRICS,
+    Metric,
+    better,
+    choose_metrics,
+    metric_name,
+    split_names,
+)
 
 
 def test_metrics_are_chosen_by_what_is_there():
@@ -37,3 +44,4 @@ def test_values_in_tables():
     assert METRICS["psnr"].show(float("inf")) == "equal"
     assert METRICS["psnr"].show(24.104) == "24.10 dB"
     assert METRICS["kid"].show(0.0421) == "0.042"
+    assert Metric("length", "nothing", "neither", "how long", digits=1, unit="m").show(2) == "2.0 m"

@@ -15,7 +15,7 @@ from tfcyclegan import InputError
 from tfcyclegan.cli import main
 from tfcyclegan.data.test_set import TestSet, load_test_set
 from tfcyclegan.studies import ablation as studies
-from tfcyclegan.studies.ablation import STUDIES, Findings, plan
+from tfcyclegan.studies.ablation import STUDIES, Findings, Study, Trial, paired_test_set, plan
 from tfcyclegan.training.config import Config
 from tfcyclegan.training.resume import StopOnSignal
 
@@ -71,8 +71,10 @@ def test_the_ablation_is_the_papers():
 def test_runs_of_earlier_versions_continue(tmp_path):
     """Their folders are named "alone" instead of "only"."""
     (tmp_path / "GAN-alone-0").mkdir()
-    trials = plan(STUDIES["ablation"], Config(), 1, tmp_path)
-    assert [trial.directory.name for trial in trials[:2]] == ["cycle-only-0", "GAN-alone-0"]
+    study = Study("title", {}, {"cycle only": {}, "GAN only": {"lambda_cycle_A": 0.0}})
+    trials = plan(study, Config(), 1, tmp_path)
+    assert all(isinstance(trial, Trial) for trial in trials)
+    assert [trial.directory.name for trial in trials] == ["cycle-only-0", "GAN-alone-0"]
 
 
 def test_a_stopped_study_continues(capsys, monkeypatch):
@@ -158,12 +160,20 @@ def test_seeds_give_a_mean_and_a_deviation():
     assert rows[0] == ("", "PSNR to the truth")
     assert rows[1] == ("doing nothing", "5.00")
     assert rows[-1] == ("CycleGAN", "11.00 ± 1.00")
+    text = findings.to_markdown()
+    assert "s, 3 seeds." in text
+    assert "## B to A\n\n|  | PSNR to the truth |\n| --- | ---: |\n| doing nothing | 5.00 |" in text
     (trials[0].directory / "result.json").write_text("{}")
     with pytest.raises(InputError, match=r"result.json: damaged: move s/cycle-only-0 away"):
         findings.rows("AtoB")
 
 
 def test_the_truth_is_needed(folder, capsys):
+    config = Config(data=str(folder), image_size=16).resolved()
+    with pytest.raises(InputError, match=r"data=.*: the truth of .* or paired data with `paired`"):
+        paired_test_set(config)
     assert run(*TINY, "--data", folder) == 2
-    assert "the truth of its test pictures is unknown" in capsys.readouterr().err
+    assert (
+        "is unknown: use the embedded data, or paired data with --paired" in capsys.readouterr().err
+    )
     assert not Path("runs").exists()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -25,6 +25,21 @@ from .result import Evaluation, Example
 
 #: Number of best and of worst translations that are kept as examples.
 EXAMPLES = 4
+
+
+class _Side(NamedTuple):
+    """The test set as one direction sees it; see `TestSet`."""
+
+    source: Sequence[np.ndarray]
+    target: Sequence[np.ndarray]
+    names: Sequence[str]
+    truth: Sequence[np.ndarray] | None
+    masks: np.ndarray | None
+    real: Sequence[np.ndarray]
+
+    @property
+    def same_channels(self) -> bool:
+        return self.source[0].shape[-1] == self.target[0].shape[-1]
 
 
 class Evaluator:
@@ -65,7 +80,11 @@ class Evaluator:
         palette: Palette | None = None,
         batch_size: int = 8,
     ):
-        self.test_set = test_set
+        self.test_set = test = test_set
+        self._sides = {
+            "AtoB": _Side(test.A, test.B, test.names_A, test.truth_A, test.masks_A, test.train_B),
+            "BtoA": _Side(test.B, test.A, test.names_B, test.truth_B, test.masks_B, test.train_A),
+        }
         there = {
             "truth": test_set.truth_A is not None,
             "masks": test_set.masks_A is not None,
@@ -94,7 +113,6 @@ class Evaluator:
             InputError: pictures that a generator does not take, or a generator whose output is
                 not finite.
         """
-        test = self.test_set
         runs: dict[str, Callable] = {
             way: self._runner(way, network) for way, network in generators.items()
         }
@@ -111,6 +129,7 @@ class Evaluator:
             }
             if shown:
                 examples[way] = shown
+        test = self.test_set
         splits = {
             "test_A": test.A, "test_B": test.B, "train_A": test.train_A, "train_B": test.train_B
         }  # fmt: skip
@@ -129,18 +148,9 @@ class Evaluator:
             examples=examples,
         )
 
-    def _of(self, domain: str, what: str) -> Any:
-        """What the test set has for a domain: its "truth", "masks", "names" or "train"."""
-        return getattr(self.test_set, f"{what}_{domain}")
-
-    def _tests(self, way: str) -> tuple[Sequence[np.ndarray], Sequence[np.ndarray]]:
-        """The test pictures of the source and of the target domain."""
-        A, B = self.test_set.A, self.test_set.B
-        return (A, B) if way == "AtoB" else (B, A)
-
     def _runner(self, way: str, network: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
         """The generator in float32. It is traced once and then follows its network's weights."""
-        takes, there = network.input_shape[-1], self._tests(way)[0][0].shape[-1]
+        takes, there = network.input_shape[-1], self._sides[way].source[0].shape[-1]
         if takes != there:
             raise InputError(
                 f"the {way} generator takes pictures of {takes} channels, but those of {way[0]} "
@@ -168,7 +178,7 @@ class Evaluator:
 
         return run
 
-    def _batches(self, *columns: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, ...]]:
+    def _batches(self, *columns: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, ...]]:
         """Batches of consecutive pictures of one size; uint8 `[N, H, W, C]`."""
         for _, rows in itertools.groupby(zip(*columns, strict=True), lambda row: row[0].shape):
             while batch := list(itertools.islice(rows, self._batch_size)):
@@ -178,12 +188,12 @@ class Evaluator:
         self, way: str, runs: Mapping[str, Callable]
     ) -> tuple[list[np.ndarray], dict[str, float], list[Example]]:
         """All translations of a direction, the scores that need its generators, and examples."""
-        source, target = self._tests(way)
+        side = self._sides[way]
         back = runs.get("BtoA" if way == "AtoB" else "AtoB") if self._round_trip else None
         translated: list[np.ndarray] = []
         cycled: list[np.ndarray] = []
         found: list[dict[str, np.ndarray]] = []
-        for (pixels,) in self._batches(source):
+        for (pixels,) in self._batches(side.source):
             images = to_float(pixels).numpy()
             drawn = runs[way](images)
             translated += list(to_uint8(drawn))
@@ -192,19 +202,19 @@ class Evaluator:
                 cycled += list(to_uint8(again))
                 found.append({f"cycle_{k}": v for k, v in similarity(again, images).items()})
         own = {name: mean for name, mean in _means(found).items() if name in self.metrics}
-        if "identity_l1" in self.metrics and source[0].shape[-1] == target[0].shape[-1]:
-            batches = (to_float(pixels).numpy() for (pixels,) in self._batches(target))
+        if "identity_l1" in self.metrics and side.same_channels:
+            batches = (to_float(pixels).numpy() for (pixels,) in self._batches(side.target))
             changes = [np.mean(np.abs(runs[way](x) - x), axis=(1, 2, 3)) for x in batches]
             own["identity_l1"] = float(np.mean(np.concatenate(changes)))
         if "diversity" in self.metrics:
-            own |= self._diversity("diversity", _thumbnails(translated), _thumbnails(source))
+            own |= self._diversity("diversity", _thumbnails(translated), _thumbnails(side.source))
         if not back:
             return translated, own, []
-        names, errors = self._of(way[0], "names"), np.concatenate([x["cycle_l1"] for x in found])
+        errors = np.concatenate([batch["cycle_l1"] for batch in found])
         order = np.argsort(errors, kind="stable")
         some = min(EXAMPLES, len(order) // 2)
         examples = [
-            Example(names[i], source[i], translated[i], cycled[i], float(errors[i]))
+            Example(side.names[i], side.source[i], translated[i], cycled[i], float(errors[i]))
             for i in [*order[:some], *order[len(order) - some :]]
         ]
         return translated, own, examples
@@ -219,14 +229,10 @@ class Evaluator:
     def _baseline(self, way: str) -> dict[str, dict[str, float]]:
         """The columns that need no model: the inputs themselves, and real pictures."""
         if way not in self._baselines:
-            source, target = self._tests(way)
-            columns: dict[str, dict[str, float]] = {"untouched": {}, "real": {}}
-            if source[0].shape[-1] == target[0].shape[-1]:
-                columns["untouched"] = self._compare(way, source, "untouched")
-            if len(real := self._of(way[-1], "train")):
-                columns["real"] = self._compare(way, real, "real")
-            if self._classifier:
-                columns["real"]["hit_rate"] = self._hit_rate(way, target)
+            side, columns = self._sides[way], {}
+            if side.same_channels:
+                columns["untouched"] = self._compare(way, side.source, "untouched")
+            columns["real"] = self._compare(way, side.real, "real")
             self._baselines[way] = columns
         return self._baselines[way]
 
@@ -236,43 +242,38 @@ class Evaluator:
         Args:
             way: the direction.
             pictures: one for each test picture of the source domain, or real ones of the target.
-            column: their column in `COLUMNS`. Real pictures have no truth, and their hit rate is
-                that of the test pictures.
+            column: their column in `COLUMNS`.
         """
+        side = self._sides[way]
         scores: dict[str, float] = {}
-        if column != "real":
-            truth = self._of(way[0], "truth")
-            if truth is not None:
-                scores |= self._against_truth(way[0], pictures, truth)
-            if self._classifier:
-                scores["hit_rate"] = self._hit_rate(way, pictures)
-        if self._extractor:
+        if side.truth is not None and column != "real":
+            scores |= self._against_truth(way, pictures)
+        if self._extractor and len(pictures):
             scores |= self._against_distribution(way, pictures, column)
+        if self._classifier:
+            seen = side.target if column == "real" else pictures
+            top = np.argmax(self._classifier(seen), axis=1)
+            scores["hit_rate"] = float(np.mean(np.isin(top, self._classes[way[-1]])))
         wanted = (*self.metrics, "kid_std")
         return {name: value for name, value in scores.items() if name in wanted}
 
-    def _against_truth(
-        self, domain: str, pictures: Sequence[np.ndarray], truth: Sequence[np.ndarray]
-    ) -> dict[str, float]:
-        columns = [pictures, truth]
-        if (masks := self._of(domain, "masks")) is not None:
-            columns += [getattr(self.test_set, domain), masks]
+    def _against_truth(self, way: str, pictures: Sequence[np.ndarray]) -> dict[str, float]:
+        side = self._sides[way]
+        assert side.truth is not None
+        columns: list[Iterable[np.ndarray]] = [pictures, side.truth]
+        if side.masks is not None:
+            columns += [side.source, side.masks]
         found = []
-        for drawn, right, *more in self._batches(*columns):
-            images, wanted = to_float(drawn).numpy(), to_float(right).numpy()
+        for drawn, truth, *more in self._batches(*columns):
+            images, wanted = to_float(drawn).numpy(), to_float(truth).numpy()
             found.append(similarity(images, wanted))
             if more:
-                inputs, coat = more
-                found[-1] |= coat_scores(images, to_float(inputs).numpy(), wanted, coat)
+                inputs, masks = more
+                found[-1] |= coat_scores(images, to_float(inputs).numpy(), wanted, masks)
         scores = _means(found)
-        if self._palette and domain == "A" and pictures[0].shape[-1] == 3:
-            scores |= label_scores(pictures, truth, self._palette)
+        if self._palette and way == "AtoB" and pictures[0].shape[-1] == 3:
+            scores |= label_scores(pictures, side.truth, self._palette)
         return scores
-
-    def _hit_rate(self, way: str, pictures: Sequence[np.ndarray]) -> float:
-        assert self._classifier
-        top = np.argmax(self._classifier(pictures), axis=1)
-        return float(np.mean(np.isin(top, self._classes[way[-1]])))
 
     def _against_distribution(
         self, way: str, pictures: Sequence[np.ndarray], column: str

@@ -29,7 +29,7 @@ def train(model, callback, epochs):
 
 
 def test_scores_are_in_the_history(make_model, data):
-    """The training commands' tests show that evaluations do not change the weights."""
+    """tests/commands/test_evaluate.py shows that evaluations do not change the weights."""
     model = make_model()
     model.compile(run_eagerly=True)
     every = EvaluateEvery(Evaluator(data.test_set, metrics="cycle_l1"))
