@@ -1,4 +1,4 @@
-"""Tables of the paper: the runs of one differ in what they should, go on, and come together."""
+"""Tables of the paper: how the runs of one differ, continue, and are put together."""
 
 import dataclasses
 import json
@@ -15,7 +15,7 @@ from tfcyclegan import InputError
 from tfcyclegan.cli import main
 from tfcyclegan.data.test_set import TestSet, load_test_set
 from tfcyclegan.studies import ablation as studies
-from tfcyclegan.studies.ablation import STUDIES, Findings, plan
+from tfcyclegan.studies.ablation import STUDIES, Findings, Study, Trial, paired_test_set, plan
 from tfcyclegan.training.config import Config
 from tfcyclegan.training.resume import StopOnSignal
 
@@ -23,6 +23,7 @@ TINY = [
     "--image-size", 16, "--batch-size", 4, "--filters", 2, "--blocks", 1, "--epochs", 1,
     "--discriminator-filters", 2, "--discriminator-layers", 1, "--steps-per-epoch", 2,
     "--precision", "float32", "--no-tensorboard", "--test-count", 4,
+    "--no-export",
 ]  # fmt: skip
 
 
@@ -38,8 +39,8 @@ def elsewhere(tmp_path, monkeypatch):
 def test_the_ablation_is_the_papers():
     trials = plan(STUDIES["ablation"], Config(seed=5), 2, Path("x"))
     assert [(t.variant, t.seed) for t in trials[:6]] == [
-        ("cycle alone", 5), ("GAN alone", 5), ("GAN + forward cycle", 5),
-        ("GAN + backward cycle", 5), ("CycleGAN", 5), ("cycle alone", 6),
+        ("cycle only", 5), ("GAN only", 5), ("GAN + forward cycle", 5),
+        ("GAN + backward cycle", 5), ("CycleGAN", 5), ("cycle only", 6),
     ]  # fmt: skip
     weights = {
         t.variant: (
@@ -50,8 +51,8 @@ def test_the_ablation_is_the_papers():
     }  # fmt: skip
     # Forward is A → B → A (section 3.2).
     assert weights == {
-        "cycle alone": (0, 10, 10, 0),
-        "GAN alone": (1, 0, 0, 0),
+        "cycle only": (0, 10, 10, 0),
+        "GAN only": (1, 0, 0, 0),
         "GAN + forward cycle": (1, 10, 0, 0),
         "GAN + backward cycle": (1, 0, 10, 0),
         "CycleGAN": (1, 10, 10, 0),
@@ -63,12 +64,28 @@ def test_the_ablation_is_the_papers():
                 one, other = (getattr(t.config, field.name) for t in (trial, trials[0]))
                 assert one == other, field.name
     assert len({t.config.run_dir for t in trials}) == 10
-    with pytest.raises(InputError, match="--seeds 0: must be at least 1"):
+    with pytest.raises(InputError, match="seeds=0: must be at least 1"):
         plan(STUDIES["ablation"], Config(), 0, Path("x"))
 
 
-def test_a_study_goes_on_where_it_stopped(capsys, monkeypatch):
-    """A real signal in the third run; the same command does what is missing and nothing twice."""
+def test_runs_of_earlier_versions_continue(tmp_path):
+    """Their folders are named "alone" instead of "only"."""
+    (tmp_path / "GAN-alone-0").mkdir()
+    study = Study("title", {}, {"cycle only": {}, "GAN only": {"lambda_cycle_A": 0.0}})
+    trials = plan(study, Config(), 1, tmp_path)
+    assert all(isinstance(trial, Trial) for trial in trials)
+    assert [trial.directory.name for trial in trials] == ["cycle-only-0", "GAN-alone-0"]
+
+
+def test_a_stopped_study_continues(capsys, monkeypatch):
+    """A signal stops the second of three runs; the same command then does only what is missing."""
+    variants = {
+        name: settings
+        for name, settings in STUDIES["ablation"].variants.items()
+        if name in ("cycle only", "GAN + forward cycle", "CycleGAN")
+    }
+    smaller = dataclasses.replace(STUDIES["ablation"], variants=variants)
+    monkeypatch.setitem(STUDIES, "ablation", smaller)
     started = []
     train, begin = studies.train, StopOnSignal.on_train_begin
 
@@ -78,30 +95,30 @@ def test_a_study_goes_on_where_it_stopped(capsys, monkeypatch):
 
     def begin_and_be_stopped(self, logs=None):
         begin(self, logs)
-        if len(started) == 3:
+        if len(started) == 2:
             os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(studies, "train", counted)
     monkeypatch.setattr(StopOnSignal, "on_train_begin", begin_and_be_stopped)
     assert run(*TINY) == 128 + signal.SIGTERM
     assert "stopped; the same command goes on from here" in capsys.readouterr().out
-    assert len(started) == 3
+    assert len(started) == 2
     directory = Path("runs/ablation-shapes")
     finished = {p: p.stat().st_mtime_ns for p in directory.glob("*/result.json")}
-    assert len(finished) == 2
+    assert len(finished) == 1
 
     assert run(*TINY) == 0
-    assert started[3:] == ["GAN-forward-cycle-0", "GAN-backward-cycle-0", "CycleGAN-0"]
+    assert started[2:] == ["GAN-forward-cycle-0", "CycleGAN-0"]
     for path, changed in finished.items():
         assert path.stat().st_mtime_ns == changed
     printed = capsys.readouterr().out
-    assert printed.count("done already") == 2
+    assert printed.count("done already") == 1
 
     found = json.loads((directory / "ablation.json").read_text())
     assert found["seeds"] == [0]
     values = found["values"]["AtoB"]
-    assert list(values) == ["doing nothing", *STUDIES["ablation"].variants]
-    for variant in STUDIES["ablation"].variants:
+    assert list(values) == ["doing nothing", *variants]
+    for variant in variants:
         name = variant.replace(" + ", "-").replace(" ", "-")
         result = json.loads((directory / f"{name}-0" / "result.json").read_text())
         scores = result["evaluation"]["scores"]["AtoB"]
@@ -111,26 +128,26 @@ def test_a_study_goes_on_where_it_stopped(capsys, monkeypatch):
     assert f"| CycleGAN | {values['CycleGAN']['psnr'][0]:.2f} |" in table
     assert "## B to A" in table
     grid = Image.open(directory / "ablation.png")
-    assert grid.size == (7 * (128 + 4) - 4, 22 + 6 * (128 + 4) - 4)
-    cells = [np.asarray(grid)[22 : 22 + 128, c * 132 : c * 132 + 128] for c in range(7)]
+    assert grid.size == (5 * (128 + 4) - 4, 22 + 6 * (128 + 4) - 4)
+    cells = [np.asarray(grid)[22 : 22 + 128, c * 132 : c * 132 + 128] for c in range(5)]
     test_set = load_test_set("shapes", image_size=16, test_count=1)
-    for cell, pixels in ((cells[0], test_set.A[0]), (cells[6], test_set.truth_A[0])):
+    for cell, pixels in ((cells[0], test_set.A[0]), (cells[4], test_set.truth_A[0])):
         np.testing.assert_array_equal(cell[::8, ::8], pixels)
     weights = {
         keras.saving.load_model(path.parent / "model.keras").G.get_weights()[0].tobytes()
         for path in directory.glob("*/result.json")
     }
-    assert len(weights) == 5
+    assert len(weights) == 3
 
-    # Other settings are another study.
+    # Runs with other settings belong to another study.
     assert run(*TINY, "--filters", 3) == 2
     assert "was run with other settings: --filters was 2, now 3" in capsys.readouterr().err
-    # And a longer one: all variants have the same budget.
+    # So do longer runs: all variants have the same budget.
     assert run(*TINY, "--epochs", 2) == 2
     assert "was run with other settings: --epochs was 1, now 2" in capsys.readouterr().err
 
 
-def test_seeds_have_a_mean_and_a_spread():
+def test_seeds_give_a_mean_and_a_deviation():
     trials = plan(STUDIES["ablation"], Config(), 3, Path("s"))
     for trial in trials:
         columns = {"translated": 10.0 + trial.seed, "untouched": 5.0}
@@ -143,12 +160,20 @@ def test_seeds_have_a_mean_and_a_spread():
     assert rows[0] == ("", "PSNR to the truth")
     assert rows[1] == ("doing nothing", "5.00")
     assert rows[-1] == ("CycleGAN", "11.00 ± 1.00")
+    text = findings.to_markdown()
+    assert "s, 3 seeds." in text
+    assert "## B to A\n\n|  | PSNR to the truth |\n| --- | ---: |\n| doing nothing | 5.00 |" in text
     (trials[0].directory / "result.json").write_text("{}")
-    with pytest.raises(InputError, match=r"result.json: damaged: move s/cycle-alone-0 away"):
+    with pytest.raises(InputError, match=r"result.json: damaged: move s/cycle-only-0 away"):
         findings.rows("AtoB")
 
 
-def test_a_truth_is_needed(folder, capsys):
+def test_the_truth_is_needed(folder, capsys):
+    config = Config(data=str(folder), image_size=16).resolved()
+    with pytest.raises(InputError, match=r"data=.*: the truth of .* or paired data with `paired`"):
+        paired_test_set(config)
     assert run(*TINY, "--data", folder) == 2
-    assert "the truth of its test pictures is not known" in capsys.readouterr().err
+    assert (
+        "is unknown: use the embedded data, or paired data with --paired" in capsys.readouterr().err
+    )
     assert not Path("runs").exists()

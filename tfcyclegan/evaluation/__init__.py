@@ -1,6 +1,6 @@
-"""Whether a model is good: the metrics of the field, measured on pictures it has not seen.
+"""Metrics of the field, measured on test pictures: how good a model is.
 
-`Evaluator` puts them together; `fid` and `kid` compare features of any two sets.
+`Evaluator` measures generators; `fid` and `kid` compare the features of any two sets of pictures.
 """
 
 from .distributions import Kid, diversity, fid, kid

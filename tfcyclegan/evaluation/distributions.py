@@ -1,8 +1,8 @@
-"""How alike two sets of pictures are, by the features a network sees in them: FID and KID.
+"""FID, KID and diversity: comparisons of whole sets of pictures by their features.
 
-Both compare a set with a set, never a picture with a picture, so they need no pairs. Which
-network, at which size and how prepared decides the numbers as much as the pictures do; see
-`pretrained`.
+They compare a set with a set, never a picture with a picture, so they need no pairs. The network
+that makes the features, its input size and its preprocessing decide the numbers as much as the
+pictures do; see `pretrained`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ class Kid(NamedTuple):
     """A Kernel Inception Distance.
 
     Attributes:
-        mean: over the subsets; about 0 for two sets of the same kind, and as often below.
-        std: of the subsets' values.
+        mean: mean over the subsets; about 0 for two sets of the same kind, and as often below it.
+        std: standard deviation over the subsets.
         subset_size: pictures of each set in a subset.
     """
 
@@ -30,24 +30,24 @@ class Kid(NamedTuple):
 
 
 def fid(features_a: np.ndarray, features_b: np.ndarray) -> float:
-    """Fréchet Inception Distance (Heusel et al. 2017): between Gaussians fitted to two sets.
+    """Fréchet Inception Distance (Heusel et al. 2017) between Gaussians fitted to two sets.
 
-    |μa - μb|² + tr(Σa + Σb - 2 (Σa Σb)^½), with covariances over n - 1. Fewer pictures give a
-    larger number, so compare only what was measured with equally many.
+    |μa - μb|² + tr(Σa + Σb - 2 (Σa Σb)^½), with covariances over n - 1. The value grows as the
+    number of pictures falls, so compare only values measured with equally many pictures.
 
     Args:
-        features_a: `[N, D]`, a row a picture, N ≥ 2.
+        features_a: `[N, D]`, one row per picture, N ≥ 2.
         features_b: `[M, D]`, M ≥ 2.
 
     Returns:
         The distance, 0 for identical sets.
 
     Raises:
-        ValueError: fewer than two pictures, other widths, or features that are not finite.
+        ValueError: fewer than two pictures, different widths, or features that are not finite.
 
     Warns:
-        UserWarning: a set has no more pictures than features, so that its covariance is singular
-            and the number far too large.
+        UserWarning: a set has no more pictures than features, so its covariance is singular and
+            the value is far too large.
 
     Example:
         >>> fid(features(translated), features(real))
@@ -58,11 +58,11 @@ def fid(features_a: np.ndarray, features_b: np.ndarray) -> float:
     if count <= width:
         warnings.warn(
             f"FID from {count} pictures with {width} features each is far too large: compare it "
-            "with others of as many pictures only, or take KID",
+            "only with values from equally many pictures, or use KID",
             stacklevel=2,
         )
-    # Σ = XᵀX, so tr (Σa Σb)^½ is the sum of the singular values of Xa Xbᵀ. That needs no root of
-    # a product, which loses its digits where a covariance is singular.
+    # With Σ = XᵀX, tr (Σa Σb)^½ is the sum of the singular values of Xa Xbᵀ. This avoids the root
+    # of the product, which is inaccurate where a covariance is singular.
     factor_a, factor_b = _factor(a), _factor(b)
     shared = linalg.svdvals(factor_a @ factor_b.T).sum()
     means = np.sum((a.mean(0) - b.mean(0)) ** 2)
@@ -71,7 +71,7 @@ def fid(features_a: np.ndarray, features_b: np.ndarray) -> float:
 
 
 def _factor(features: np.ndarray) -> np.ndarray:
-    """X with XᵀX the covariance, of at most as many rows as there are features."""
+    """X with XᵀX the covariance; it has at most as many rows as there are features."""
     centred = (features - features.mean(0)) / np.sqrt(len(features) - 1)
     width = centred.shape[1]
     return linalg.qr(centred, mode="r")[0][:width] if len(centred) > width else centred
@@ -87,22 +87,23 @@ def kid(
 ) -> Kid:
     """Kernel Inception Distance (Bińkowski et al. 2018): squared MMD under (x·y / D + 1)³.
 
-    Unbiased: pictures compared with themselves are left out, so the number of pictures does not
-    shift it, and two sets of the same kind give about 0.
+    The estimate is unbiased: no picture is compared with itself. So the number of pictures does
+    not shift it, and two sets of the same kind give about 0.
 
     Args:
-        features_a: `[N, D]`, a row a picture, N ≥ 2.
+        features_a: `[N, D]`, one row per picture, N ≥ 2.
         features_b: `[M, D]`, M ≥ 2.
-        subsets: int, random subsets, drawn without repetition. Default 100 (as clean-fid).
-        subset_size: int, pictures of each set in one. Default: 1000 (as clean-fid), but no more
-            than half of the smaller set, as subsets that share all pictures vary too little.
-        seed: int, of the subsets.
+        subsets: int, number of random subsets, drawn without replacement. Default 100, as in
+            clean-fid.
+        subset_size: int, pictures of each set in a subset. Default: 1000, as in clean-fid, but at
+            most half of the smaller set, because subsets that share all pictures vary too little.
+        seed: int, seed of the subsets. Default 0.
 
     Returns:
         `Kid(mean, std, subset_size)`.
 
     Raises:
-        ValueError: fewer than two pictures, other widths, features that are not finite, or
+        ValueError: fewer than two pictures, different widths, features that are not finite, or
             subsets larger than a set.
 
     Example:
@@ -116,10 +117,7 @@ def kid(
         raise ValueError(f"subset_size={size}: must lie between 2 and the {smaller} pictures")
     random = np.random.default_rng(seed)
     values = [
-        _mmd(
-            a[random.choice(len(a), size, replace=False)],
-            b[random.choice(len(b), size, replace=False)],
-        )
+        _mmd(*(x[random.choice(len(x), size, replace=False)] for x in (a, b)))
         for _ in range(subsets)
     ]
     return Kid(float(np.mean(values)), float(np.std(values)), size)
@@ -139,20 +137,20 @@ def _mmd(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def diversity(outputs: np.ndarray, inputs: np.ndarray) -> float | None:
-    """How different outputs are from each other, relative to their inputs.
+    """How much outputs differ from each other, relative to their inputs.
 
-    The mean distance between two outputs over that between two inputs: about 1 for a generator
-    that keeps its pictures apart, 0 for one that has collapsed to a single picture.
+    The mean distance between two outputs divided by that between two inputs: about 1 for a
+    generator that keeps its pictures apart, 0 for one that has collapsed to a single picture.
 
     Args:
-        outputs: `[N, D]`, pixels or features, a row a picture.
+        outputs: `[N, D]`, pixels or features, one row per picture.
         inputs: `[N, D]`.
 
     Returns:
-        The ratio, or None where the inputs do not differ or there is only one.
+        The ratio, or None for inputs that do not differ and for a single picture.
 
     Raises:
-        ValueError: values that are not finite.
+        ValueError: values that are not finite, or different widths.
 
     Example:
         >>> diversity(np.zeros((10, 5)), np.random.normal(size=(10, 5)))
@@ -166,11 +164,12 @@ def diversity(outputs: np.ndarray, inputs: np.ndarray) -> float | None:
 
 
 def _checked(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both as float64, if they can be compared."""
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1]:
-        raise ValueError(f"features are [pictures, D] with one D; these are {a.shape}, {b.shape}")
+        raise ValueError(f"features must be [pictures, D] of one D; these are {a.shape}, {b.shape}")
     if min(len(a), len(b)) < 2:
-        raise ValueError(f"{min(len(a), len(b))} picture: a set has at least 2")
+        raise ValueError(f"{min(len(a), len(b))} picture: a set needs at least 2")
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
-        raise ValueError("features are not finite: the network or its pictures have gone bad")
+        raise ValueError("features are not finite: check the network and its pictures")
     return a, b

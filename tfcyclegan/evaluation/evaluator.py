@@ -1,9 +1,11 @@
-"""Measures generators on a test set, with doing nothing and real pictures beside them."""
+"""Measures generators on a test set, beside doing nothing and beside real pictures."""
 
 from __future__ import annotations
 
+import itertools
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -19,25 +21,42 @@ from .label_maps import Palette, label_scores
 from .metrics import METRICS, choose_metrics
 from .pairs import coat_scores, similarity
 from .pretrained import Pretrained
-from .result import EXAMPLES, Evaluation, Example
+from .result import Evaluation, Example
+
+#: Number of best and of worst translations that are kept as examples.
+EXAMPLES = 4
+
+
+class _Side(NamedTuple):
+    """The test set as one direction sees it; see `TestSet`."""
+
+    source: Sequence[np.ndarray]
+    target: Sequence[np.ndarray]
+    names: Sequence[str]
+    truth: Sequence[np.ndarray] | None
+    masks: np.ndarray | None
+    real: Sequence[np.ndarray]
+
+    @property
+    def same_channels(self) -> bool:
+        return self.source[0].shape[-1] == self.target[0].shape[-1]
 
 
 class Evaluator:
-    """Measures generators on one test set, again and again if need be.
+    """Measures generators on one test set, as often as it is called.
 
-    They compute in float32, whatever they were trained in, as their exports do. Translations are
-    rounded to 8 bits before they are compared with anything but the round trip, as a file would
-    hold them.
+    Generators compute in float32, whatever precision they were trained in. Translations are
+    rounded to 8 bits, as in a file, before they are compared; only the round trip is not rounded.
 
     Args:
-        test_set: from `load_test_set`.
-        metrics: names with commas between, from `METRICS`. Default: all that can be had.
-        extractor: for FID, KID and the diversity of features. Default: none of these.
-        classifier: for the hit rate. Default: none.
+        test_set: test pictures, from `load_test_set`.
+        metrics: metric names separated by commas, from `METRICS`. Default: all that are available.
+        extractor: network for FID, KID and the diversity of features. Default: none, without them.
+        classifier: network for the hit rate. Default: none, without it.
         class_A: classes of the classifier that count as domain A.
         class_B: classes that count as domain B.
-        palette: where domain B is label maps of a paired test set, the classes.
-        batch_size: int, pictures at a time. Default 8.
+        palette: the classes of domain B, if it is label maps of a paired test set.
+        batch_size: int, pictures in a batch. Default 8.
 
     Raises:
         InputError: an unknown metric, or one whose needs are not met.
@@ -61,89 +80,87 @@ class Evaluator:
         palette: Palette | None = None,
         batch_size: int = 8,
     ):
-        self.test_set = test_set
-        self.metrics = choose_metrics(
-            metrics,
-            {
-                "truth": test_set.truth_A is not None,
-                "masks": test_set.masks_A is not None,
-                "palette": palette is not None and test_set.truth_A is not None,
-                "extractor": extractor is not None,
-                "classifier": classifier is not None,
-            },
-        )
-        self._extractor, self._classifier = extractor, classifier
+        self.test_set = test = test_set
+        self._sides = {
+            "AtoB": _Side(test.A, test.B, test.names_A, test.truth_A, test.masks_A, test.train_B),
+            "BtoA": _Side(test.B, test.A, test.names_B, test.truth_B, test.masks_B, test.train_A),
+        }
+        there = {
+            "truth": test_set.truth_A is not None,
+            "masks": test_set.masks_A is not None,
+            "palette": palette is not None and test_set.truth_A is not None,
+            "extractor": extractor is not None,
+            "classifier": classifier is not None,
+        }
+        self.metrics = choose_metrics(metrics, there)
+        needs = {METRICS[name].needs for name in self.metrics}
+        self._extractor = extractor if "extractor" in needs else None
+        self._classifier = classifier if "classifier" in needs else None
+        self._palette = palette if "palette" in needs else None
+        self._round_trip = "cycle" in needs
         self._classes = {"A": list(class_A), "B": list(class_B)}
-        self._palette = palette
         self._batch_size = batch_size
         self._twins: dict[str, tuple[keras.Model, keras.Model, Callable]] = {}
-        # What is the same for every model.
-        self._constant: dict[str, dict[str, dict[str, float]]] = {}
-        self._constant_notes: dict[str, None] = {}
+        # These are the same for every model, so they are measured once.
+        self._baselines: dict[str, dict[str, dict[str, float]]] = {}
         self._features: dict[str, np.ndarray] = {}
-        self._notes: dict[str, None] = {}
+        self._notes: dict[str, None] = {}  # a set that keeps its order
 
     def __call__(self, generators: Mapping[Direction, keras.Model]) -> Evaluation:
-        """Measures G under "AtoB" and F under "BtoA", or one of them alone.
+        """Measures G as "AtoB" and F as "BtoA", or only one of them.
 
         Raises:
-            InputError: pictures that a generator does not take, or one that gives what are no
-                numbers.
+            InputError: pictures that a generator does not take, or a generator whose output is
+                not finite.
         """
-        self._notes = {}
         runs: dict[str, Callable] = {
             way: self._runner(way, network) for way, network in generators.items()
         }
-        if len(runs) == 1 and self._wants("cycle"):
-            self._note("the round trip is left out: it takes both generators")
         scores: dict[str, dict[str, dict[str, float]]] = {}
         examples: dict[str, list[Example]] = {}
         for way in runs:
-            translated, own, examples[way] = self._translate(way, runs)
+            translated, own, shown = self._translate(way, runs)
             columns = {"translated": {**self._compare(way, translated, "translated"), **own}}
-            columns |= self._without_model(way)
-            names = [*METRICS, "kid_std"]
+            columns |= self._baseline(way)
             scores[way] = {
                 name: {column: values[name] for column, values in columns.items() if name in values}
-                for name in names
+                for name in (*METRICS, "kid_std")
                 if name in columns["translated"]
             }
+            if shown:
+                examples[way] = shown
         test = self.test_set
         splits = {
             "test_A": test.A, "test_B": test.B, "train_A": test.train_A, "train_B": test.train_B
         }  # fmt: skip
-        classifier = None
-        if self._classifier and "hit_rate" in self.metrics:
-            classifier = {**self._classifier.describe(), "classes": self._classes}
+        notes = list(self._notes)
+        if len(runs) == 1 and self._round_trip:
+            notes.append("the round trip is left out: it needs both generators")
+        classifier = self._classifier
         return Evaluation(
             data=test.name,
             pictures={split: len(pictures) for split, pictures in splits.items() if pictures},
             scores=scores,
-            extractor=self._extractor.describe()
-            if self._extractor and self._wants("extractor")
-            else None,
-            classifier=classifier,
-            palette=self._palette.name if self._palette and self._wants("palette") else None,
-            notes=list(self._constant_notes | self._notes),
-            examples={way: shown for way, shown in examples.items() if shown},
+            extractor=self._extractor.describe() if self._extractor else None,
+            classifier={**classifier.describe(), "classes": self._classes} if classifier else None,
+            palette=self._palette.name if self._palette else None,
+            notes=notes,
+            examples=examples,
         )
 
-    def _wants(self, need: str) -> bool:
-        return any(METRICS[name].needs == need for name in self.metrics)
-
     def _runner(self, way: str, network: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
-        """The generator in float32, traced once however often its weights change."""
-        reads, there = network.input_shape[-1], getattr(self.test_set, way[0])[0].shape[-1]
-        if reads != there:
+        """The generator in float32. It is traced once and then follows its network's weights."""
+        takes, there = network.input_shape[-1], self._sides[way].source[0].shape[-1]
+        if takes != there:
             raise InputError(
-                f"the {way} generator reads pictures of {reads} channels, and those of {way[0]} "
-                f"have {there} here"
+                f"the {way} generator takes pictures of {takes} channels, but those of {way[0]} "
+                f"have {there}"
             )
         if way not in self._twins or self._twins[way][0] is not network:
             twin = with_precision(network, "float32")
             traced = tf.function(
                 lambda images: twin(images, training=False),
-                input_signature=[tf.TensorSpec((None, None, None, reads), tf.float32)],
+                input_signature=[tf.TensorSpec((None, None, None, takes), tf.float32)],
                 autograph=False,
             )
             self._twins[way] = (network, twin, traced)
@@ -154,97 +171,70 @@ class Evaluator:
             drawn = traced(images).numpy()
             if not np.isfinite(drawn).all():
                 raise InputError(
-                    f"the {way} generator gives what are no numbers: train again, or take an "
+                    f"the {way} generator's output is not finite: train again, or evaluate an "
                     "earlier checkpoint"
                 )
             return drawn
 
         return run
 
-    def _batches(self, *columns: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, ...]]:
-        """Batches of pictures that follow each other and have one size; uint8 `[N, H, W, C]`."""
-        first, count = 0, len(columns[0])
-        while first < count:
-            last = first + 1
-            while (
-                last < min(count, first + self._batch_size)
-                and columns[0][last].shape == columns[0][first].shape
-            ):
-                last += 1
-            yield tuple(np.stack(column[first:last]) for column in columns)
-            first = last
+    def _batches(self, *columns: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, ...]]:
+        """Batches of consecutive pictures of one size; uint8 `[N, H, W, C]`."""
+        for _, rows in itertools.groupby(zip(*columns, strict=True), lambda row: row[0].shape):
+            while batch := list(itertools.islice(rows, self._batch_size)):
+                yield tuple(map(np.stack, zip(*batch, strict=True)))
 
     def _translate(
         self, way: str, runs: Mapping[str, Callable]
     ) -> tuple[list[np.ndarray], dict[str, float], list[Example]]:
         """All translations of a direction, the scores that need its generators, and examples."""
-        source, target, names, back = (
-            (self.test_set.A, self.test_set.B, self.test_set.names_A, "BtoA")
-            if way == "AtoB"
-            else (self.test_set.B, self.test_set.A, self.test_set.names_B, "AtoB")
-        )
-        round_trip = back in runs and self._wants("cycle")
+        side = self._sides[way]
+        back = runs.get("BtoA" if way == "AtoB" else "AtoB") if self._round_trip else None
         translated: list[np.ndarray] = []
         cycled: list[np.ndarray] = []
-        errors: dict[str, list[np.ndarray]] = {}
-        for (pixels,) in self._batches(source):
+        found: list[dict[str, np.ndarray]] = []
+        for (pixels,) in self._batches(side.source):
             images = to_float(pixels).numpy()
             drawn = runs[way](images)
             translated += list(to_uint8(drawn))
-            if round_trip:
-                again = runs[back](drawn)
+            if back:
+                again = back(drawn)
                 cycled += list(to_uint8(again))
-                for name, values in similarity(again, images).items():
-                    errors.setdefault(f"cycle_{name}", []).append(values)
-        found = {name: np.concatenate(values) for name, values in errors.items()}
-        own = {name: float(np.mean(v)) for name, v in found.items() if name in self.metrics}
-        if "identity_l1" in self.metrics and source[0].shape[-1] == target[0].shape[-1]:
-            changes = [
-                np.mean(np.abs(runs[way](images) - images), axis=(1, 2, 3))
-                for images in (to_float(pixels).numpy() for (pixels,) in self._batches(target))
-            ]
+                found.append({f"cycle_{k}": v for k, v in similarity(again, images).items()})
+        own = {name: mean for name, mean in _means(found).items() if name in self.metrics}
+        if "identity_l1" in self.metrics and side.same_channels:
+            batches = (to_float(pixels).numpy() for (pixels,) in self._batches(side.target))
+            changes = [np.mean(np.abs(runs[way](x) - x), axis=(1, 2, 3)) for x in batches]
             own["identity_l1"] = float(np.mean(np.concatenate(changes)))
         if "diversity" in self.metrics:
-            own |= self._diversity("diversity", _thumbnails(translated), _thumbnails(source))
-        examples = []
-        if round_trip:
-            order = np.argsort(found["cycle_l1"], kind="stable")
-            some = min(EXAMPLES, len(order) // 2)
-            for place in [*order[:some], *order[len(order) - some :]]:
-                examples.append(
-                    Example(
-                        names[place], source[place], translated[place], cycled[place],
-                        float(found["cycle_l1"][place]),
-                    )
-                )  # fmt: skip
+            own |= self._diversity("diversity", _thumbnails(translated), _thumbnails(side.source))
+        if not back:
+            return translated, own, []
+        errors = np.concatenate([batch["cycle_l1"] for batch in found])
+        order = np.argsort(errors, kind="stable")
+        some = min(EXAMPLES, len(order) // 2)
+        examples = [
+            Example(side.names[i], side.source[i], translated[i], cycled[i], float(errors[i]))
+            for i in [*order[:some], *order[len(order) - some :]]
+        ]
         return translated, own, examples
 
     def _diversity(self, name: str, outputs: np.ndarray, inputs: np.ndarray) -> dict[str, float]:
         ratio = diversity(outputs, inputs)
         if ratio is None:
-            self._note(f"{name} left out: the pictures that went in do not differ")
+            self._note(f"{name} left out: the input pictures do not differ")
             return {}
         return {name: ratio}
 
-    def _without_model(self, way: str) -> dict[str, dict[str, float]]:
-        """The columns that are the same for every model, measured once."""
-        if way not in self._constant:
-            test, notes = self.test_set, self._notes
-            self._notes = {}
-            source, target, more = (
-                (test.A, test.B, test.train_B) if way == "AtoB" else (test.B, test.A, test.train_A)
-            )
-            columns: dict[str, dict[str, float]] = {"untouched": {}, "real": {}}
-            if source[0].shape[-1] == target[0].shape[-1]:
-                columns["untouched"] = self._compare(way, source, "untouched")
-            if len(more):
-                columns["real"] = self._compare(way, more, "real")
-            if "hit_rate" in self.metrics:
-                columns["real"]["hit_rate"] = self._hit_rate(way, target)
-            self._constant[way] = columns
-            self._constant_notes |= self._notes
-            self._notes = notes
-        return self._constant[way]
+    def _baseline(self, way: str) -> dict[str, dict[str, float]]:
+        """The columns that need no model: the inputs themselves, and real pictures."""
+        if way not in self._baselines:
+            side, columns = self._sides[way], {}
+            if side.same_channels:
+                columns["untouched"] = self._compare(way, side.source, "untouched")
+            columns["real"] = self._compare(way, side.real, "real")
+            self._baselines[way] = columns
+        return self._baselines[way]
 
     def _compare(self, way: str, pictures: Sequence[np.ndarray], column: str) -> dict[str, float]:
         """Scores of pictures that should look like those of the target domain.
@@ -252,55 +242,50 @@ class Evaluator:
         Args:
             way: the direction.
             pictures: one for each test picture of the source domain, or real ones of the target.
-            column: which of `COLUMNS` they are; real ones have no truth.
+            column: their column in `COLUMNS`.
         """
-        test, metrics = self.test_set, self.metrics
-        domain = way[0]
+        side = self._sides[way]
         scores: dict[str, float] = {}
-        truth = None if column == "real" else getattr(test, f"truth_{domain}")
-        if truth is not None:
-            scores |= self._against_truth(domain, pictures, truth)
-        if "hit_rate" in metrics and column != "real":  # of test pictures, not of these
-            scores["hit_rate"] = self._hit_rate(way, pictures)
-        if self._wants("extractor"):
+        if side.truth is not None and column != "real":
+            scores |= self._against_truth(way, pictures)
+        if self._extractor and len(pictures):
             scores |= self._against_distribution(way, pictures, column)
-        return {name: value for name, value in scores.items() if name in (*metrics, "kid_std")}
+        if self._classifier:
+            seen = side.target if column == "real" else pictures
+            top = np.argmax(self._classifier(seen), axis=1)
+            scores["hit_rate"] = float(np.mean(np.isin(top, self._classes[way[-1]])))
+        wanted = (*self.metrics, "kid_std")
+        return {name: value for name, value in scores.items() if name in wanted}
 
-    def _against_truth(
-        self, domain: str, pictures: Sequence[np.ndarray], truth: Sequence[np.ndarray]
-    ) -> dict[str, float]:
-        test = self.test_set
-        found: dict[str, list[np.ndarray]] = {}
-        for drawn, right in self._batches(pictures, truth):
-            for name, values in similarity(to_float(drawn), to_float(right)).items():
-                found.setdefault(name, []).append(values)
-        scores = {name: float(np.mean(np.concatenate(values))) for name, values in found.items()}
-        if (masks := getattr(test, f"masks_{domain}")) is not None:
-            three = (np.stack(x) for x in (pictures, getattr(test, domain), truth))
-            images, inputs, right = (to_float(x).numpy() for x in three)
-            coat = coat_scores(images, inputs, right, masks)
-            scores |= {name: float(np.mean(values)) for name, values in coat.items()}
-        if self._palette and domain == "A" and pictures[0].shape[-1] == 3:
-            scores |= label_scores(pictures, truth, self._palette)
+    def _against_truth(self, way: str, pictures: Sequence[np.ndarray]) -> dict[str, float]:
+        side = self._sides[way]
+        assert side.truth is not None
+        columns: list[Iterable[np.ndarray]] = [pictures, side.truth]
+        if side.masks is not None:
+            columns += [side.source, side.masks]
+        found = []
+        for drawn, truth, *more in self._batches(*columns):
+            images, wanted = to_float(drawn).numpy(), to_float(truth).numpy()
+            found.append(similarity(images, wanted))
+            if more:
+                inputs, masks = more
+                found[-1] |= coat_scores(images, to_float(inputs).numpy(), wanted, masks)
+        scores = _means(found)
+        if self._palette and way == "AtoB" and pictures[0].shape[-1] == 3:
+            scores |= label_scores(pictures, side.truth, self._palette)
         return scores
-
-    def _hit_rate(self, way: str, pictures: Sequence[np.ndarray]) -> float:
-        assert self._classifier
-        top = np.argmax(self._classifier(pictures), axis=1)
-        return float(np.mean(np.isin(top, self._classes[way[-1]])))
 
     def _against_distribution(
         self, way: str, pictures: Sequence[np.ndarray], column: str
     ) -> dict[str, float]:
         assert self._extractor
-        source, target = way[0], way[-1]
-        wanted = self._look(target)
-        drawn = self._look(source) if column == "untouched" else self._extractor(pictures)
-        scores: dict[str, float] = {}
+        wanted = self._look(way[-1])
+        drawn = self._look(way[0]) if column == "untouched" else self._extractor(pictures)
         counts = len(drawn), len(wanted)
         if min(counts) < 2:
-            self._note("FID and KID left out: one picture is no set")
-            return scores
+            self._note("FID and KID left out: they need at least two pictures of each domain")
+            return {}
+        scores: dict[str, float] = {}
         if "fid" in self.metrics:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always", UserWarning)
@@ -310,15 +295,15 @@ class Evaluator:
         if "kid" in self.metrics:
             scores["kid"], scores["kid_std"], size = kid(drawn, wanted)
             self._note(
-                f"KID of {counts[0]} to {counts[1]} pictures: mean and spread of 100 subsets of "
-                f"{size}"
+                f"KID of {counts[0]} to {counts[1]} pictures: mean and standard deviation over "
+                f"100 subsets of {size}"
             )
         if "feature_diversity" in self.metrics and column == "translated":
-            scores |= self._diversity("feature_diversity", drawn, self._look(source))
+            scores |= self._diversity("feature_diversity", drawn, self._look(way[0]))
         return scores
 
     def _look(self, domain: str) -> np.ndarray:
-        """Features of the real test pictures of a domain, seen once."""
+        """Features of the test pictures of a domain, computed once."""
         assert self._extractor
         if domain not in self._features:
             self._features[domain] = self._extractor(getattr(self.test_set, domain))
@@ -326,6 +311,13 @@ class Evaluator:
 
     def _note(self, words: str) -> None:
         self._notes[words] = None
+
+
+def _means(found: Sequence[Mapping[str, np.ndarray]]) -> dict[str, float]:
+    """The means over all pictures, from batches of scores with a value for each picture."""
+    names = dict.fromkeys(name for scores in found for name in scores)
+    values = {name: [scores[name] for scores in found if name in scores] for name in names}
+    return {name: float(np.mean(np.concatenate(of))) for name, of in values.items()}
 
 
 def _thumbnails(pictures: Sequence[np.ndarray]) -> np.ndarray:

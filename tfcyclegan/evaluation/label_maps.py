@@ -1,4 +1,4 @@
-"""Scores of pictures that are label maps: each pixel is the class of the nearest colour.
+"""Scores of label maps, in which each pixel belongs to the class of the nearest colour.
 
 The paper's photo→labels scores (section 5.1.1, table 5): per-pixel accuracy, per-class accuracy,
 and mean class intersection over union.
@@ -6,7 +6,6 @@ and mean class intersection over union.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +21,9 @@ class Palette:
     """The classes of label maps.
 
     Attributes:
-        name: what to call it.
-        classes: names of the classes. Where the truth is "void", nothing is scored.
-        colours: uint8 `[K, 3]`, RGB of each.
+        name: name of the palette.
+        classes: names of the classes. Pixels whose truth is "void" are not scored.
+        colours: uint8 `[K, 3]`, the RGB colour of each class.
     """
 
     name: str
@@ -32,15 +31,15 @@ class Palette:
     colours: np.ndarray
 
     def labels(self, pixels: np.ndarray) -> np.ndarray:
-        """uint8 RGB `[..., 3]` → the class of the nearest colour (Euclidean), `[...]`."""
+        """The class of the nearest colour (Euclidean) for uint8 RGB `[..., 3]`, as `[...]`."""
         found, packed = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True)
         apart = found[:, None].astype(np.int32) - self.colours.astype(np.int32)
         nearest = np.argmin(np.sum(apart**2, axis=-1), axis=1)
         return nearest[packed].reshape(pixels.shape[:-1])
 
 
-#: The 19 classes that Cityscapes is scored on, in its own colours, and black for what is not
-#: scored (Cordts et al., CVPR 2016).
+#: The 19 classes on which Cityscapes is scored, in its own colours, and black for pixels that are
+#: not scored (Cordts et al., CVPR 2016).
 _CITYSCAPES = {
     "road": "#804080", "sidewalk": "#f423e8", "building": "#464646", "wall": "#66669c",
     "fence": "#be9999", "pole": "#999999", "traffic light": "#faaa1e", "traffic sign": "#dcdc00",
@@ -51,26 +50,29 @@ _CITYSCAPES = {
 
 
 def load_palette(text: str) -> Palette:
-    """A palette by name, or from a file.
+    """A palette by name or from a file.
 
     Args:
-        text: "cityscapes", or a text file with a class a line: a colour, then its name, such as
-            `#804080 road`. Empty lines are passed over; `void` is a class that is not scored.
+        text: "cityscapes", or the path of a text file with one class per line: a colour, then a
+            name, such as `#804080 road`. Empty lines are skipped; `void` is not scored.
 
     Raises:
-        InputError: no such palette or file, or a line that is none.
+        InputError: no such palette or file, or a file with a line that is not a class.
 
     Example:
         >>> load_palette("cityscapes").classes[:2]
         ('road', 'sidewalk')
     """
-    if text == "cityscapes":
-        return _palette(text, _CITYSCAPES)
+    colours = _CITYSCAPES if text == "cityscapes" else _read_classes(text)
+    rgb = [ImageColor.getrgb(colour)[:3] for colour in colours.values()]
+    return Palette(Path(text).name, tuple(colours), np.array(rgb, np.uint8))
+
+
+def _read_classes(text: str) -> dict[str, str]:
+    """Class → colour, from a file."""
     path = Path(text)
     if not path.is_file():
-        near = difflib.get_close_matches(text, ["cityscapes"])
-        hint = "did you mean cityscapes?" if near else "give cityscapes, or a file of classes"
-        raise InputError(f"--palette {text}: there is no such palette or file; {hint}")
+        raise InputError(f"palette={text}: no such file: give cityscapes, or a file of classes")
     colours: dict[str, str] = {}
     try:
         for number, line in enumerate(path.read_text().splitlines(), 1):
@@ -81,18 +83,13 @@ def load_palette(text: str) -> Palette:
                 if name in colours:
                     raise ValueError(f"two lines for {name}")
                 colours[name] = colour
+        if len(colours) < 2:
+            raise ValueError(f"{len(colours)} of at least 2 classes")
     except (ValueError, OSError) as problem:
         raise InputError(
-            f"--palette {text}: {problem}: give a class a line, as in `#804080 road`"
+            f"palette={text}: {problem}: give one class per line, such as #804080 road"
         ) from problem
-    if len(colours) < 2:
-        raise InputError(f"--palette {text}: {len(colours)} class: give at least two")
-    return _palette(path.name, colours)
-
-
-def _palette(name: str, colours: dict[str, str]) -> Palette:
-    rgb = [ImageColor.getrgb(colour)[:3] for colour in colours.values()]
-    return Palette(name, tuple(colours), np.array(rgb, np.uint8))
+    return colours
 
 
 def label_scores(
@@ -102,12 +99,15 @@ def label_scores(
 
     Args:
         images: uint8 RGB `[H, W, 3]` each.
-        truth: as many, of the same sizes.
+        truth: as many pictures of the same sizes.
         palette: the classes.
 
     Returns:
-        Shards in [0, 1]: `pixel_accuracy`; `class_accuracy`, the mean over the classes that the
-        truth has; `class_iou`, the mean over the classes that either has.
+        Shares in [0, 1]: `pixel_accuracy`; `class_accuracy`, averaged over the classes that occur
+        in the truth; `class_iou`, averaged over the classes that occur in either.
+
+    Raises:
+        InputError: the truth is void everywhere.
 
     Example:
         >>> label_scores(maps, maps, load_palette("cityscapes"))["class_iou"]
@@ -121,10 +121,10 @@ def label_scores(
         pairs = (there * classes + drawn)[there != void]
         confusion += np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
     if not confusion.any():
-        raise InputError(f"palette {palette.name}: the truth is void everywhere: take another")
+        raise InputError(f"palette {palette.name}: the truth is void everywhere: use another one")
     hits, there, drawn = np.diag(confusion), confusion.sum(1), confusion.sum(0)
     if void >= 0:
-        drawn[void] = 0  # a class that the truth never has: an error where it is drawn, no more
+        drawn[void] = 0  # void is no class of the truth: drawing it counts only as an error
     either = there + drawn - hits
     return {
         "pixel_accuracy": float(hits.sum() / confusion.sum()),

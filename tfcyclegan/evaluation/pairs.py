@@ -10,13 +10,13 @@ def similarity(images: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray]:
     """PSNR, SSIM and L1 of each picture to its truth.
 
     Args:
-        images: float32 `[N, H, W, C]` in [-1, 1]; what lies outside is clipped.
-        truth: the same shape.
+        images: float32 `[N, H, W, C]` in [-1, 1]; values outside are clipped.
+        truth: float32 of the same shape, in [-1, 1].
 
     Returns:
         Arrays `[N]`: `psnr` in dB (infinite for equal pictures), `ssim` in [-1, 1] (11×11
-        Gaussian window of σ 1.5, Wang et al. 2004; left out below 11 px a side), and `l1`, the
-        mean absolute difference. Values span 2, from -1 to 1.
+        Gaussian window with σ 1.5, Wang et al. 2004; left out if a side is below 11 px), and
+        `l1`, the mean absolute difference, where values span 2.
 
     Example:
         >>> truth = to_float(np.stack(data.test_set.truth_A))
@@ -37,19 +37,19 @@ def similarity(images: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray]:
 def coat_scores(
     images: np.ndarray, inputs: np.ndarray, truth: np.ndarray, masks: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Of each picture of the embedded set: was the coat changed, and the rest left alone?
+    """For pictures of the embedded set: was the coat changed, and was the rest kept?
 
     Args:
         images: float32 `[N, H, W, 3]` in [-1, 1], the translations.
-        inputs: the same shape, what was translated.
-        truth: the same shape, what should have come out.
+        inputs: the same shape, the pictures that were translated.
+        truth: the same shape, what the translations should be.
         masks: float32 `[N, H, W]` in [0, 1], how much of a pixel is coat.
 
     Returns:
-        Arrays `[N]` of shares in [0, 1]. `coat_changed`: of the coat's pixels that are to change
-        (truth and input differ by more than 0.2 in the mean of the channels), those that came out
-        nearer to the truth than to the input. `rest_kept`: of the pixels outside of the coat,
-        those that moved by less than 0.2. Doing nothing scores 0 and 1.
+        Arrays `[N]` of shares in [0, 1]. `coat_changed`: of the coat's pixels that must change
+        (truth and input differ by more than 0.2 in the mean of the channels), those that are
+        nearer to the truth than to the input. `rest_kept`: of the pixels outside the coat, those
+        that changed by less than 0.2. Doing nothing scores 0 and 1.
     """
 
     def apart(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -62,6 +62,6 @@ def coat_scores(
 
 
 def _share(holds: np.ndarray, among: np.ndarray) -> np.ndarray:
-    """Of the places of each picture, the share where it holds; 1 where there are no places."""
+    """For each picture, the share of the pixels `among` where it `holds`; 1 if there are none."""
     count = among.sum((1, 2))
     return np.where(count > 0, (holds & among).sum((1, 2)) / np.maximum(count, 1), 1.0)

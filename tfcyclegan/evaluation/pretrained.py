@@ -1,8 +1,7 @@
-"""Pretrained networks that look at pictures: for features (FID, KID) and for classes.
+"""Pretrained networks: feature extractors for FID and KID, and classifiers for the hit rate.
 
-A number from one network says nothing beside a number from another, or from the same one at
-another size. So a network carries a description of all that decides its numbers, and every
-result names it.
+Numbers from different networks, or from one network at different input sizes, cannot be compared.
+So a network carries a description of all that decides its numbers, and every result states it.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import keras
 import numpy as np
@@ -23,7 +22,11 @@ import tensorflow as tf
 from ..errors import InputError, first_line
 from ..runtimes.litert import LiteRTModel
 
-#: Sides in px that `keras.applications` are made for, where it is not 224.
+#: How a network expects its pixels: "caffe", "tf" and "torch" as prepared by Keras's
+#: `imagenet_utils`, "unit" in [0, 1], "none" in [0, 255].
+Pixels = Literal["caffe", "tf", "torch", "unit", "none"]
+
+#: Input sizes in px of the networks in `keras.applications`, where they are not 224.
 _SIZES = {
     "InceptionV3": 299, "InceptionResNetV2": 299, "Xception": 299, "NASNetLarge": 331,
     "EfficientNetB1": 240, "EfficientNetB2": 260, "EfficientNetB3": 300, "EfficientNetB4": 380,
@@ -35,12 +38,13 @@ _SIZES = {
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A network and how it is given pictures.
+    """A network and the preparation of its input.
 
     Attributes:
-        name: of the network or its file.
+        name: name of the network or of its file.
         size: side in px that pictures are resized to.
-        pixels: how pixels are prepared, from `Pixels`, or "its own": a Keras application's.
+        pixels: how pixels are prepared, from `Pixels`, or "its own" for the preparation that
+            belongs to a network in `keras.applications`.
         run: float32 `[N, size, size, 3]` in [0, 255] → `[N, D]`.
     """
 
@@ -50,11 +54,11 @@ class Pretrained:
     run: Callable[[np.ndarray], np.ndarray] = dataclasses.field(repr=False, compare=False)
 
     def __call__(self, pictures: Sequence[np.ndarray], batch_size: int = 32) -> np.ndarray:
-        """Looks at uint8 pictures `[H, W, 1 or 3]` of any sizes; `[N, D]` float32.
+        """Runs the network on uint8 pictures `[H, W, 1 or 3]` of any size; float32 `[N, D]`.
 
         Raises:
-            InputError: it cannot look at pictures of its size, or what comes out is not one
-                vector of numbers a picture.
+            InputError: the network does not run at its size, or its output is not one vector of
+                finite numbers per picture.
         """
         found = []
         for first in range(0, len(pictures), batch_size):
@@ -62,20 +66,20 @@ class Pretrained:
             pixels = np.stack([resize(p, self.size) for p in some])
             try:
                 vectors = np.asarray(self.run(pixels))
-            except Exception as problem:  # whatever a network has against them
+            except Exception as problem:  # networks raise almost anything
                 raise InputError(
-                    f"{self.name}: cannot look at pictures of {self.size} px "
+                    f"{self.name}: does not run on pictures of {self.size} px "
                     f"({first_line(problem)})"
                 ) from problem
             if vectors.ndim == 4:
                 vectors = vectors.mean(axis=(1, 2))
             if vectors.ndim != 2 or len(vectors) != len(some):
                 raise InputError(
-                    f"{self.name}: gives {vectors.shape} for {len(some)} pictures, where a vector "
-                    "or a map of features is expected for each"
+                    f"{self.name}: returns {vectors.shape} for {len(some)} pictures, not a vector "
+                    "or a map of features for each"
                 )
             if not np.isfinite(vectors).all():
-                raise InputError(f"{self.name}: gives what are no numbers: take another network")
+                raise InputError(f"{self.name}: its output is not finite: use another network")
             found.append(vectors.astype(np.float32))
         return np.concatenate(found)
 
@@ -90,11 +94,11 @@ class Pretrained:
 
 
 def resize(pixels: np.ndarray, size: int) -> np.ndarray:
-    """A picture as clean-fid gives it to its network.
+    """Resizes a picture as clean-fid does.
 
     From 8-bit pixels, as a PNG would hold them, by antialiased bicubic interpolation in floats,
-    not rounded again. The same as Pillow's resizing of 32-bit float pictures. (Parmar et al.,
-    On Aliased Resizing and Surprising Subtleties in GAN Evaluation, CVPR 2022.)
+    without rounding the result. This equals Pillow's resizing of 32-bit float pictures. (Parmar
+    et al., On Aliased Resizing and Surprising Subtleties in GAN Evaluation, CVPR 2022.)
 
     Args:
         pixels: uint8 `[H, W, 1 or 3]`; grey becomes RGB.
@@ -110,11 +114,7 @@ def resize(pixels: np.ndarray, size: int) -> np.ndarray:
 
 
 def open_pretrained(
-    source: str,
-    *,
-    classes: bool = False,
-    size: int | None = None,
-    pixels: Pixels | None = None,
+    source: str, *, classes: bool = False, size: int | None = None, pixels: Pixels | None = None
 ) -> Pretrained:
     """Opens a network by name or from a file.
 
@@ -123,14 +123,14 @@ def open_pretrained(
             downloads; or a `.keras` file; or, with `classes=True`, a `.tflite` file.
         classes: bool, whether to open a classifier instead of a feature extractor. A Keras
             application then returns its 1000 classes. Default False.
-        size: int, side in px that pictures are resized to. Default: what the network is made
-            for, 224 where it takes any.
+        size: int, side in px that pictures are resized to. Default: the network's own, or 224
+            if it takes any size.
         pixels: how the network expects its pixels, from `Pixels`. Default: a Keras application's
             own, "none" for a `.tflite` file with a uint8 input. Other files require it.
 
     Raises:
-        InputError: nothing of that name, weights that cannot be fetched, a file that is no
-            network, or a way of preparing pixels that is not known and not given.
+        InputError: no network of that name, weights that cannot be downloaded, a file that is not
+            a network for pictures, or a file without `pixels`.
 
     Example:
         ```python
@@ -146,52 +146,36 @@ def open_pretrained(
     path = Path(source)
     if not path.exists():
         return _application(source, classes, size, pixels)
+    if path.suffix == ".keras" and path.is_file():
+        return _keras_file(path, size, pixels)
     if classes and path.suffix == ".tflite" and path.is_file():
         return _litert(path, size, pixels)
-    if path.suffix != ".keras" or not path.is_file():
-        files = "a .keras or .tflite file" if classes else "a .keras file"
-        raise InputError(
-            f"{path}: not supported here: give a name in keras.applications or {files}"
-        )
-    return _keras_file(path, size, pixels)
-
-
-def _prepare(mode: str) -> Callable[[np.ndarray], np.ndarray]:
-    if mode == "none":
-        return lambda pixels: pixels
-    if mode == "unit":
-        return lambda pixels: pixels / 255
-    prepare = keras.applications.imagenet_utils.preprocess_input
-    return lambda pixels: prepare(np.array(pixels), data_format="channels_last", mode=mode)
+    files = "a .keras or .tflite file" if classes else "a .keras file"
+    raise InputError(f"{path}: not supported here: give a name in keras.applications or {files}")
 
 
 def _application(name: str, classes: bool, size: int | None, mode: str | None) -> Pretrained:
     """A network of `keras.applications`, with ImageNet weights."""
-    networks = {
-        found: (builder, module.preprocess_input)
-        for _, module in inspect.getmembers(keras.applications, inspect.ismodule)
-        if hasattr(module, "preprocess_input")
-        for found, builder in inspect.getmembers(module, inspect.isfunction)
-        if "include_top" in inspect.signature(builder).parameters
-    }
+    networks = dict(inspect.getmembers(keras.applications, inspect.isfunction))
     if name not in networks:
         near = difflib.get_close_matches(name, networks, n=1)
-        hint = f"did you mean {near[0]}?" if near else "give InceptionV3, say, or a file"
-        raise InputError(
-            f"{name}: there is no such file, and no such network in keras.applications; {hint}"
-        )
-    builder, own = networks[name]
+        hint = f"did you mean {near[0]}?" if near else "give InceptionV3, for example, or a file"
+        raise InputError(f"{name}: neither a file nor a network in keras.applications; {hint}")
+    own = inspect.getmodule(networks[name]).preprocess_input  # type: ignore[union-attr]
     side = size or _SIZES.get(name, 224)
-    shape: dict[str, Any] = {} if classes else {"input_shape": (side, side, 3), "pooling": "avg"}
-    if classes and "classifier_activation" in inspect.signature(builder).parameters:
-        shape["classifier_activation"] = None
     try:
-        network = builder(weights="imagenet", include_top=classes, **shape)
+        if classes:
+            network = networks[name](weights="imagenet", classifier_activation=None)
+        else:
+            shape = (side, side, 3)
+            network = networks[name](
+                weights="imagenet", include_top=False, input_shape=shape, pooling="avg"
+            )
     except ValueError as problem:  # a size that it does not take
         raise InputError(f"{name}: {first_line(problem)}") from problem
-    except Exception as problem:  # whatever the connection and Keras raise
+    except Exception as problem:  # Keras and the connection raise almost anything
         raise InputError(
-            f"{name}: Keras could not fetch its weights ({first_line(problem)}): check the "
+            f"{name}: Keras could not download its weights ({first_line(problem)}): check the "
             "connection, or give a file"
         ) from problem
     prepare = _prepare(mode) if mode else own
@@ -206,7 +190,7 @@ def _application(name: str, classes: bool, size: int | None, mode: str | None) -
 def _keras_file(path: Path, size: int | None, mode: str | None) -> Pretrained:
     """A whole Keras model in a `.keras` file."""
     try:
-        # safe_mode: Keras refuses to run code in a lambda layer.
+        # With safe_mode Keras refuses to run code in a lambda layer.
         network = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as problem:  # a damaged file raises almost anything
         raise InputError(
@@ -214,7 +198,7 @@ def _keras_file(path: Path, size: int | None, mode: str | None) -> Pretrained:
         ) from problem
     shape = getattr(network, "input_shape", None)
     if not isinstance(shape, tuple) or len(shape) != 4 or shape[-1] != 3:
-        raise InputError(f"{path}: takes {shape} where pictures are [N, H, W, 3]: it sees none")
+        raise InputError(f"{path}: takes {shape}, not pictures [N, H, W, 3]")
     mode = _given(path, mode)
     prepare = _prepare(mode)
     return Pretrained(
@@ -233,49 +217,52 @@ def _litert(path: Path, size: int | None, mode: str | None) -> Pretrained:
             f"{path}: takes {model.shape} {np.dtype(model.dtype).name}, not pictures "
             "[1, H, W, 3] in float32 or uint8"
         )
-    side = _sized(path, size, [None if length < 0 else length for length in model.shape[1:3]])
     quantised = model.dtype is np.uint8
     if quantised and mode not in (None, "none"):
         raise InputError(f"{path}: takes 8-bit pixels without preparation: leave {mode} out")
     mode = "none" if quantised else _given(path, mode)
     prepare = _prepare(mode)
-    try:
-        model.resize((1, side, side, 3))
-    except Exception as problem:  # LiteRT raises RuntimeError and ValueError
-        raise InputError(
-            f"{path}: LiteRT cannot run it at {side} px ({first_line(problem)})"
-        ) from problem
 
     def run(pixels: np.ndarray) -> np.ndarray:
-        pictures = prepare(pixels)
-        pictures = np.rint(pictures) if quantised else pictures
+        pictures = np.rint(pixels) if quantised else prepare(pixels)
         return np.concatenate([model.run(picture[None]) for picture in pictures])
 
+    side = _sized(path, size, [max(0, length) for length in model.shape[1:3]])
     return Pretrained(path.name, side, mode, run)
 
 
 def _given(path: Path, mode: str | None) -> str:
     if mode is None:
         known = ", ".join(get_args(Pixels))
-        raise InputError(f"{path}: a file does not say how it wants its pixels: give {known}")
+        raise InputError(f"{path}: a file does not say how it expects its pixels: give {known}")
     return mode
 
 
+def _prepare(mode: str) -> Callable[[np.ndarray], np.ndarray]:
+    """The preparation of pixels in [0, 255] that a value of `Pixels` stands for."""
+    if mode == "none":
+        return lambda pixels: pixels
+    if mode == "unit":
+        return lambda pixels: pixels / 255
+    prepare = keras.applications.imagenet_utils.preprocess_input
+    return lambda pixels: prepare(np.array(pixels), data_format="channels_last", mode=mode)
+
+
 def _sized(name: object, size: int | None, own: Sequence[int | None]) -> int:
-    """The side to resize to, of a network that takes `own` height and width, None for any."""
+    """The side to resize to, for a network of a height and width; None or 0 stand for any."""
     height, width = own
     if height != width:
-        raise InputError(f"{name}: takes {width}×{height} px, and pictures are shown as squares")
+        raise InputError(f"{name}: takes {width}×{height} px: give a network for square pictures")
     if size and height and size != height:
-        raise InputError(f"{name}: takes {height} px alone, not {size}: leave the size out")
+        raise InputError(f"{name}: takes {height} px only, not {size}: leave the size out")
     return size or height or 224
 
 
 def load_class_names(path: str | Path) -> list[str]:
-    """Names of a classifier's classes, from a text file with one a line or a JSON list.
+    """The names of a classifier's classes, from a text file with one per line or a JSON list.
 
     Raises:
-        InputError: no such file, or something else in it.
+        InputError: no such file, or a file of something else.
     """
     try:
         text = Path(path).read_text()
@@ -283,51 +270,41 @@ def load_class_names(path: str | Path) -> list[str]:
         if not names or not all(isinstance(name, str) for name in names):
             raise ValueError("no list of names")
     except (OSError, ValueError) as problem:
-        raise InputError(f"{path}: not a list of classes ({problem}): give one a line") from problem
+        raise InputError(
+            f"{path}: not a list of classes ({problem}): give one name per line"
+        ) from problem
     return names
 
 
 def class_indices(wanted: str, names: Sequence[str] | None, count: int) -> list[int]:
-    """The places of classes that are named or numbered.
+    """The indices of classes that are given by name or number.
 
     Args:
-        wanted: names or numbers, with commas between: "zebra" or "340, 341". A name stands for
-            every class that has it as one of its words or is called so.
-        names: of all classes, or None where only numbers will do.
-        count: classes that the classifier has.
+        wanted: names or numbers separated by commas: "zebra" or "340, 341". A name stands for
+            every class whose name it is or contains it as a word.
+        names: the names of all classes, or None if only numbers can be given.
+        count: number of classes of the classifier.
 
     Raises:
-        InputError: a name or number that is not there, or names for another classifier.
+        InputError: an unknown name or number, or names of another classifier.
     """
     if names is not None and len(names) != count:
         raise InputError(
-            f"--classes: {len(names)} names for a classifier of {count} classes: give its own list "
-            "(many have the background as their first)"
+            f"`classes`: {len(names)} names for a classifier of {count} classes: give the "
+            "classifier's own list (many begin with a background class)"
         )
     places: list[int] = []
-    for part in filter(None, (part.strip() for part in wanted.split(","))):
+    for part in filter(None, map(str.strip, wanted.lower().split(","))):
         if part.isdecimal():
-            places.append(int(part))
-            continue
-        if names is None:
-            raise InputError(f"class {part!r}: give its number, or a list of names (--classes)")
-        fitting = [
-            place
-            for place, name in enumerate(names)
-            if part.lower() == name.strip().lower() or part.lower() in name.lower().split()
-        ]
+            fitting = [int(part)] if int(part) < count else []
+        else:
+            own = [name.strip().lower() for name in names or ()]
+            fitting = [place for place, name in enumerate(own) if part in (name, *name.split())]
         if not fitting:
-            near = difflib.get_close_matches(part, names, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else "see the list"
-            raise InputError(f"class {part!r} is not among the {len(names)} classes; {hint}")
+            near = difflib.get_close_matches(part, names or (), n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "give numbers, or names in `classes`"
+            raise InputError(f"class {part!r} is not among the {count} classes; {hint}")
         places += fitting
-    if places and max(places) >= count:
-        raise InputError(f"class {max(places)}: the classifier has {count}, from 0 on")
     if not places:
-        raise InputError("no class to look for: give names or numbers")
+        raise InputError("no class given: give names or numbers")
     return places
-
-
-#: How a pretrained network wants its pixels: "caffe", "tf" and "torch" as Keras's `imagenet_utils`
-#: makes them, "unit" in [0, 1], "none" in [0, 255].
-Pixels = Literal["caffe", "tf", "torch", "unit", "none"]

@@ -1,4 +1,4 @@
-"""What an evaluation found: scores, examples, and what the numbers stand on."""
+"""The result of an evaluation: scores, examples, and the networks and pictures behind them."""
 
 from __future__ import annotations
 
@@ -13,22 +13,18 @@ import numpy as np
 
 from .metrics import METRICS, metric_name
 
-#: What a score is measured on: translated pictures; the pictures that went in (doing nothing);
-#: real pictures of the target domain (as good as it gets): training pictures, and test pictures
-#: for the hit rate.
+#: The pictures that are scored, and their names in tables: translations; the inputs themselves
+#: (doing nothing); real pictures of the target domain, as the best possible score. The real
+#: pictures are training pictures, but test pictures for the hit rate.
 COLUMNS = {"translated": "translated", "untouched": "doing nothing", "real": "real pictures"}
-
-
-#: Best and worst translations that are kept to be shown.
-EXAMPLES = 4
 
 
 @dataclass(frozen=True)
 class Example:
-    """A test picture, its translation and its way back, uint8 `[H, W, C]` each.
+    """A test picture, its translation and its round trip, uint8 `[H, W, C]` each.
 
     Attributes:
-        name: of the picture.
+        name: name of the picture.
         error: L1 of the round trip; values span 2.
     """
 
@@ -44,15 +40,17 @@ class Evaluation:
     """What was measured.
 
     Attributes:
-        data: the source.
-        pictures: how many pictures of what were used.
-        scores: direction → metric → column of `COLUMNS` → value. What was not measured is not
-            there. Besides the metrics of `METRICS`, `kid_std` is the spread of KID's subsets.
-        extractor: what FID and KID stand on, or None.
-        classifier: what the hit rate stands on, with the classes that count, or None.
-        palette: of label maps, or None.
-        notes: what to know before quoting a number.
-        examples: direction → the best translations by the round trip's error, then the worst.
+        data: name of the data source.
+        pictures: split → number of pictures used.
+        scores: direction → metric → column of `COLUMNS` → value. It holds only what was measured.
+            Besides the metrics of `METRICS` there is `kid_std`, the spread of KID's subsets.
+        extractor: description of the network behind FID and KID, or None.
+        classifier: description of the network behind the hit rate, and the classes that count as
+            each domain; or None.
+        palette: name of the palette of label maps, or None.
+        notes: caveats to read before quoting a number.
+        examples: direction → the translations with the least error of the round trip, then those
+            with the largest.
     """
 
     data: str
@@ -65,7 +63,7 @@ class Evaluation:
     examples: dict[str, list[Example]] = field(default_factory=dict, repr=False)
 
     def flat(self) -> dict[str, float]:
-        """The translations' scores as `AtoB_psnr` and so on, and as `psnr` the directions' mean."""
+        """The translations' scores as `AtoB_psnr` and so on; `psnr` is the directions' mean."""
         named = {
             f"{direction}_{name}": values["translated"]
             for direction, found in self.scores.items()
@@ -79,54 +77,53 @@ class Evaluation:
         return named
 
     def rows(self, direction: str) -> list[tuple[str, ...]]:
-        """A table for people: a head, and a row a metric."""
+        """A table of a direction: the header, then one row per metric."""
         found = self.scores[direction]
         columns = [c for c in COLUMNS if any(c in values for values in found.values())]
-        rows = [("", *(COLUMNS[column] for column in columns))]
-        for name, metric in METRICS.items():
-            if name not in found:
-                continue
-            cells = []
-            for column in columns:
-                text = metric.show(found[name][column]) if column in found[name] else ""
-                if name == "kid" and text:
-                    text += f" ± {METRICS['kid'].show(found['kid_std'][column])}"
-                cells.append(text)
-            rows.append((metric.label, *cells))
-        return rows
+
+        def cell(name: str, column: str) -> str:
+            if column not in found[name]:
+                return ""
+            text = METRICS[name].show(found[name][column])
+            if name == "kid":
+                text += f" ± {METRICS['kid'].show(found['kid_std'][column])}"
+            return text
+
+        return [("", *(COLUMNS[column] for column in columns))] + [
+            (metric.label, *(cell(name, column) for column in columns))
+            for name, metric in METRICS.items()
+            if name in found
+        ]
 
     def facts(self) -> list[str]:
-        """What the numbers stand on, a line each: pictures, networks, and the notes."""
-        counts = ", ".join(
-            f"{count} {split.replace('_', '')}" for split, count in self.pictures.items()
-        )
-        facts = [f"{self.data}: {counts}"]
+        """The pictures and networks behind the numbers, and the notes, one line each."""
+        counts = (f"{count} {split.replace('_', '')}" for split, count in self.pictures.items())
+        facts = [f"{self.data}: {', '.join(counts)}"]
         for what, network in (
             ("FID, KID and diversity of features", self.extractor),
-            ("called the target", self.classifier),
+            ("hit rate", self.classifier),
         ):
             if network:
-                scaled, classes = network.get("scaling") == "rms", network.get("classes")
                 facts.append(
                     f"{what}: {network['name']} at {network['size']} px, pixels {network['pixels']}"
-                    + (", features by their root mean square" if scaled else "")
-                    + (f", classes {classes['A']} for A, {classes['B']} for B" if classes else "")
                 )
+                if classes := network.get("classes"):
+                    facts[-1] += f", classes {classes['A']} for A, {classes['B']} for B"
         if self.palette:
             facts.append(f"label maps: nearest colour of {self.palette}")
         return [*facts, *self.notes]
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the pictures, for JSON: the PSNR of equal pictures, infinite, is None."""
-        told = (field.name for field in dataclasses.fields(self) if field.name != "examples")
-        return finite({name: getattr(self, name) for name in told})
+        """Everything but the examples, for JSON: an infinite PSNR, of equal pictures, is None."""
+        names = (field.name for field in dataclasses.fields(self) if field.name != "examples")
+        return finite({name: getattr(self, name) for name in names})
 
     @staticmethod
     def from_dict(saved: Mapping[str, Any]) -> Evaluation:
-        """What `to_dict` gave, without pictures.
+        """The evaluation that `to_dict` described, without examples.
 
         Raises:
-            TypeError, AttributeError: it is something else.
+            TypeError, AttributeError, KeyError: `saved` describes something else.
         """
         scores = {
             way: {
@@ -141,11 +138,12 @@ class Evaluation:
         return Evaluation(**{**saved, "scores": scores})
 
     def to_json(self) -> str:
+        """`to_dict` as the text of a JSON file."""
         return json.dumps(self.to_dict(), indent=2) + "\n"
 
 
 def finite(value: Any) -> Any:
-    """The same with None for numbers that JSON does not have."""
+    """The value with None for numbers that JSON does not have, in nested dicts and lists too."""
     if isinstance(value, dict):
         return {key: finite(entry) for key, entry in value.items()}
     if isinstance(value, list):

@@ -1,6 +1,6 @@
-"""Tables of the paper as sets of runs that differ in a setting or two and in nothing else.
+"""Tables of the paper, as sets of runs that differ only in the settings under study.
 
-A further table is an entry in `STUDIES`.
+To add a table, add an entry to `STUDIES`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import keras
 
 from ..data.preprocessing import to_float, to_uint8
 from ..data.test_set import TestSet
+from ..directions import Direction
 from ..errors import InputError
 from ..evaluation import METRICS, Evaluation
 from ..evaluation.result import finite
@@ -35,12 +36,12 @@ PICTURES = 3
 
 @dataclass(frozen=True)
 class Study:
-    """What is compared.
+    """The variants of a run that a table compares.
 
     Attributes:
-        title: of the table.
-        shared: settings of `Config` that all variants have.
-        variants: name → settings of its own.
+        title: title of the table.
+        shared: settings of `Config` that all variants share.
+        variants: name of a variant → the settings in which it differs.
     """
 
     title: str
@@ -54,17 +55,16 @@ STUDIES = {
         # The paper's objective for labels↔photo has no identity loss (section 5.1.4).
         shared={"lambda_identity": 0.0},
         variants={
-            "cycle alone": {"lambda_gan": 0.0},
-            "GAN alone": {"lambda_cycle_A": 0.0, "lambda_cycle_B": 0.0},
+            "cycle only": {"lambda_gan": 0.0},
+            "GAN only": {"lambda_cycle_A": 0.0, "lambda_cycle_B": 0.0},
             "GAN + forward cycle": {"lambda_cycle_B": 0.0},
             "GAN + backward cycle": {"lambda_cycle_A": 0.0},
             "CycleGAN": {},
         },
-    ),
+    )
 }
 
-
-#: Scores that a study's tables show, where they were measured.
+#: Scores that the tables show, if they were measured.
 SHOWN = (
     "pixel_accuracy", "class_accuracy", "class_iou", "psnr", "ssim", "coat_changed", "rest_kept",
     "fid", "kid", "hit_rate", "diversity",
@@ -76,9 +76,9 @@ class Trial:
     """One run of a study.
 
     Attributes:
-        variant: its name.
+        variant: name of its variant.
         seed: its seed.
-        config: its resolved settings, run folder included.
+        config: its resolved settings, including the run folder.
     """
 
     variant: str
@@ -87,41 +87,47 @@ class Trial:
 
     @property
     def directory(self) -> Path:
+        """The run folder."""
         assert self.config.run_dir  # `plan` gives each trial a folder
         return Path(self.config.run_dir)
 
     @property
     def finished(self) -> bool:
+        """Whether the run is over and measured."""
         return (self.directory / "result.json").exists()
 
     def scores(self) -> dict[str, dict[str, dict[str, float]]]:
-        """What was measured when it was over: direction → metric → column → value."""
+        """The scores of the finished run: direction → metric → column → value.
+
+        Raises:
+            InputError: its `result.json` is damaged.
+        """
         path = self.directory / "result.json"
         try:
             return Evaluation.from_dict(json.loads(path.read_text())["evaluation"]).scores
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
             raise InputError(
-                f"{path}: damaged: move {self.directory} away to train it"
+                f"{path}: damaged: move {self.directory} away to train it again"
             ) from problem
 
     def run(self) -> None:
-        """Trains it, or goes on with it; does nothing where it is over.
+        """Trains the run or continues it; does nothing if it is finished.
 
         Raises:
             InputError: it was started with other settings.
-            Interrupted: a signal; its state was saved.
+            Interrupted: a signal stopped it; its state was saved.
         """
         if (self.directory / "config.json").exists():
             saved = Config.load(self.directory / "config.json")
-            differences = saved.differences(self.config, longer=False)  # one budget for all
+            differences = saved.differences(self.config, longer=False)  # all have one budget
             if differences:
                 raise InputError(
                     f"{self.directory} was run with other settings: {'; '.join(differences)}: "
-                    "bring them back, or give another --run-dir"
+                    "restore them, or choose another `run_dir`"
                 )
         if self.finished:
             return
-        keras.backend.clear_session()  # or every run would add to the last one's memory
+        keras.backend.clear_session()  # frees the memory of the run before
         train(self.config, resume=self.directory.exists())
 
 
@@ -130,37 +136,35 @@ def plan(study: Study, config: Config, seeds: int, directory: Path) -> list[Tria
 
     Args:
         study: from `STUDIES`.
-        config: what all runs share; the study's own settings go over it.
-        seeds: how many, from `config.seed` on.
-        directory: folder of the runs.
+        config: settings of all runs; those of the study override them.
+        seeds: number of seeds, from `config.seed` on.
+        directory: folder for the run folders.
 
     Raises:
-        InputError: settings that make no sense.
+        InputError: invalid settings.
     """
     if seeds < 1:
-        raise InputError(f"--seeds {seeds}: must be at least 1")
+        raise InputError(f"seeds={seeds}: must be at least 1")
     trials = []
     for seed in range(config.seed, config.seed + seeds):
         for variant, settings in study.variants.items():
-            name = re.sub(r"\W+", "-", variant)
-            own = dataclasses.replace(
-                config,
-                **{**study.shared, **settings},
-                seed=seed,
-                run_dir=str(directory / f"{name}-{seed}"),
-            )
-            trials.append(Trial(variant, seed, own.resolved()))
+            folder = directory / re.sub(r"\W+", "-", f"{variant} {seed}")
+            # Earlier versions said "alone" for "only"; their runs are continued.
+            earlier = folder.with_name(folder.name.replace("only", "alone"))
+            own = {**study.shared, **settings, "seed": seed}
+            own["run_dir"] = str(earlier if earlier.exists() else folder)
+            trials.append(Trial(variant, seed, dataclasses.replace(config, **own).resolved()))
     return trials
 
 
 @dataclass
 class Findings:
-    """What came of a study.
+    """The results of a study.
 
     Attributes:
-        study: what was compared.
-        trials: its runs, all over.
-        test_set: the pictures they were measured on.
+        study: the variants that are compared.
+        trials: the runs, all finished.
+        test_set: the pictures on which they were measured.
     """
 
     study: Study
@@ -168,7 +172,7 @@ class Findings:
     test_set: TestSet
 
     def values(self, direction: str) -> dict[str, dict[str, list[float]]]:
-        """Variant → metric → a value a seed; "doing nothing" is a variant too."""
+        """Variant → metric → one value per seed. "doing nothing" counts as a variant."""
         found: dict[str, dict[str, list[float]]] = {"doing nothing": {}}
         for trial in self.trials:
             for metric, columns in trial.scores()[direction].items():
@@ -180,7 +184,7 @@ class Findings:
         return found
 
     def rows(self, direction: str) -> list[tuple[str, ...]]:
-        """A table for people: a head, and a row a variant; the mean over seeds and its spread."""
+        """A table of a direction: the header, then one row per variant, as mean ± deviation."""
         found = self.values(direction)
         shown = [name for name in SHOWN if any(name in values for values in found.values())]
         rows = [("", *(METRICS[name].label for name in shown))]
@@ -189,34 +193,33 @@ class Findings:
         return rows
 
     def to_json(self) -> str:
-        return (
-            json.dumps(
-                finite(
-                    {
-                        "title": self.study.title,
-                        "data": self.test_set.name,
-                        "seeds": sorted({trial.seed for trial in self.trials}),
-                        "values": {way: self.values(way) for way in ("AtoB", "BtoA")},
-                    }
-                ),
-                indent=2,
-            )
-            + "\n"
-        )
+        """All values, by direction, variant and metric, as the text of a JSON file."""
+        found = {
+            "title": self.study.title,
+            "data": self.test_set.name,
+            "seeds": sorted({trial.seed for trial in self.trials}),
+            "values": {way: self.values(way) for way in ("AtoB", "BtoA")},
+        }
+        return json.dumps(finite(found), indent=2) + "\n"
 
     def to_markdown(self) -> str:
+        """The tables of both directions."""
         seeds = len({trial.seed for trial in self.trials})
-        lines = [f"# {self.study.title}", "", f"{self.test_set.name}, {_plural(seeds, 'seed')}."]
+        plural = "s" if seeds > 1 else ""
+        lines = [f"# {self.study.title}", "", f"{self.test_set.name}, {seeds} seed{plural}."]
         for way in ("AtoB", "BtoA"):
             head, *rows = self.rows(way)
-            lines += ["", f"## {way[0]} to {way[-1]}", ""]
-            lines += ["| " + " | ".join(head) + " |"]
+            lines += ["", f"## {way[0]} to {way[-1]}", "", f"| {' | '.join(head)} |"]
             lines += ["| --- |" + " ---: |" * (len(head) - 1)]
-            lines += ["| " + " | ".join(row) + " |" for row in rows]
+            lines += [f"| {' | '.join(row)} |" for row in rows]
         return "\n".join(lines) + "\n"
 
     def write(self, directory: Path, name: str) -> list[Path]:
-        """Writes the table as NAME.md and NAME.json, and the grid as NAME.png."""
+        """Writes the tables as NAME.md and NAME.json and a picture grid as NAME.png.
+
+        Returns:
+            The three paths.
+        """
         paths = [directory / f"{name}{suffix}" for suffix in (".md", ".json", ".png")]
         for path, text in zip(paths, (self.to_markdown(), self.to_json()), strict=False):
             with atomic_write(path) as part:
@@ -225,48 +228,42 @@ class Findings:
         return paths
 
     def _pictures(self) -> dict[str, list[Any]]:
-        """Input, each variant's translation (of the first seed), truth; first A to B, then back."""
+        """Columns: input, each variant (first seed), truth. Rows: A to B, then B to A."""
         test = self.test_set
         assert test.truth_A is not None
         assert test.truth_B is not None
-        sides = {"AtoB": (test.A, test.truth_A), "BtoA": (test.B, test.truth_B)}
-        columns = {"input": [p for images, _ in sides.values() for p in images[:PICTURES]]}
+        inputs: dict[Direction, Any] = {"AtoB": test.A[:PICTURES], "BtoA": test.B[:PICTURES]}
+        columns = {"input": [*inputs["AtoB"], *inputs["BtoA"]]}
         for trial in self.trials:
             if trial.seed == self.trials[0].seed:
                 model = load_model(trial.directory)
                 columns[trial.variant] = [
                     to_uint8(model.generator(way)(to_float(picture[None])).numpy()[0])
-                    for way, (images, _) in sides.items()
-                    for picture in images[:PICTURES]
+                    for way, pictures in inputs.items()
+                    for picture in pictures
                 ]
-        columns["truth"] = [p for _, truth in sides.values() for p in truth[:PICTURES]]
+        columns["truth"] = [*test.truth_A[:PICTURES], *test.truth_B[:PICTURES]]
         return columns
 
 
 def paired_test_set(config: Config) -> TestSet:
-    """The pictures that a study is measured on.
+    """The test pictures of a study, whose truth is known.
 
     Raises:
-        InputError: their truth is not known.
+        InputError: their truth is unknown.
     """
     test_set = load_config_test_set(config)
     if test_set.truth_A is None:
         raise InputError(
-            f"--data {config.data}: the truth of its test pictures is not known: take the embedded "
-            "data, or paired data with --paired"
+            f"data={config.data}: the truth of its test pictures is unknown: use the embedded "
+            "data, or paired data with `paired`"
         )
     return test_set
 
 
 def _cell(name: str, values: Sequence[float]) -> str:
-    if not values:
-        return ""
-    metric = METRICS[name]
-    mean = f"{statistics.fmean(values):.{metric.digits}f}"
+    """The mean and the standard deviation of the values of a metric."""
+    numbers = [statistics.fmean(values)] if values else []
     if len(values) > 1 and all(map(math.isfinite, values)):
-        mean += f" ± {statistics.stdev(values):.{metric.digits}f}"
-    return mean
-
-
-def _plural(count: int, thing: str) -> str:
-    return f"{count} {thing}" + ("s" if count != 1 else "")
+        numbers.append(statistics.stdev(values))
+    return " ± ".join(f"{number:.{METRICS[name].digits}f}" for number in numbers)
