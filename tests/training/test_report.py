@@ -14,7 +14,7 @@ def test_the_report_of_a_run(trained, tmp_path):
     assert "The last model (model.keras)" in page
     assert "also the best by psnr" in page or "Best model by psnr (epoch" in page
     assert '<th scope="row">filters</th><td>2</td>' in page
-    assert not re.search(r'(src|href)="(?!data:)', page)
+    assert not re.search(r'(src|href)="(?!data:|#)', page)
     page = write_report(trained.directory, trained.evaluation, tmp_path, "best.keras").read_text()
     assert "best by psnr" not in page
 
