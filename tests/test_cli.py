@@ -356,7 +356,7 @@ def test_a_full_disk(capsys, monkeypatch):
 def test_a_loss_that_is_not_finite(capsys):
     assert train(*TINY, "--learning-rate", "1e30", "--epochs", 20) == 1
     error = capsys.readouterr().err
-    assert re.search(r"\w+ is (nan|inf) at step \d+: training has come apart", error)
+    assert re.search(r"\w+ is (nan|inf) at step \d+: training has diverged", error)
     assert "Last good checkpoint: " in error
     assert error.count("\n") == 1
 

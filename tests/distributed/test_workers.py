@@ -269,7 +269,7 @@ def test_workers_of_other_settings_or_without_a_common_folder(tmp_path):
     errors = [worker.communicate(timeout=120)[1] for worker in workers]
     for worker, error in zip(workers, errors, strict=True):
         assert worker.returncode == 2, errors
-        assert "has to lie where all workers write to it" in error
+        assert "set --run-dir to a folder that all workers share" in error
     assert not Checkpoints(places[0] / "run/checkpoints").paths()
 
 

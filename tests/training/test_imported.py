@@ -1,4 +1,4 @@
-"""Imported models: equal outputs, ordinary runs, and the way back to PyTorch."""
+"""Imported models: equal outputs, normal run folders, and exports to PyTorch."""
 
 import json
 import re
@@ -68,7 +68,7 @@ def refused(capsys, message, *arguments):
 
 
 def part_for(name, pytorch_outputs):
-    """The part of the golden pictures that a golden output is for."""
+    """The part of the golden pictures that belongs to a golden output."""
     height, width = pytorch_outputs[name].shape[1:3]
     return pytorch_outputs["images"][:, :height, :width]
 
@@ -88,7 +88,7 @@ def test_generators_give_the_outputs_of_pytorch(name, pytorch_models, pytorch_ou
 
 
 @pytest.mark.parametrize("name", ["resnet", "scratch"])
-def test_a_folder_is_a_whole_cyclegan(name, pytorch_models, pytorch_outputs, tmp_path):
+def test_a_folder_becomes_a_cyclegan(name, pytorch_models, pytorch_outputs, tmp_path):
     import_checkpoint(pytorch_models / name, tmp_path / "run")
     model, config, _ = open_run(str(tmp_path / "run"), data="shapes")
     assert isinstance(model, CycleGAN)
@@ -201,7 +201,7 @@ def test_large_pictures_are_streamed(pytorch_models, tmp_path):
     assert np.abs(stream(network, pixels, tmp_path).astype(int) - whole).max() <= 1
 
 
-def test_what_a_run_does_not_say_is_asked_for(pytorch_models, capsys):
+def test_missing_data_and_settings_are_named(pytorch_models, capsys):
     assert command("import", pytorch_models / "resnet", "--to", "run", "--image-size", 32) == 0
     refused(capsys, "run: an imported model does not say what to measure on: pass --data",
             "export", "run")  # fmt: skip
@@ -224,7 +224,7 @@ def test_a_run_is_not_resumed_and_not_overwritten(pytorch_models, capsys):
     assert Path("runs/resnet-2/model.keras").exists()
 
 
-def test_a_run_appears_whole_or_not_at_all(pytorch_models, monkeypatch, capsys):
+def test_a_run_folder_is_written_atomically(pytorch_models, monkeypatch, capsys):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
@@ -258,7 +258,7 @@ def test_initial_weights_of_a_whole_model(pytorch_models, pytorch_outputs, caplo
         set_initial_weights(other, "start")
 
 
-def test_training_goes_on_from_a_generator(pytorch_models, pytorch_outputs, caplog, capsys):
+def test_training_starts_from_a_generator(pytorch_models, pytorch_outputs, caplog, capsys):
     file = pytorch_models / "affine" / "latest_net_G.pth"
     assert command("import", file, "--direction", "BtoA", "--to", "start") == 0
     arguments = (
@@ -273,7 +273,8 @@ def test_training_goes_on_from_a_generator(pytorch_models, pytorch_outputs, capl
     refused(capsys, "nowhere: there is no such file", *arguments, "--initial-weights", "nowhere")
     assert not Path("run").exists()
     assert command(*arguments, "--learning-rate", 1e-3) == 0
-    assert "F from start; G, D_A, D_B afresh" in caplog.text
+    assert "F from start" in caplog.text
+    assert "fresh weights for G, D_A, D_B" in caplog.text
     name = "affine/latest_net_G.pth"
     drawn = load_model(Path("run")).F(part_for(name, pytorch_outputs)).numpy()
     assert 1e-3 < np.abs(drawn - pytorch_outputs[name]).max() < 0.5  # a little training
@@ -308,7 +309,7 @@ def test_back_to_pytorch(folder, files, pytorch_models, capsys):
             np.testing.assert_array_equal(went[key], array, err_msg=key)
 
 
-def test_nothing_is_overwritten_on_the_way_back(pytorch_models, capsys):
+def test_existing_files_are_not_overwritten(pytorch_models, capsys):
     assert command("import", pytorch_models / "resnet", "--to", "run") == 0
     Path("back").mkdir()
     Path("back/latest_net_D_B.pth").write_bytes(b"mine")
@@ -325,19 +326,19 @@ def test_nothing_is_overwritten_on_the_way_back(pytorch_models, capsys):
     assert not Path("elsewhere").exists()
 
 
-def test_checkpoints_that_become_no_run(pytorch_models, folder, capsys):
-    def no(message, path, *arguments):
+def test_refused_checkpoints(pytorch_models, folder, capsys):
+    def refuse(message, path, *arguments):
         refused(capsys, message, "import", path, "--to", "run", *arguments)
 
-    no("no known checkpoint in that folder", folder)
+    refuse("no known checkpoint in that folder", folder)
     discriminator = pytorch_models / "pixel" / "latest_net_D_A.pth"
-    no("only a discriminator, which translates nothing", discriminator)
-    no("--direction AtoB: goes with one generator, but .* has 2", pytorch_models / "resnet",
+    refuse("only a discriminator, which translates nothing", discriminator)
+    refuse("--direction AtoB: goes with one generator, but .* has 2", pytorch_models / "resnet",
        "--direction", "AtoB")  # fmt: skip
-    no("--epoch 3: goes with a folder", discriminator, "--epoch", 3)
-    no("--image-size 18: no multiple of 4", pytorch_models / "resnet", "--image-size", 18)
+    refuse("--epoch 3: goes with a folder", discriminator, "--epoch", 3)
+    refuse("--image-size 18: no multiple of 4", pytorch_models / "resnet", "--image-size", 18)
     write_torch_file("nothing.pth", {})
-    no("nothing.pth: no state dictionary in it", "nothing.pth")
+    refuse("nothing.pth: no state dictionary in it", "nothing.pth")
     assert not Path("run").exists()
 
 

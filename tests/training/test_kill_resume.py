@@ -1,4 +1,4 @@
-"""Real processes, killed for real at random moments, and resumed."""
+"""Real processes that are killed at random moments and resumed."""
 
 import json
 import random
@@ -16,32 +16,10 @@ from tfcyclegan.training.checkpoints import Checkpoints
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = [
-    "--data",
-    "shapes",
-    "--image-size",
-    "16",
-    "--batch-size",
-    "2",
-    "--filters",
-    "8",
-    "--blocks",
-    "2",
-    "--discriminator-filters",
-    "8",
-    "--discriminator-layers",
-    "1",
-    "--dropout",
-    "0.3",
-    "--pool-size",
-    "5",
-    "--epochs",
-    "4",
-    "--steps-per-epoch",
-    "60",
-    "--checkpoint-steps",
-    "7",
-    "--deterministic",
-    "--no-tensorboard",
+    *("--data", "shapes", "--image-size", "16", "--batch-size", "2", "--filters", "8"),
+    *("--blocks", "2", "--discriminator-filters", "8", "--discriminator-layers", "1"),
+    *("--dropout", "0.3", "--pool-size", "5", "--epochs", "4", "--steps-per-epoch", "60"),
+    *("--checkpoint-steps", "7", "--deterministic", "--no-tensorboard", "--no-export"),
 ]
 STEPS = 240
 
@@ -75,7 +53,7 @@ def last_state(run_dir):
 
 @pytest.fixture(scope="module", params=["float32", "mixed_bfloat16"])
 def straight(request, tmp_path_factory):
-    """A run that nobody disturbed, and its precision."""
+    """An undisturbed run, and its precision."""
     run_dir = tmp_path_factory.mktemp("straight") / "run"
     finish(start(run_dir, "--precision", request.param))
     return run_dir, request.param
@@ -91,7 +69,7 @@ def assert_same_outcome(run_dir, straight):
 
 
 def assert_same_files(run_dir, straight):
-    """The history but for its seconds, the scores, and the last grid."""
+    """The history without its seconds, the scores, and the last grid."""
 
     def history(directory):
         lines = (directory / "history.csv").read_text().splitlines()
@@ -110,7 +88,7 @@ def assert_same_files(run_dir, straight):
 
 
 def test_killed_at_random_moments(straight, tmp_path):
-    """SIGKILL four times, wherever it hits; the outcome is that of the undisturbed run."""
+    """SIGKILL four times, at any moment. The outcome equals that of the undisturbed run."""
     undisturbed, precision = straight
     run_dir = tmp_path / "run"
     moments = random.Random(precision)
@@ -140,13 +118,17 @@ def test_killed_at_random_moments(straight, tmp_path):
     assert_same_outcome(run_dir, undisturbed)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_asked_to_stop(number, straight, tmp_path):
-    """It finishes the step, saves, says how to go on, and goes on."""
+def test_asked_to_stop(straight, tmp_path):
+    """It finishes the step, saves, says how to continue, and continues to the same outcome.
+
+    With bfloat16 the new checkpoint is then damaged, as by a failing disk: a warning names it, and
+    the one before it is used.
+    """
     undisturbed, precision = straight
+    number = signal.SIGTERM if precision == "float32" else signal.SIGINT
     run_dir = tmp_path / "run"
     process = start(run_dir, "--precision", precision)
-    while newest_step(run_dir) < 10:
+    while newest_step(run_dir) < 14:  # two checkpoints
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(number)
@@ -154,22 +136,11 @@ def test_asked_to_stop(number, straight, tmp_path):
     step = int(re.search(r"step_0*(\d+)\.npz is saved", out).group(1))
     assert step == newest_step(run_dir)
     assert f"python -m tfcyclegan train --resume --run-dir {run_dir}" in out
-    finish(start(run_dir, "--resume", "--precision", precision))
-    assert_same_outcome(run_dir, undisturbed)
-
-
-def test_newest_checkpoint_damaged(straight, tmp_path):
-    """Cut short as by a failing disk: named in a warning, and the one before it used."""
-    undisturbed, precision = straight
-    run_dir = tmp_path / "run"
-    process = start(run_dir, "--precision", precision)
-    while newest_step(run_dir) < 30:
-        time.sleep(0.01)
-    process.kill()
-    process.communicate()
     newest, before, *_ = Checkpoints(run_dir / "checkpoints").paths()
-    newest.write_bytes(newest.read_bytes()[:5000])
+    if precision != "float32":
+        newest.write_bytes(newest.read_bytes()[:5000])
     _, err = finish(start(run_dir, "--resume", "--precision", precision))
-    assert f"{newest} is damaged" in err
-    assert f"resuming from {before}" in err
+    if precision != "float32":
+        assert f"{newest} is damaged" in err
+        assert f"resuming from {before}" in err
     assert_same_outcome(run_dir, undisturbed)

@@ -60,5 +60,5 @@ def test_a_retired_setting_that_matters_is_named(old, tmp_path):
     (tmp_path / "config.json").write_text(
         text.replace('"extractor_scaling": null', '"extractor_scaling": "rms"')
     )
-    with pytest.raises(InputError, match="the setting extractor_scaling=rms is gone"):
+    with pytest.raises(InputError, match="the setting extractor_scaling=rms was removed"):
         Config.load(tmp_path / "config.json")

@@ -20,7 +20,7 @@ from ..evaluation.metrics import split_names
 from ..files import atomic_write
 from ..runtimes.keras_model import direction_of, generator_of
 from ..training.config import Config
-from ..training.evaluators import make_evaluator
+from ..training.evaluation import make_evaluator
 from ..training.measuring import Measuring
 from ..training.report import write_report
 from ..training.run_folder import open_run, run_folder

@@ -26,7 +26,7 @@ from ..evaluation.result import finite
 from ..files import atomic_write
 from ..runtimes.keras_model import load_model
 from ..training.config import Config
-from ..training.evaluators import load_config_test_set
+from ..training.evaluation import load_config_test_set
 from ..training.plots import draw_grid
 from ..training.run import train
 

@@ -1,4 +1,4 @@
-"""From a configuration to its data and its compiled model."""
+"""The data and the compiled model of a configuration."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ logger = logging.getLogger(__name__)
 
 
 def build_model(config: ResolvedConfig) -> CycleGAN:
-    """The model of a resolved configuration, not compiled yet.
+    """Builds the model of a resolved configuration, without compiling it.
 
     Args:
         config: from `Config.resolved()`.
 
     Returns:
-        A `CycleGAN` with fresh weights, drawn by Keras.
-    """
+        A `CycleGAN` with fresh weights.
 
+    Raises:
+        InputError: settings that do not go together.
+    """
     settings = config.architecture
     size, dtype = config.image_size, config.precision
     try:
@@ -45,20 +47,20 @@ def build_model(config: ResolvedConfig) -> CycleGAN:
 def set_initial_weights(model: CycleGAN, path: str | Path) -> None:
     """Copies the networks of another run, of the same architecture, into a model.
 
-    Optimizers, pools and steps stay as they are. A file that holds one generator gives that one;
-    what it does not give is named in the log.
+    Optimizers, pools and the step do not change. From a file with only one generator, only that
+    generator is copied. The log names the networks that keep their fresh weights.
 
     Args:
         model: the model to be trained.
         path: a run folder or a `.keras` file.
 
     Raises:
-        InputError: nothing there that can be loaded, or other layers or shapes in it.
+        InputError: the file cannot be loaded, or its networks have another architecture.
     """
     source = load_model(Path(path))
-    networks = {name: getattr(model, name) for name in ("G", "F", "D_A", "D_B")}
+    networks = model.networks
     if isinstance(source, CycleGAN):
-        given = {name: getattr(source, name) for name in networks}
+        given = source.networks
     else:
         given = {GENERATORS[direction_of(source) or "AtoB"]: source}
     for name, network in given.items():
@@ -69,26 +71,30 @@ def set_initial_weights(model: CycleGAN, path: str | Path) -> None:
             )
     for name, network in given.items():
         networks[name].set_weights(network.get_weights())
-    fresh = [name for name in networks if name not in given]
-    logger.info(
-        "%s from %s%s", ", ".join(given), path, f"; {', '.join(fresh)} afresh" if fresh else ""
-    )
+    logger.info("%s from %s", ", ".join(given), path)
+    if fresh := [name for name in networks if name not in given]:
+        logger.info("fresh weights for %s", ", ".join(fresh))
 
 
 def compile_model(model: CycleGAN, config: ResolvedConfig, total_steps: int) -> None:
-    """Compiles a model as a resolved configuration says."""
+    """Compiles a model with the settings of a resolved configuration.
+
+    Args:
+        model: from `build_model`.
+        config: from `Config.resolved()`.
+        total_steps: int, steps of the whole run, for the learning rate.
+
+    Raises:
+        InputError: settings that do not go together.
+    """
+    names = (
+        "objective", "lambda_cycle_A", "lambda_cycle_B", "lambda_identity", "lambda_gan",
+        "learning_rate", "beta_1", "constant_fraction", "recompute",
+    )  # fmt: skip
     try:
         model.compile(
-            objective=config.objective,
-            lambda_cycle_A=config.lambda_cycle_A,
-            lambda_cycle_B=config.lambda_cycle_B,
-            lambda_identity=config.lambda_identity,
-            lambda_gan=config.lambda_gan,
-            learning_rate=config.learning_rate,
-            beta_1=config.beta_1,
-            constant_fraction=config.constant_fraction,
+            **{name: getattr(config, name) for name in names},
             total_steps=total_steps,
-            recompute=config.recompute,
             jit_compile={"on": True, "off": False}.get(config.xla, "auto"),
         )
     except ValueError as problem:
@@ -96,7 +102,8 @@ def compile_model(model: CycleGAN, config: ResolvedConfig, total_steps: int) -> 
 
 
 def load_config_data(config: ResolvedConfig) -> Data:
-    """Loads the data of a resolved configuration."""
+    """Loads the data of a resolved configuration; see `load_data`."""
+    how = config.measuring
     return load_data(
         config.data,
         batch_size=config.batch_size,
@@ -106,8 +113,8 @@ def load_config_data(config: ResolvedConfig) -> Data:
         seed=config.seed,
         cache_memory=config.cache_memory * 2**20,
         cache_dir=config.cache_dir,
-        paired=config.measuring.paired,
-        floor=config.measuring.extractor not in (None, "none"),
-        test_count=config.measuring.test_count,
+        paired=how.paired,
+        floor=how.extractor not in (None, "none"),
+        test_count=how.test_count,
         **config.pictures,
     )

@@ -1,4 +1,4 @@
-"""Checkpoints of everything a run needs to go on as if it had never stopped."""
+"""Checkpoints of the complete training state."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from ..cyclegan import CycleGAN
 from ..distributed.replicas import local_copies
+from ..distributed.workers import Workers
 from ..errors import InputError, NonFiniteLoss
 from ..files import atomic_write
 
@@ -22,17 +23,17 @@ logger = logging.getLogger(__name__)
 class Checkpoints:
     """A folder of checkpoints, `step_000001234.npz`, of which the newest few are kept.
 
-    A checkpoint holds every variable of the model: networks, optimizers with their moments,
-    pools, steps, the epoch's running means and the states of random generators. It appears whole
-    or not at all, and its checksums are compared when it is read.
+    A checkpoint holds every variable of the model: networks, optimizers with their moments, pools,
+    steps, the epoch's running means and the states of random generators. It is written atomically,
+    and reading it verifies its checksums.
 
-    Several workers write one together, in a folder that all of them share: each the pools and
-    means of its replicas (`step_000001234.worker_1_of_2.npz`), then the chief the rest, which
-    makes it a checkpoint.
+    Several workers write a checkpoint together, into a folder that they share. Each worker writes
+    the pools and means of its replicas (`step_000001234.worker_1_of_2.npz`). Then the chief writes
+    the rest, which completes the checkpoint.
 
     Args:
-        directory: the folder; made when the first one is written.
-        keep: int, how many to keep. Default 3.
+        directory: the folder. The first `save` creates it.
+        keep: int, how many checkpoints to keep. Default 3.
     """
 
     def __init__(self, directory: str | Path, keep: int = 3):
@@ -40,23 +41,26 @@ class Checkpoints:
         self.keep = keep
 
     def paths(self) -> list[Path]:
-        """All that are there, the newest first."""
+        """Returns the paths of all checkpoints, the newest first."""
         if not self.directory.is_dir():
             return []
         found = [p for p in self.directory.iterdir() if re.fullmatch(r"step_\d+\.npz", p.name)]
         return sorted(found, key=_step_of, reverse=True)
 
     def save(self, model: CycleGAN, about: dict[str, Any] | None = None) -> Path:
-        """Writes one and removes those that are too many. All workers have to call it.
+        """Writes a checkpoint and removes old ones. All workers must call it.
 
         Args:
             model: a compiled model.
-            about: what else has to be the same when it is read, by name; JSON can hold it.
+            about: what must be equal when the checkpoint is read, by name, as JSON values.
+
+        Returns:
+            `pathlib.Path` of the checkpoint.
 
         Raises:
-            NonFiniteLoss: the model is not worth keeping.
-            InputError: the disk is full, or workers do not share the folder; those that were
-                there are still there.
+            NonFiniteLoss: a variable of the model is infinite or NaN.
+            InputError: the disk is full, or the workers do not share the folder. Existing
+                checkpoints stay.
         """
         workers = model.workers
         step = int(model.step.numpy())
@@ -68,132 +72,112 @@ class Checkpoints:
                     own[_of_replica(workers.first + place, name)] = copy.numpy()
             else:
                 shared[name] = variable.numpy()
-        meta = {
-            "format": 1,
-            "about": about or {},
-            "replicas": workers.replicas,
-            "workers": workers.count,
-        }
+        meta: dict[str, Any] = {"format": 1, "about": about or {}}
+        meta |= {"replicas": workers.replicas, "workers": workers.count}
+        several = workers.count > 1
+        if several:  # marks the parts, so that those of another attempt are not taken for them
+            meta["id"] = workers.broadcast(uuid.uuid4().hex)
 
         def write_own() -> None:
-            self._check_finite({**shared, **own}, step)
-            if workers.count > 1:
+            for name, array in {**shared, **own}.items():
+                if not np.isfinite(array).all():
+                    raise self.diverged(f"{name} is not finite", step)
+            if several:
                 _write(_part(path, workers.index, workers.count), own, meta)
 
-        def write_rest() -> None:
-            if workers.count == 1:
-                _write(path, {**shared, **own}, meta)
-            else:
-                for index in range(workers.count):
-                    if not (part := _part(path, index, workers.count)).exists():
-                        raise InputError(
-                            f"{part} of {workers.cluster.name(index)} is not there: the run's "
-                            "folder has to lie where all workers write to it: give such a `run_dir`"
-                        )
-                _write(path, shared, meta)
+        def write_shared() -> None:
+            for index in range(workers.count if several else 0):
+                if not (part := _part(path, index, workers.count)).exists():
+                    raise InputError(
+                        f"{part} of {workers.cluster.name(index)} is missing: set `run_dir` to a "
+                        "folder that all workers share"
+                    )
+            _write(path, shared if several else {**shared, **own}, meta)
             self._clean()
 
-        if workers.count > 1:  # parts of another attempt at the same step do not belong to it
-            meta["id"] = workers.broadcast(uuid.uuid4().hex)
         workers.run_on_all(write_own)
-        workers.run_on_chief(write_rest)
+        workers.run_on_chief(write_shared)
         return path
 
-    def _check_finite(self, arrays: dict[str, np.ndarray], step: int) -> None:
-        for name, array in arrays.items():
-            if not np.isfinite(array).all():
-                raise NonFiniteLoss(self.advice(f"{name} is not finite", step))
-
     def _clean(self) -> None:
-        """Removes what is too many, and what a killed process left half-written."""
-        kept = self.paths()[: self.keep]
-        steps = {_step_of(path) for path in kept}
-        for old in self.paths()[self.keep :]:
-            old.unlink(missing_ok=True)
-        for part in self.directory.glob("step_*.worker_*.npz"):
-            if _step_of(part) not in steps:
-                part.unlink(missing_ok=True)
+        """Removes old checkpoints, and the unfinished files of a killed process."""
+        kept = {_step_of(path) for path in self.paths()[: self.keep]}
+        for path in (*self.paths(), *self.directory.glob("step_*.worker_*.npz")):
+            if _step_of(path) not in kept:
+                path.unlink(missing_ok=True)
         for part in self.directory.glob(".step_*.part-*"):
             part.unlink(missing_ok=True)
 
-    def advice(self, trouble: str, step: int) -> str:
-        """What to tell somebody whose training came apart."""
-        newest = next(iter(self.paths()), None)
-        return (
-            f"{trouble} at step {step}: training has come apart. "
-            f"Last good checkpoint: {newest or 'none yet'}. "
+    def diverged(self, problem: str, step: int) -> NonFiniteLoss:
+        """Makes the error for a loss or a weight that is not finite at a step."""
+        newest = next(iter(self.paths()), "none yet")
+        return NonFiniteLoss(
+            f"{problem} at step {step}: training has diverged. Last good checkpoint: {newest}. "
             "Try a smaller learning rate, or precision=float32"
         )
 
     def restore(self, model: CycleGAN, about: dict[str, Any] | None = None) -> Path | None:
-        """Sets the model's variables from the newest checkpoint that is sound.
+        """Sets the model's variables from the newest intact checkpoint. All workers must call it.
 
-        One that is damaged is named in a warning and set aside as `….npz.damaged`, and the one
-        before it is used. Other numbers of replicas than before share the pools that are there.
-        All workers have to call it.
+        A damaged checkpoint is named in a warning and renamed to `….npz.damaged`, and the one
+        before it is used. If the number of replicas has changed, they share the pools that there
+        are.
+
+        Args:
+            model: a compiled model.
+            about: what must be equal to `about` of `save`.
 
         Returns:
-            Its path, or None where there is none.
+            `pathlib.Path` of the checkpoint, or None if there is none.
 
         Raises:
-            InputError: a sound checkpoint is of another model, or `about` something else, or one
-                cannot be read.
+            InputError: a checkpoint belongs to another model, its `about` differs, or it cannot be
+                read.
         """
         workers = model.workers
         names = json.loads(workers.broadcast(json.dumps([path.name for path in self.paths()])))
         for path in (self.directory / name for name in names):
             problem = None
             try:
-                meta, values = _read(path)
-                replicas, count = meta.get("replicas", 1), meta.get("workers", 1)
-                # The replicas of then whose pools those of this worker get, and where they are.
-                sources = [(workers.first + place) % replicas for place in range(workers.local)]
-                files = {source * count // replicas for source in sources} if count > 1 else ()
-                for part in (_part(path, index, count) for index in files):
-                    part_meta, more = _read(part)
-                    if part_meta["id"] != meta["id"]:
-                        raise ValueError(f"{part.name} is of another attempt")
-                    values |= more
-            except Exception as trouble:  # a damaged zip lets almost anything out
+                meta, values, sources = _read_parts(path, workers)
+            except Exception as trouble:  # a damaged zip raises almost anything
                 problem = trouble
-            out_of_reach, damaged = workers.all_reduce(
-                [_out_of_reach(problem, path), problem is not None]
+            unreadable, damaged = workers.all_reduce(
+                [_is_unreadable(problem, path), problem is not None]
             )
-            if out_of_reach:
+            if unreadable:
                 raise InputError(
-                    f"{path} cannot be read ({problem or 'so another worker says'}): see that "
-                    "every worker reaches the run's folder, and start again"
+                    f"{path} cannot be read ({problem or 'on another worker'}): see that every "
+                    "worker reaches the run's folder, and start again"
                 )
             if damaged:
-                logger.warning(
-                    "%s is damaged (%s): going back to the one before",
-                    path, problem or "so another worker says",
-                )  # fmt: skip
+                reason = problem or "on another worker"
+                logger.warning("%s is damaged (%s): going back to the one before", path, reason)
                 if workers.chief:
                     path.rename(path.with_name(f"{path.name}.damaged"))
                 continue
             for name, value in (about or {}).items():
                 if (before := meta["about"].get(name, value)) != value:
                     raise InputError(
-                        f"{path}: {name} was {before} and is {value} now: bring back what it was, "
-                        "or start a new run"
+                        f"{path}: {name} was {before}, now {value}: change it back, or start a "
+                        "new run"
                     )
-            if replicas != workers.replicas:
+            if (replicas := meta.get("replicas", 1)) != workers.replicas:
                 logger.warning(
-                    "%s was written by %d replicas and is read by %d: the pools of generated "
-                    "pictures are handed over as far as they go", path, replicas, workers.replicas,
+                    "%s has the image pools of %d replicas, which are now shared by %d",
+                    path, replicas, workers.replicas,
                 )  # fmt: skip
             _assign(values, sources, model, path)
             return path
         if names:
-            logger.warning("%s has no sound checkpoint left: starting afresh", self.directory)
+            logger.warning("%s has no intact checkpoint left: starting afresh", self.directory)
         return None
 
 
-def _out_of_reach(problem: Exception | None, path: Path) -> bool:
-    """Whether a checkpoint may well be sound, and only cannot be read here and now."""
+def _is_unreadable(problem: Exception | None, path: Path) -> bool:
+    """Whether the file may be intact: this is an I/O error, not corruption."""
     if isinstance(problem, FileNotFoundError):
-        return problem.filename == str(path)  # and not one of its parts
+        return problem.filename == str(path)  # a missing part is corruption
     if isinstance(problem, OSError):
         return problem.errno is not None
     return isinstance(problem, MemoryError)
@@ -204,12 +188,12 @@ def _step_of(path: Path) -> int:
 
 
 def _part(path: Path, index: int, count: int) -> Path:
-    """The file beside a checkpoint that holds what is a worker's own."""
+    """The file beside a checkpoint that holds a worker's own variables."""
     return path.with_name(f"{path.stem}.worker_{index}_of_{count}.npz")
 
 
 def _of_replica(number: int, name: str) -> str:
-    """The name under which a replica's own variable is kept."""
+    """The name of a replica's own variable in a checkpoint."""
     return f"replica_{number}/{name}" if number else name
 
 
@@ -221,19 +205,35 @@ def _write(path: Path, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> N
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """What it says of itself, and all arrays by name.
-
-    Reading a member to its end compares its checksum; nothing in it is executed.
-    """
+    """Reads the description and the arrays of a file. numpy verifies the checksums."""
     with np.load(path, allow_pickle=False) as file:
         meta = json.loads(bytes(file["meta"]))
         if meta["format"] != 1:
-            raise ValueError(f"format {meta['format']} is not known to this version")
+            raise ValueError(f"this version cannot read format {meta['format']}")
         return meta, {name: file[f"{place}"] for place, name in enumerate(meta["names"])}
 
 
+def _read_parts(
+    path: Path, workers: Workers
+) -> tuple[dict[str, Any], dict[str, np.ndarray], list[int]]:
+    """Reads a checkpoint and the parts that this worker needs.
+
+    The third result tells, for each replica of this worker, whose saved pools it gets.
+    """
+    meta, values = _read(path)
+    replicas, count = meta.get("replicas", 1), meta.get("workers", 1)
+    sources = [(workers.first + place) % replicas for place in range(workers.local)]
+    for index in {source * count // replicas for source in sources} if count > 1 else ():
+        part = _part(path, index, count)
+        part_meta, more = _read(part)
+        if part_meta["id"] != meta["id"]:
+            raise ValueError(f"{part.name} is of another attempt")
+        values |= more
+    return meta, values, sources
+
+
 def _assign(values: dict[str, np.ndarray], sources: list[int], model: CycleGAN, path: Path) -> None:
-    """Sets a model's variables, those of its replicas from the given ones of then."""
+    """Sets a model's variables, those of its replicas from the saved replicas `sources`."""
     pairs: list[tuple[str, Any]] = []
     for name, variable in model.state().items():
         if variable.synchronization == "on_read":
@@ -245,12 +245,12 @@ def _assign(values: dict[str, np.ndarray], sources: list[int], model: CycleGAN, 
     there = {name for name in values if name in wanted or not name.startswith("replica_")}
     if wanted - there or (0 in sources and there - wanted):
         odd = sorted(there ^ wanted)
-        raise InputError(f"{path} is of another model: {len(odd)} names differ, first {odd[0]}")
+        raise InputError(f"{path} belongs to another model: {len(odd)} names differ, as {odd[0]}")
     for name, variable in pairs:
         if values[name].shape != tuple(variable.shape):
             raise InputError(
-                f"{path} is of another model: {name} is {values[name].shape} there and "
-                f"{tuple(variable.shape)} here"
+                f"{path} belongs to another model: {name} has shape {values[name].shape} instead "
+                f"of {tuple(variable.shape)}"
             )
     for name, variable in pairs:
         variable.assign(values[name])

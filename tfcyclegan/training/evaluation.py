@@ -1,4 +1,4 @@
-"""Measuring while training goes on, and keeping the best model."""
+"""Evaluation of a run: its evaluator, and the callback that measures and keeps the best model."""
 
 from __future__ import annotations
 
@@ -11,34 +11,97 @@ from typing import Any
 
 import keras
 
+from ..data.test_set import TestSet, load_test_set
 from ..errors import InputError
 from ..evaluation.evaluator import Evaluator
+from ..evaluation.label_maps import load_palette
 from ..evaluation.metrics import METRICS, better, metric_name
+from ..evaluation.pretrained import Pretrained, class_indices, load_class_names, open_pretrained
 from ..evaluation.result import Evaluation, finite
 from ..files import atomic_write
+from .config import Config
 
 logger = logging.getLogger(__name__)
 
 
-class EvaluateEvery(keras.callbacks.Callback):
-    """Measures a `CycleGAN` every few epochs, logs the scores, and keeps the best model.
-
-    Scores go into the epoch's logs as `AtoB_psnr` and so on, so that every callback behind this
-    one (TensorBoard, `EarlyStopping`, `HistoryFile`) finds them there. Training itself is not
-    touched: the same run with and without it comes to the same weights.
+def make_evaluator(
+    config: Config, extractor: Pretrained | None = None, test_set: TestSet | None = None
+) -> Evaluator:
+    """Makes the `Evaluator` that a resolved configuration describes.
 
     Args:
-        evaluator: what to measure, and on what.
-        directory: folder for `best.keras` (the whole model) and `best.json` (its epoch and
-            scores), which a resumed training goes on from. Default: none is kept.
-        every: int, epochs between two evaluations. Default 1. The last planned epoch has one.
-        best_by: the score that decides: a metric, for the mean of the directions that have it, or
-            one direction's, as `AtoB_kid`. Default: psnr where the truth is known, else kid, else
-            hit_rate. (The round trip's error decides nothing: doing nothing has the least.)
+        config: from `Config.resolved()`.
+        extractor: the network for FID and KID. Default: the one that the configuration names.
+        test_set: the test pictures. Default: those of the configuration.
+
+    Returns:
+        `Evaluator`.
 
     Raises:
-        InputError: `best_by` is not measured, or has no better side; or what lies in `directory`
-            was the best by another score.
+        InputError: pictures, a network, classes or a metric are not available.
+    """
+    how = config.measuring
+    if how.palette and not how.paired:
+        raise InputError(f"palette={how.palette}: compares with true maps: pass paired=True too")
+    if how.palette and config.channels_B != 3:
+        raise InputError(f"palette={how.palette}: label maps have colours: set channels_B=3")
+    if extractor is None and how.extractor not in (None, "none"):
+        extractor = open_pretrained(
+            how.extractor, size=how.extractor_size, pixels=how.extractor_pixels
+        )
+    classifier, class_A, class_B = None, [], []
+    if how.classifier not in (None, "none"):
+        if not (how.class_A and how.class_B):
+            raise InputError(
+                f"classifier={how.classifier}: say which classes count: set `class_A` and "
+                "`class_B` to numbers, or to names in the file `classes`, such as sorrel and zebra"
+            )
+        classifier = open_pretrained(
+            how.classifier, classes=True, size=how.classifier_size, pixels=how.classifier_pixels
+        )
+        names = load_class_names(how.classes) if how.classes else None
+        class_A = class_indices(how.class_A, names, classifier.width)
+        class_B = class_indices(how.class_B, names, classifier.width)
+    return Evaluator(
+        test_set or load_config_test_set(config, floor=extractor is not None),
+        metrics=how.metrics,
+        extractor=extractor,
+        classifier=classifier,
+        palette=load_palette(how.palette) if how.palette else None,
+        class_A=class_A,
+        class_B=class_B,
+    )
+
+
+def load_config_test_set(config: Config, floor: bool = False) -> TestSet:
+    """Loads the test pictures of a resolved configuration; see `load_test_set` for `floor`."""
+    how = config.measuring
+    return load_test_set(
+        config.data, paired=how.paired, floor=floor, test_count=how.test_count, **config.pictures
+    )
+
+
+class EvaluateEvery(keras.callbacks.Callback):
+    """Evaluates a `CycleGAN` every few epochs, logs the scores, and keeps the best model.
+
+    The scores enter the epoch's logs as `AtoB_psnr` and so on, so later callbacks (TensorBoard,
+    `EarlyStopping`, `HistoryFile`) see them. Evaluation does not change the training: the weights
+    are the same with and without it.
+
+    Args:
+        evaluator: the `Evaluator`.
+        directory: folder for `best.keras` (the whole model) and `best.json` (its epoch and
+            scores). A resumed training compares with the model that is there. Default: no model
+            is kept.
+        every: int, epochs between evaluations. Default 1. The last epoch always has one.
+        best_by: the score that selects the best model: a metric, for the mean of both directions,
+            or that of one direction, such as `AtoB_kid`. Default: psnr if the truth is known, else
+            kid, else hit_rate. (The error of the round trip is no default: a generator that does
+            nothing has the smallest.)
+
+    Raises:
+        InputError: `best_by` is not measured or has no better value, or the model in
+            `directory` was selected by another score.
 
     Example:
         ```python
@@ -72,7 +135,7 @@ class EvaluateEvery(keras.callbacks.Callback):
         if self.best and self.best["metric"] != self.best_by:
             raise InputError(
                 f"{self._directory}/best.json: the best by {self.best['metric']}, not by "
-                f"{self.best_by}: go on with the former, or move it away"
+                f"{self.best_by}: set best_by={self.best['metric']}, or move the file away"
             )
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
@@ -96,7 +159,7 @@ class EvaluateEvery(keras.callbacks.Callback):
                 "evaluation": self.last.to_dict(),
             }
             if self._directory:
-                # The model first: a description never speaks of one that is not there.
+                # The model first, so that best.json never describes a model that is not there.
                 with atomic_write(self._directory / "best.keras") as part:
                     self.model.save(part)
                 with atomic_write(self._directory / "best.json") as part:
@@ -104,10 +167,16 @@ class EvaluateEvery(keras.callbacks.Callback):
 
 
 def read_best(directory: Path) -> dict[str, Any] | None:
-    """What `best.json` in a folder says of `best.keras` beside it; None where there is none.
+    """Reads `best.json`, which describes the `best.keras` beside it.
+
+    Args:
+        directory: the run folder.
+
+    Returns:
+        The metric, its value, epoch, step and evaluation; None if there is no such file.
 
     Raises:
-        InputError: it is damaged.
+        InputError: the file is damaged.
     """
     path = directory / "best.json"
     if not path.exists():
@@ -125,9 +194,7 @@ def read_best(directory: Path) -> dict[str, Any] | None:
 def _check(best_by: str, evaluator: Evaluator) -> None:
     name = metric_name(best_by)
     able = [name for name in evaluator.metrics if METRICS[name].better != "neither"]
-    one_way = METRICS[name].needs == "palette" if name in able else False  # only A to B draws maps
-    if name not in able or (one_way and best_by.startswith("BtoA")):
-        raise InputError(
-            f"--best-by {best_by}: not measured here, or has no better side: take one of "
-            f"{', '.join(able) or 'more metrics'}, or one direction's, such as AtoB_psnr"
-        )
+    # Only G draws label maps.
+    if name not in able or (METRICS[name].needs == "palette" and best_by.startswith("BtoA")):
+        remedy = f"use {', '.join(able)} or one direction's" if able else "measure more `metrics`"
+        raise InputError(f"best_by={best_by}: not measured here, or has no better value: {remedy}")

@@ -1,4 +1,4 @@
-"""Losses and scores of a run, as a table and as curves."""
+"""The losses and scores of a run, as a table and as curves."""
 
 from __future__ import annotations
 
@@ -6,31 +6,33 @@ import csv
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 
 from ..files import atomic_write
+from .plots import loss_curves
 
-if TYPE_CHECKING:
-    pass
+#: Seconds between drawings of the curves during training.
+REDRAW = 60.0
 
 
 class HistoryFile(keras.callbacks.Callback):
-    """Keeps `history.csv`, a row an epoch, and draws it as `curves.png` now and then.
+    """Writes `history.csv`, with one row per epoch, and draws it as `curves.png`.
 
-    Rows of epochs that are trained again after a resume are replaced.
+    If a resumed run repeats an epoch, the new row replaces the old one. (Keras's `CSVLogger`
+    appends a second row.)
+
+    The curves are drawn at most once a minute, and at the end.
 
     Args:
         directory: folder of both files.
-        redraw: seconds between drawings while training. Default 60. The last one always comes.
     """
 
-    def __init__(self, directory: str | Path, redraw: float = 60.0):
+    def __init__(self, directory: str | Path):
         super().__init__()
         self._csv = Path(directory) / "history.csv"
         self._png = Path(directory) / "curves.png"
-        self._redraw = redraw
         self._drawn = 0.0
         self.rows: list[dict[str, Any]] = []
 
@@ -42,34 +44,32 @@ class HistoryFile(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: Mapping | None = None) -> None:
         self.rows = [row for row in self.rows if int(row["epoch"]) <= epoch]
         self._began = self._ended = time.monotonic()
-        self._began_at = int(self.model.step.numpy())
+        self._first = int(self.model.step.numpy())
 
     def on_train_batch_end(self, batch: int, logs: Mapping | None = None) -> None:
         self._ended = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: Mapping | None = None) -> None:
         step = int(self.model.step.numpy())
-        # Training alone, without what is measured and drawn at the end of an epoch.
-        took = (self._ended - self._began) / max(1, step - self._began_at)
-        values = {name: f"{float(value):.6g}" for name, value in (logs or {}).items()}
+        # Only training, without what other callbacks measure and draw at the end of the epoch.
+        seconds = (self._ended - self._began) / max(1, step - self._first)
         self.rows.append(
-            {"epoch": epoch + 1, "step": step, "seconds_per_step": f"{took:.4g}", **values}
+            {"epoch": epoch + 1, "step": step, "seconds_per_step": f"{seconds:.4g}"}
+            | {name: f"{float(value):.6g}" for name, value in (logs or {}).items()}
         )
         names = dict.fromkeys(name for row in self.rows for name in row)
         with atomic_write(self._csv) as part, part.open("w", newline="") as file:
             writer = csv.DictWriter(file, list(names))
             writer.writeheader()
             writer.writerows(self.rows)
-        if time.monotonic() - self._drawn > self._redraw:
-            self.draw()
+        if time.monotonic() - self._drawn > REDRAW:
+            self._draw()
 
     def on_train_end(self, logs: Mapping | None = None) -> None:
-        self.draw()
+        self._draw()
 
-    def draw(self) -> None:
-        """Draws `curves.png` from the rows so far."""
-        from .plots import draw_curves
-
+    def _draw(self) -> None:
         if self.rows:
-            draw_curves(self.rows, self._png)
+            with atomic_write(self._png) as part:
+                loss_curves(self.rows).savefig(part, dpi=110)
         self._drawn = time.monotonic()

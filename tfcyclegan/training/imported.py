@@ -1,4 +1,4 @@
-"""Run folders of models that were trained elsewhere, and runs as files for PyTorch."""
+"""Models that were trained elsewhere as run folders, and runs as files for PyTorch."""
 
 from __future__ import annotations
 
@@ -68,8 +68,9 @@ def import_checkpoint(
             f"{checkpoint}: only a discriminator, which translates nothing: give the generator's "
             "file, or the folder of all four"
         )
-    config = _config(found.architecture, image_size, data, to)
+    config = _config(found.architecture, image_size, to)
     model = _build(found, config)
+    config = dataclasses.replace(config, data=data)
     try:
         _write(model, config, to)
     except OSError as problem:
@@ -80,15 +81,12 @@ def import_checkpoint(
     return found
 
 
-def _config(
-    architecture: Architecture, image_size: int | None, data: str, run_dir: Path
-) -> ResolvedConfig:
+def _config(architecture: Architecture, image_size: int | None, run_dir: Path) -> ResolvedConfig:
     if image_size is None:
         image_size = 256 if architecture.depth is None else 2**architecture.depth
     same_channels = architecture.channels_A == architecture.channels_B
-    config = Config(
-        # The paper's recipe fills in what is missing, whatever the data.
-        data="",
+    return Config(
+        data="",  # the paper's recipe, whatever the data
         image_size=image_size,
         lambda_identity=None if same_channels else 0.0,
         pool_size=0,
@@ -96,14 +94,13 @@ def _config(
         run_dir=str(run_dir),
         **dataclasses.asdict(architecture),
     ).resolved()
-    return dataclasses.replace(config, data=data)
 
 
 def _build(found: Description, config: ResolvedConfig) -> keras.Model:
     if len(found.generators) == 1:
         (name,) = found.generators
         generator = config.architecture.build_generator(
-            DIRECTIONS[name], config.image_size or 256, config.precision
+            DIRECTIONS[name], config.image_size, config.precision
         )
         return found.networks[name].fill(generator)
     model = build_model(config)
@@ -154,7 +151,7 @@ def export_run_to_pytorch(run: str | os.PathLike, directory: str | os.PathLike) 
     config = Config.load(Path(run, "config.json"))
     model = load_model(Path(run))
     if isinstance(model, CycleGAN):
-        networks = {name: getattr(model, name) for name in ("G", "F", "D_A", "D_B")}
+        networks = model.networks
     else:
         networks = {model.name if model.name in DIRECTIONS else "G": model}
     return export_to_pytorch(networks, config.architecture, directory, config.image_size or 256)

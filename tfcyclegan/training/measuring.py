@@ -1,4 +1,4 @@
-"""What is measured on a run's test pictures, and with what."""
+"""The settings of evaluation on a run's test pictures."""
 
 from __future__ import annotations
 
@@ -7,52 +7,54 @@ from dataclasses import dataclass
 
 from ..evaluation.pretrained import Pixels
 
-#: Settings of earlier versions that a saved configuration may still hold; loading drops them.
+#: Settings of earlier versions that a saved configuration may still hold. Loading drops them.
 RETIRED = {"extractor_scaling"}
 
 
 @dataclass(frozen=True)
 class Measuring:
-    """What is measured on the test pictures, and with what."""
+    """What is measured on the test pictures, and with which networks."""
 
     metrics: str | None = None
-    """Metrics to measure, with commas between. Default: all that can be had."""
+    """Metrics to measure, separated by commas. Default: all that are possible."""
     test_count: int | None = None
     """Test pictures of each domain to measure on. Default: all."""
     paired: bool = False
-    """testA and testB show the same under the same file names: compare with that truth."""
+    """testA and testB show the same scenes under the same file names: compare translations with
+    these true pictures."""
     palette: str | None = None
-    """Domain B is label maps in these colours: cityscapes, or a file (`#804080 road` a line)."""
+    """Domain B is label maps in these colours: cityscapes, or a file (`#804080 road` per line)."""
     extractor: str | None = None
     """Network for FID and KID: a name in keras.applications, such as InceptionV3, or a
-    .keras file; none for none."""
+    .keras file; none for no network."""
     extractor_size: int | None = None
-    """Side in px that it is shown pictures at. Default: its own."""
+    """Side in px that the extractor takes. Default: the network's own."""
     extractor_pixels: Pixels | None = None
-    """How it wants its pixels: as in keras.applications (caffe, tf, torch), in [0, 1] (unit) or
-    in [0, 255] (none). Default: its own."""
+    """Pixel values that the extractor takes: as in keras.applications (caffe, tf, torch), in
+    [0, 1] (unit) or in [0, 255] (none). Default: the network's own."""
     classifier: str | None = None
-    """Network for the hit rate: how many translated pictures it takes for the target domain."""
+    """Network for the hit rate: the share of translations that it assigns to the target domain."""
     classifier_size: int | None = None
-    """Side in px that it is shown pictures at. Default: its own."""
+    """Side in px that the classifier takes. Default: the network's own."""
     classifier_pixels: Pixels | None = None
-    """How it wants its pixels."""
+    """Pixel values that the classifier takes."""
     classes: str | None = None
-    """File with the names of the classifier's classes, one a line or a JSON list."""
+    """File with the names of the classifier's classes, one per line or a JSON list."""
     class_A: str | None = None
-    """Classes of domain A, names or numbers with commas between."""
+    """Classes of domain A, names or numbers separated by commas."""
     class_B: str | None = None
     """Classes of domain B."""
 
     def over(self, other: Measuring) -> Measuring:
-        """These settings, and the other's where nothing is set here.
+        """Returns these settings, with those of `other` where nothing is set here.
 
-        What belongs to a network goes with it: another extractor has another size.
+        A different extractor or classifier does not inherit the settings of the other one, such
+        as its size.
         """
         mine = dataclasses.asdict(self).items()
         given = {name: value for name, value in mine if value is not None and value is not False}
         inherited = dataclasses.asdict(other)
-        for network, belongings in (("extractor", "extractor_"), ("classifier", "class")):
+        for network, prefix in (("extractor", "extractor_"), ("classifier", "class")):
             if given.get(network, inherited[network]) != inherited[network]:
-                inherited |= {name: None for name in inherited if name.startswith(belongings)}
+                inherited |= {name: None for name in inherited if name.startswith(prefix)}
         return Measuring(**{**inherited, **given})

@@ -1,8 +1,8 @@
-"""Pictures for people: sample grids and curves."""
+"""Drawings of a run: sample grids and curves."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,34 +14,34 @@ from ..files import atomic_write
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-
-#: Cells of a grid are scaled up to about this many px, so that small pictures can be seen.
+#: Pictures in a grid are enlarged to about this many px.
 _CELL = 128
-
 
 _GAP, _HEADER = 4, 22
 
 
 def draw_grid(columns: Mapping[str, Sequence[np.ndarray]], path: str | Path) -> Image.Image:
-    """Draws pictures side by side, a column for each name, and writes a PNG.
+    """Draws pictures side by side, one column for each name, and writes a PNG.
 
     Args:
-        columns: name → uint8 pictures `[H, W, 1 or 3]`; all columns as long as the shortest.
-        path: of the PNG.
+        columns: uint8 pictures `[H, W, 1 or 3]` of one size, by the name of their column. Columns
+            are cut to the shortest one.
+        path: path of the PNG.
 
     Returns:
-        The drawn image.
+        The drawn `PIL.Image`.
     """
     rows = min(len(images) for images in columns.values())
     height, width = next(iter(columns.values()))[0].shape[:2]
     scale = max(1, round(_CELL / width))
     height, width = height * scale, width * scale
-    sheet = Image.new(
-        "RGB",
-        (len(columns) * (width + _GAP) - _GAP, _HEADER + rows * (height + _GAP) - _GAP),
-        "white",
-    )
-    pen, font = ImageDraw.Draw(sheet), _font(columns, width)
+    size = (len(columns) * (width + _GAP) - _GAP, _HEADER + rows * (height + _GAP) - _GAP)
+    sheet = Image.new("RGB", size, "white")
+    for points in range(14, 7, -1):  # the largest font in which every name fits its column
+        font = ImageFont.load_default(points)
+        if max(map(font.getlength, columns)) <= width:
+            break
+    pen = ImageDraw.Draw(sheet)
     for column, (name, images) in enumerate(columns.items()):
         left = column * (width + _GAP)
         pen.text((left + width / 2, _HEADER / 2), name, fill="black", font=font, anchor="mm")
@@ -54,54 +54,40 @@ def draw_grid(columns: Mapping[str, Sequence[np.ndarray]], path: str | Path) -> 
     return sheet
 
 
-def _font(names: Iterable[str], width: int) -> Any:
-    """The largest up to 14 px in which every name fits a column."""
-    for size in range(14, 7, -1):
-        font = ImageFont.load_default(size)
-        if max(map(font.getlength, names)) <= width:
-            break
-    return font
-
-
-def draw_curves(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
-    """Draws losses and the learning rate over the epochs and writes a PNG.
-
-    Args:
-        rows: of `history.csv`, with `epoch` and a number for each name.
-        path: of the PNG.
-    """
-    with atomic_write(path) as part:
-        loss_curves(rows).savefig(part, dpi=110)
-
-
 def loss_curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """Losses and the learning rate over the epochs; those of test pictures are dashed.
+    """Plots losses and the learning rate over the epochs.
+
+    Losses on the test pictures are dashed.
 
     Args:
-        rows: see `draw_curves`.
+        rows: rows of `history.csv`: `epoch`, and numbers by name.
     """
-    panels = {
-        "adversarial": ("G_loss", "F_loss"),
-        "discriminators": ("D_A_loss", "D_B_loss"),
-        "cycle and identity": ("cycle_A", "cycle_B", "identity_A", "identity_B"),
-        "learning rate": ("learning_rate",),
-    }
-    return _curves(rows, panels)
+    return _curves(
+        rows,
+        {
+            "adversarial": ("G_loss", "F_loss"),
+            "discriminators": ("D_A_loss", "D_B_loss"),
+            "cycle and identity": ("cycle_A", "cycle_B", "identity_A", "identity_B"),
+            "learning rate": ("learning_rate",),
+        },
+    )
 
 
 def score_curves(rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> Figure | None:
-    """Scores of both directions over the epochs, or None where none was logged.
+    """Plots the scores of both directions over the epochs.
 
     Args:
-        rows: see `draw_curves`; scores are named `AtoB_psnr` and so on.
-        titles: of the scores, by their names without the direction.
+        rows: see `loss_curves`. Scores are named `AtoB_psnr` and so on.
+        titles: titles of the scores, by their names without the direction.
+
+    Returns:
+        The figure, or None if there are no scores.
     """
-    logged = {name for row in rows for name, value in row.items() if value not in ("", None)}
-    panels = {
-        title: tuple(n for n in (f"AtoB_{name}", f"BtoA_{name}") if n in logged)
-        for name, title in titles.items()
-    }
-    panels = {title: names for title, names in panels.items() if names}
+    panels = {}
+    for name, title in titles.items():
+        logged = tuple(n for n in (f"AtoB_{name}", f"BtoA_{name}") if _points(rows, n))
+        if logged:
+            panels[title] = logged
     return _curves(rows, panels) if panels else None
 
 
@@ -117,19 +103,16 @@ def _curves(rows: Sequence[Mapping[str, Any]], panels: Mapping[str, tuple[str, .
         axes.set(title=title, xlabel="epoch")
         axes.grid(alpha=0.3)
         for name in names:
-            points = _points(rows, name)
-            if not points:
-                continue
-            few = "o" if len(points) < 30 else ""
-            (line,) = axes.plot(*zip(*points, strict=True), few + "-", ms=3, label=name)
-            if held := _points(rows, f"val_{name}"):
-                axes.plot(
-                    *zip(*held, strict=True),
-                    few + "--",
-                    ms=3,
-                    color=line.get_color(),
-                    label=f"{name}, test pictures",
+            colour = None
+            for logged, style in ((name, "-"), (f"val_{name}", "--")):
+                if not (points := _points(rows, logged)):
+                    continue
+                marker = "o" if len(points) < 30 else ""
+                label = name if logged == name else f"{name}, test pictures"
+                (line,) = axes.plot(
+                    *zip(*points, strict=True), marker + style, ms=3, color=colour, label=label
                 )
+                colour = line.get_color()
         axes.set_ylim(bottom=0 if axes.get_ylim()[0] >= 0 else None)
         if axes.has_data():
             axes.legend()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import keras
@@ -13,14 +14,14 @@ if TYPE_CHECKING:
 
 
 class ProgressLine(keras.callbacks.Callback):
-    """A line with the run's progress, its speed and the time left.
+    """Shows the progress of a run, its speed and the time left.
 
-    On a terminal the line is redrawn in place. Elsewhere (a log file, CI) it is printed at the end
-    of epochs, at most once every few seconds.
+    On a terminal the line is redrawn in place. Elsewhere, as in a log file, it is printed at the
+    end of epochs, at most once per `interval`, and within long epochs.
 
     Args:
-        total_steps: int, of the whole run.
-        interval: seconds between lines where there is no terminal. Default 10.
+        total_steps: int, steps of the whole run.
+        interval: seconds between lines without a terminal. Default 10.
     """
 
     def __init__(self, total_steps: int, interval: float = 10.0):
@@ -30,64 +31,47 @@ class ProgressLine(keras.callbacks.Callback):
         self._live: Progress | None = None
 
     def on_train_begin(self, logs: Mapping | None = None) -> None:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
+        from rich import progress
 
-        self._console = Console()
-        self._live = Progress(
-            TextColumn("epoch {task.fields[epoch]}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[speed]}"),
-            TimeElapsedColumn(),
-            TextColumn("ETA"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[losses]}"),
-            console=self._console,
-            disable=not self._console.is_terminal,
+        self._live = progress.Progress(
+            "epoch {task.fields[epoch]}",
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            "{task.fields[speed]}",
+            progress.TimeElapsedColumn(),
+            "ETA",
+            progress.TimeRemainingColumn(),
+            "{task.fields[losses]}",
             speed_estimate_period=120,
         )
-        self._first = int(self.model.step.numpy())
+        self._live.disable = not self._live.console.is_terminal
+        step = int(self.model.step.numpy())
         self._task = self._live.add_task(
-            "train", total=self._total, completed=self._first, epoch="", speed="", losses=""
+            "train", total=self._total, completed=step, epoch="", speed="", losses=""
         )
         self._live.start()
-        self._began = self._printed = time.monotonic()
+        self._printed = time.monotonic()
         self._warm: tuple[int, float] | None = None
 
     def on_train_batch_end(self, batch: int, logs: Mapping | None = None) -> None:
-        step, now = int(self.model.step.numpy()), time.monotonic()
-        # The first step builds the graph, so its time tells nothing about the others.
+        step, now, epochs = int(self.model.step.numpy()), time.monotonic(), self.params["epochs"]
+        # The first step includes building the graph, so it does not count for the speed.
         self._warm = self._warm or (step, now)
-        done, since = step - self._warm[0], now - self._warm[1]
-        pace = f"{since / done:.3g} s/step" if done else "building the graph"
-        epoch = f"{(step - 1) * self.params['epochs'] // self._total + 1}/{self.params['epochs']}"
-        losses = " ".join(
-            f"{name} {float(logs[name]):.3f}"
-            for name in ("loss", "D_A_loss", "D_B_loss")
-            if logs and name in logs
-        )
+        done, seconds = step - self._warm[0], now - self._warm[1]
+        speed = f"{seconds / done:.3g} s/step" if done else "building the graph"
+        epoch = f"{(step - 1) * epochs // self._total + 1}/{epochs}"
+        shown = {name: (logs or {}).get(name) for name in ("loss", "D_A_loss", "D_B_loss")}
+        losses = " ".join(f"{n} {float(v):.3f}" for n, v in shown.items() if v is not None)
         assert self._live
-        self._live.update(self._task, completed=step, epoch=epoch, speed=pace, losses=losses)
-        last_of_epoch = (step * self.params["epochs"]) % self._total == 0
-        if not self._console.is_terminal and (
-            now - self._printed > 6 * self._interval
-            or (last_of_epoch and now - self._printed > self._interval)
-            or step == self._total
-        ):
+        self._live.update(self._task, completed=step, epoch=epoch, speed=speed, losses=losses)
+        waited, end_of_epoch = now - self._printed, step * epochs % self._total == 0
+        due = waited > (1 if end_of_epoch else 6) * self._interval or step == self._total
+        if self._live.disable and due:
             self._printed = now
-            left = (self._total - step) * since / done if done else 0.0
+            left = int((self._total - step) * seconds / done) if done else 0
             print(
-                f"epoch {epoch}, step {step}/{self._total}, {pace}, "
-                f"ETA {int(left) // 3600}:{int(left) // 60 % 60:02d}:{int(left) % 60:02d}, "
-                f"{losses}",
+                f"epoch {epoch}, step {step}/{self._total}, {speed}, "
+                f"ETA {timedelta(seconds=left)}, {losses}",
                 flush=True,
             )
 
@@ -95,6 +79,6 @@ class ProgressLine(keras.callbacks.Callback):
         self.close()
 
     def close(self) -> None:
-        """Restores the terminal; call it when an exception leaves `fit`."""
+        """Restores the terminal. Call it if `fit` raised an exception."""
         if self._live:
             self._live.stop()

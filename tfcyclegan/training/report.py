@@ -1,4 +1,4 @@
-"""`report.html` of a run: one file, with everything in it, that opens from disk."""
+"""The report of a run: one HTML file that needs no other file and no network."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ from PIL import Image
 
 from ..errors import InputError
 from ..evaluation.metrics import METRICS
-from ..evaluation.result import Evaluation, Example
+from ..evaluation.result import Evaluation
 from ..files import atomic_write
 from .config import Config
 from .evaluation import read_best
 from .plots import loss_curves, score_curves
 
-#: Sample grids in the page at the most, evenly picked, so that it does not grow with the run.
+#: The most sample grids in a report. Of more, evenly spaced ones are shown.
 GRIDS = 24
-
 
 _DIRECTIONS = {"AtoB": "A to B (G)", "BtoA": "B to A (F)"}
 
@@ -33,31 +32,37 @@ def write_report(
     to: str | Path | None = None,
     model: str | None = None,
 ) -> Path:
-    """Writes a run's page: settings, curves, scores, sample grids, best and worst translations.
+    """Writes `report.html`: settings, curves, scores, samples, best and worst translations.
 
     Args:
-        directory: the run folder, or None where there is none; what is not there is left out.
-        evaluation: of its model, or None.
-        to: folder for the page. Default: the run folder.
-        model: name of the file that was evaluated. Default: the run's last model, and then the
-            scores of its best one are shown as well.
+        directory: the run folder, or None. What the folder lacks is left out of the report.
+        evaluation: the `Evaluation` of the model, or None.
+        to: folder of the report. Default: the run folder.
+        model: name of the evaluated file. Default: the run's last model; the report then shows
+            the scores of the best one as well.
 
     Returns:
-        Its path.
+        `pathlib.Path` of the report.
 
     Raises:
-        InputError: a file of the run is damaged, or the page cannot be written.
+        InputError: a file of the run is damaged, or the report cannot be written.
+
+    Example:
+        ```python
+        write_report("runs/mine", evaluator({"AtoB": model.G, "BtoA": model.F}))
+        ```
     """
     directory = Path(directory) if directory else None
     folder = to or directory
-    assert folder, "a page needs a folder"
+    assert folder, "a report needs a folder"
     path = Path(folder) / "report.html"
     rows, grids, config, best = [], [], None, None
     if directory:
         rows, grids = _history(directory / "history.csv"), _grids(directory / "samples")
         if (directory / "config.json").exists():
             config = Config.load(directory / "config.json")
-        best = read_best(directory) if model is None else None
+        if model is None and (best := read_best(directory)):
+            best["tables"] = _tables(Evaluation.from_dict(best["evaluation"]))
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("tfcyclegan.training", "."),
         autoescape=True,
@@ -71,16 +76,11 @@ def write_report(
         config=config,
         settings={n: v for n, v in config.flat().items() if v is not None} if config else {},
         last=_tables(evaluation) if evaluation else None,
-        best={**best, "tables": _tables(Evaluation.from_dict(best["evaluation"]))}
-        if best
-        else None,
-        meanings={m.label: m.meaning for m in METRICS.values()},
-        curves=[_svg(figure) for figure in _figures(rows)],
+        best=best,
+        meanings={metric.label: metric.meaning for metric in METRICS.values()},
+        curves=_curves(rows) if rows else [],
         grids=grids,
-        examples={
-            _DIRECTIONS[way]: [_example(example) for example in shown]
-            for way, shown in (evaluation.examples if evaluation else {}).items()
-        },
+        examples=_examples(evaluation) if evaluation else {},
     )
     with atomic_write(path) as part:
         part.write_text(page, encoding="utf-8")
@@ -88,7 +88,6 @@ def write_report(
 
 
 def _history(path: Path) -> list[dict[str, Any]]:
-    """The rows of `history.csv`."""
     if not path.exists():
         return []
     try:
@@ -102,31 +101,28 @@ def _history(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _figures(rows: list[dict[str, Any]]) -> list[Any]:
-    if not rows:
-        return []
-    scores = score_curves(rows, {name: metric.label for name, metric in METRICS.items()})
-    return [figure for figure in (scores, loss_curves(rows)) if figure]
-
-
-def _svg(figure: Any) -> str:
+def _curves(rows: list[dict[str, Any]]) -> list[str]:
+    """The curves of scores and losses, as SVG."""
     import matplotlib
 
-    file = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none"}):
-        figure.savefig(file, format="svg", metadata={"Date": None})
-    return file.getvalue()[file.getvalue().index("<svg") :]
+    scores = score_curves(rows, {name: metric.label for name, metric in METRICS.items()})
+    texts = []
+    for figure in (scores, loss_curves(rows)):
+        if figure:
+            file = io.StringIO()
+            with matplotlib.rc_context({"svg.fonttype": "none"}):
+                figure.savefig(file, format="svg", metadata={"Date": None})
+            texts.append(file.getvalue()[file.getvalue().index("<svg") :])
+    return texts
 
 
 def _tables(evaluation: Evaluation) -> dict[str, Any]:
-    return {
-        "directions": {_DIRECTIONS[way]: evaluation.rows(way) for way in evaluation.scores},
-        "facts": evaluation.facts(),
-    }
+    directions = {_DIRECTIONS[way]: evaluation.rows(way) for way in evaluation.scores}
+    return {"directions": directions, "facts": evaluation.facts()}
 
 
 def _grids(folder: Path) -> list[dict[str, str]]:
-    """Sample grids from the first epoch to the last."""
+    """The sample grids, from the first epoch to the last."""
     paths = sorted(folder.glob("epoch_*.png"))
     if len(paths) > GRIDS:
         places = np.linspace(0, len(paths) - 1, GRIDS).round().astype(int)
@@ -134,31 +130,34 @@ def _grids(folder: Path) -> list[dict[str, str]]:
     grids = []
     for path in paths:
         try:
+            title = f"epoch {int(path.stem.removeprefix('epoch_'))}"
             with Image.open(path) as image:
-                grids.append(
-                    {
-                        "title": f"epoch {int(path.stem.removeprefix('epoch_'))}",
-                        "data": _embedded(image.convert("RGB"), quality=85),
-                    }
-                )
+                grids.append({"title": title, "data": _embedded(image, quality=85)})
         except (OSError, ValueError, Image.DecompressionBombError):
-            continue  # not one of ours, or damaged
+            continue  # damaged, or not a sample grid
     return grids
 
 
-def _example(example: Example) -> dict[str, Any]:
+def _examples(evaluation: Evaluation) -> dict[str, list[dict[str, Any]]]:
+    """The best and the worst translations by their direction."""
     return {
-        "name": Path(example.name).name,
-        "error": example.error,
-        "pictures": [
-            _embedded(Image.fromarray(np.squeeze(pixels)).convert("RGB"))
-            for pixels in (example.image, example.translated, example.cycled)
-        ],
+        _DIRECTIONS[way]: [
+            {
+                "name": Path(example.name).name,
+                "error": example.error,
+                "pictures": [
+                    _embedded(Image.fromarray(np.squeeze(pixels)))
+                    for pixels in (example.image, example.translated, example.cycled)
+                ],
+            }
+            for example in shown
+        ]
+        for way, shown in evaluation.examples.items()
     }
 
 
 def _embedded(image: Image.Image, quality: int = 92) -> str:
-    """A picture as an address that holds it."""
+    """The picture as a data URL."""
     file = io.BytesIO()
-    image.save(file, "WEBP", quality=quality)
+    image.convert("RGB").save(file, "WEBP", quality=quality)
     return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()

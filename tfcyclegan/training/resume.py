@@ -1,7 +1,8 @@
-"""Stopping at any step, and going on from there."""
+"""Callbacks that save the training state, resume it, and stop the training on a signal."""
 
 from __future__ import annotations
 
+import logging
 import math
 import signal
 import threading
@@ -13,7 +14,7 @@ import keras
 import numpy as np
 
 from ..distributed.replicas import local_copies
-from ..errors import Interrupted, NonFiniteLoss
+from ..errors import Interrupted
 from .checkpoints import Checkpoints
 
 if TYPE_CHECKING:
@@ -21,33 +22,34 @@ if TYPE_CHECKING:
 
     from ..data.loading import Data
 
+logger = logging.getLogger(__name__)
+
 
 class ResumableState(keras.callbacks.Callback):
-    """Saves a `CycleGAN`'s training so that it goes on, after any stop, as if there were none.
+    """Saves the training state of a `CycleGAN`, so that a stopped training can be resumed exactly.
 
-    When training begins and a checkpoint is there, model and data go back to it, to the step and
-    to the very picture; nothing is replayed, and at most the work since that checkpoint is done
-    again. On a CPU, with TensorFlow's op determinism switched on, the result is then the same
-    bit for bit. (Keras's own `BackupAndRestore` knows nothing of the data's place: it is exact at
-    the end of an epoch only, and in a new process only with data that begins where it stopped.)
+    If there is a checkpoint when training begins, the model and the data return to its step. No
+    step is repeated except those after that checkpoint. On a CPU with TensorFlow's op determinism,
+    the result equals that of an undisturbed training bit for bit. (Keras's `BackupAndRestore` does
+    not save the place in the data, so it is exact only at the end of an epoch, and in a new process
+    only if the data starts where it stopped.)
 
-    Several workers need it, each, with one folder that all of them share.
+    With several workers, every worker needs this callback, with a folder that all of them share.
 
-    Give it to `fit` behind the callbacks that write files at the end of an epoch, so that a
-    checkpoint there means they are done, and before those that stop the training, such as
-    `EarlyStopping`. An epoch has the length that `load_data` gave it.
+    Place it after the callbacks that write files at the end of an epoch, so that these are complete
+    when there is a checkpoint, and before those that stop the training, such as `EarlyStopping`.
 
     Args:
         directory: folder of the checkpoints.
         data: the `Data` that `fit` trains on, from `load_data`.
-        every: int, steps between checkpoints. Default: one at the end of every epoch. The end
-            of the training always has one.
-        keep: int, newest checkpoints to keep. Default 3.
+        every: int, steps between checkpoints. Default: one at the end of every epoch. The end of
+            the training always has one.
+        keep: int, how many checkpoints to keep. Default 3.
 
     Raises:
-        NonFiniteLoss: before a checkpoint of a model that has lost its way would be written.
-        InputError: the checkpoint there is of another model or of other data.
-        ValueError: `fit` has a `steps_per_epoch` that is not the data's, or `steps_per_execution`
+        NonFiniteLoss: a loss or a variable is infinite or NaN. No checkpoint is written then.
+        InputError: the checkpoint belongs to another model or to other data.
+        ValueError: `fit` has another `steps_per_epoch` than the data, or `steps_per_execution`
             does not divide it.
 
     Example:
@@ -57,7 +59,7 @@ class ResumableState(keras.callbacks.Callback):
         ```
     """
 
-    all_workers = True  #: what it does every worker has to do
+    all_workers = True  #: every worker must have this callback
 
     def __init__(self, directory: str | Path, data: Data, every: int | None = None, keep: int = 3):
         super().__init__()
@@ -71,30 +73,35 @@ class ResumableState(keras.callbacks.Callback):
         self._saved: Path | None = None
 
     def on_train_begin(self, logs: Mapping | None = None) -> None:
-        steps, together = self.data.steps_per_epoch, self.model.steps_per_execution
+        model, steps = self.model, self.data.steps_per_epoch
         if self.params["steps"] != steps:
             raise ValueError(
-                f"fit runs {self.params['steps']} steps an epoch and the data has {steps}: give "
+                f"fit runs {self.params['steps']} steps per epoch but the data has {steps}: give "
                 "steps_per_epoch to load_data, not to fit"
             )
-        if steps % together:
+        if steps % model.steps_per_execution:
             raise ValueError(
-                f"steps_per_execution={together} does not divide the {steps} steps of an epoch: "
-                "give load_data a steps_per_epoch that is a multiple of it"
+                f"steps_per_execution={model.steps_per_execution} does not divide the {steps} "
+                "steps of an epoch: give load_data a steps_per_epoch that is a multiple of it"
             )
-        planned = int(self.model.total_steps.numpy())
-        self.restored = self._saved = self.checkpoints.restore(self.model, self._about)
-        step = self._saved_step = int(self.model.step.numpy())
+        planned = int(model.total_steps.numpy())
+        self.restored = self._saved = self.checkpoints.restore(model, self._about)
+        step = self._saved_step = int(model.step.numpy())
         if self.restored:
-            # Given more epochs than before, the learning rate falls over all of them.
-            planned = max(planned, int(self.model.total_steps.numpy()))
-            self.model.total_steps.assign(planned)
-            # Keras reads it back right after this call, for callbacks like this one.
-            self.model._initial_epoch = step // steps
+            # With more epochs than before, the learning rate falls over all of them.
+            planned = max(planned, int(model.total_steps.numpy()))
+            model.total_steps.assign(planned)
+            if model.workers.chief:
+                size = self.restored.stat().st_size / 1e6
+                logger.info(
+                    "resuming from %s (%.0f MB), step %d of %d", self.restored, size, step, planned
+                )
+            # Keras reads it right after this call, for callbacks like this one.
+            model._initial_epoch = step // steps
             self._midway = step % steps > 0
             if self._midway:
-                # Keras sets the epoch's means to zero when it begins.
-                copies = [copy for v in self.model.metrics_variables for copy in local_copies(v)]
+                # Keras sets the epoch's means to zero when the epoch begins.
+                copies = [copy for v in model.metrics_variables for copy in local_copies(v)]
                 self._means = [(copy, copy.numpy()) for copy in copies]
 
     def on_epoch_begin(self, epoch: int, logs: Mapping | None = None) -> None:
@@ -108,29 +115,36 @@ class ResumableState(keras.callbacks.Callback):
         step = int(self.model.step.numpy())
         for name, value in (logs or {}).items():
             if not math.isfinite(value):
-                raise NonFiniteLoss(self.checkpoints.advice(f"{name} is {float(value)}", step))
+                raise self.checkpoints.diverged(f"{name} is {float(value)}", step)
         if step % self.data.steps_per_epoch == 0:
-            # The checkpoint waits until the epoch's end is through, validation and files included.
+            # `on_epoch_end` writes the checkpoint, after validation and other callbacks.
             if self._midway:
                 # Keras does not know that this epoch is shorter than the others.
                 self.model.stop_training = True
-        elif self._due(step):
+        elif self._is_due(step):
             self.save()
 
     def on_epoch_end(self, epoch: int, logs: Mapping | None = None) -> None:
         if self._midway:
             self._midway = self.model.stop_training = False
-        if not self.every or self._due(int(self.model.step.numpy())):
+        if not self.every or self._is_due(int(self.model.step.numpy())):
             self.save()
-
-    def _due(self, step: int) -> bool:
-        if not self.every:
-            return False
-        return step // self.every > self._saved_step // self.every
 
     def on_train_end(self, logs: Mapping | None = None) -> None:
+        self.model._initial_epoch = None  # no epoch began if the training was finished already
         if int(self.model.step.numpy()) != self._saved_step:
             self.save()
+
+    def save(self) -> Path:
+        """Writes a checkpoint, unless there is one of this step, and returns its path."""
+        step = int(self.model.step.numpy())
+        if step != self._saved_step or self._saved is None:
+            self._saved = self.checkpoints.save(self.model, self._about)
+            self._saved_step = step
+        return self._saved
+
+    def _is_due(self, step: int) -> bool:
+        return bool(self.every and step // self.every > self._saved_step // self.every)
 
     @property
     def _about(self) -> dict[str, Any]:
@@ -140,24 +154,22 @@ class ResumableState(keras.callbacks.Callback):
             "pictures": {s: n for s, n in self.data.counts.items() if s.startswith("train")},
         }
 
-    def save(self) -> Path:
-        """Writes a checkpoint now, unless this step has one already."""
-        step = int(self.model.step.numpy())
-        if step != self._saved_step or self._saved is None:
-            self._saved = self.checkpoints.save(self.model, self._about)
-            self._saved_step = step
-        return self._saved
-
 
 class StopOnSignal(keras.callbacks.Callback):
-    """On SIGTERM or Ctrl-C: finishes the step, saves, and leaves `fit` by `Interrupted`.
+    """On SIGTERM or Ctrl-C, finishes the step, saves the state, and raises `Interrupted`.
 
-    Of several workers it is enough that one gets it. A second signal stops at once. Outside of
-    the main thread, where Python has no signals, it hears of none. Give it to `fit` as the last
-    callback.
+    With several workers, a signal to one of them stops all. A second signal stops the process at
+    once. Python handles signals only in the main thread, so the callback does nothing in others.
+    Make it the last callback of `fit`.
 
     Args:
-        state: the `ResumableState` to save with.
+        state: the `ResumableState` that saves.
+
+    Example:
+        ```python
+        state = ResumableState("checkpoints", data)
+        model.fit(data.train, epochs=200, callbacks=[state, StopOnSignal(state)])
+        ```
     """
 
     all_workers = True
@@ -174,19 +186,18 @@ class StopOnSignal(keras.callbacks.Callback):
         self.restore_handlers()
 
     def restore_handlers(self) -> None:
-        """Gives signals back to whoever had them; call it when `fit` was left by an exception."""
+        """Restores the previous signal handlers. Call it if `fit` raised an exception."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
 
     def on_train_begin(self, logs: Mapping | None = None) -> None:
-        if threading.current_thread() is not threading.main_thread():
-            return
-        for number in self._signals:
-            self._before[number] = signal.signal(number, self._catch)
+        if threading.current_thread() is threading.main_thread():
+            for number in self._signals:
+                self._before[number] = signal.signal(number, self._catch)
 
     def on_train_batch_end(self, batch: int, logs: Mapping | None = None) -> None:
-        # At the end of an epoch its files come first.
+        # At the end of an epoch, the other callbacks write their files first.
         if int(self.model.step.numpy()) % self._state.data.steps_per_epoch:
             self._leave()
 
@@ -194,7 +205,6 @@ class StopOnSignal(keras.callbacks.Callback):
         self._leave()
 
     def _leave(self) -> None:
-        # Of several workers whichever is asked to stop stops all of them.
         asked = self.model.workers.all_reduce([self._caught == number for number in self._signals])
         for number, times in zip(self._signals, asked, strict=True):
             if times:

@@ -1,7 +1,8 @@
-"""A training run: from a configuration to a folder with a trained model in it."""
+"""A training run: from a configuration to a folder with a trained model."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import shlex
@@ -18,15 +19,13 @@ from ..data.loading import Data
 from ..distributed.replicas import check_batch
 from ..distributed.workers import Workers, make_strategy
 from ..errors import InputError, PeerLost
-from ..evaluation import Evaluation, Evaluator
+from ..evaluation import Evaluation
 from ..evaluation.result import finite
 from ..files import atomic_write
-from .agreement import agree_on_settings, check_same_data
 from .build import build_model, compile_model, load_config_data, set_initial_weights
 from .checkpoints import Checkpoints
 from .config import Config, ResolvedConfig
-from .evaluation import EvaluateEvery
-from .evaluators import make_evaluator
+from .evaluation import EvaluateEvery, make_evaluator
 from .history import HistoryFile
 from .progress import ProgressLine
 from .report import write_report
@@ -39,25 +38,21 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Run:
-    """What a run came to.
+    """The result of a run.
 
     Attributes:
-        directory: the run folder.
-        model: the trained model.
-        steps: training steps in all.
-        evaluation: what was measured on the test pictures; None where there are none.
-        best: what `best.json` says of the best model, where one was kept.
-        losses: the last epoch's means.
-        grid: the last sample grid.
-        data: what was trained and measured on.
+        directory: `pathlib.Path`, the run folder.
+        model: the trained `CycleGAN`.
+        evaluation: the `Evaluation` on the test pictures, or None if there are none.
+        best: the content of `best.json`, or None if no best model is kept.
+        grid: `pathlib.Path` of the last sample grid.
+        data: the `Data` of training and evaluation.
     """
 
     directory: Path
     model: CycleGAN
-    steps: int
     evaluation: Evaluation | None
     best: dict[str, Any] | None
-    losses: dict[str, float]
     grid: Path
     data: Data
 
@@ -65,30 +60,36 @@ class Run:
 def train(
     config: Config, resume: bool = False, callbacks: Sequence[keras.callbacks.Callback] = ()
 ) -> Run | None:
-    """Trains as a configuration says and fills the run folder.
+    """Trains a model and writes the run folder.
 
-    The folder gets `config.json`, `checkpoints/`, `history.csv`, `curves.png`, `samples/`,
-    `tensorboard/`, and at the end `model.keras`, `result.json` and `report.html`; with
-    `evaluate_every` also `best.keras`.
+    The folder gets `config.json`, `checkpoints/`, `history.csv`, `curves.png`, `samples/` and
+    `tensorboard/`; at the end `model.keras`, `result.json` and `report.html`; and with
+    `evaluate_every` also `best.keras` and `best.json`.
 
     Args:
-        config: the settings; `run_dir` must be set.
-        resume: go on from the newest checkpoint in `run_dir`, or start afresh where there is none.
-        callbacks: more callbacks for `fit`, on every worker.
+        config: `Config`, the settings. `run_dir` must be set.
+        resume: bool, whether to continue from the newest checkpoint in `run_dir`. Without a
+            checkpoint, training starts from the beginning. Default False.
+        callbacks: further callbacks of `fit`, for every worker.
 
     Returns:
-        `Run`. Of several workers the chief gets it, who writes all but the others' parts of the
-        checkpoints; those get None.
+        `Run`. With several workers, only the chief returns it; the others return None.
 
     Raises:
-        InputError: bad data or settings, a run folder that is taken, a resume with other
-            settings, or a full disk.
-        NonFiniteLoss: training came apart.
-        Interrupted: SIGTERM or Ctrl-C; the state was saved.
-        PeerLost: another worker is gone.
+        InputError: invalid data or settings, a run folder that is in use, other settings than
+            those of the run to resume, or a full disk.
+        NonFiniteLoss: training has diverged.
+        Interrupted: SIGTERM or Ctrl-C stopped the training, and its state is saved.
+        PeerLost: another worker was lost.
+
+    Example:
+        ```python
+        run = train(Config(data="shapes", run_dir="runs/shapes"))
+        run.model.translate(images)
+        ```
     """
     if not config.run_dir:
-        raise InputError("run_dir=None: name a folder for the run")
+        raise InputError("`run_dir` is not set: name a folder for the run")
     directory = Path(config.run_dir)
     resolved = config.resolved()
     strategy = make_strategy(resolved.strategy, collective_timeout=resolved.collective_timeout)
@@ -101,7 +102,7 @@ def train(
         with workers.watched():
             resolved = agree_on_settings(resolved, workers)
             resume = bool(workers.broadcast("resume" if resume else ""))
-            return _train(resolved, directory, resume, list(callbacks), strategy, workers)
+            return _train(resolved, directory, resume, callbacks, strategy, workers)
     except PeerLost as lost:
         again = f"resume=True and run_dir={shlex.quote(str(directory))}"
         newest = next(iter(Checkpoints(directory / "checkpoints").paths()), None)
@@ -112,11 +113,49 @@ def train(
         ) from lost
 
 
+def agree_on_settings(config: ResolvedConfig, workers: Workers) -> ResolvedConfig:
+    """Returns the chief's settings, with this worker's own places for data and caches.
+
+    Args:
+        config: the settings of this worker.
+        workers: the workers.
+
+    Raises:
+        InputError: the settings of this worker differ from the chief's.
+    """
+    chiefs = Config.from_json(workers.broadcast(config.to_json()))
+    if differences := chiefs.differences(config, longer=False):
+        raise InputError(
+            f"worker {workers.index} has other settings than the chief: {'; '.join(differences)}. "
+            "Start all workers with the same settings"
+        )
+    own = {name: getattr(config, name) for name in ("cache_dir", "cache_memory", "data_dir")}
+    return dataclasses.replace(chiefs, **own).resolved()
+
+
+def check_same_data(data: Data, workers: Workers) -> None:
+    """Checks that this worker has as many pictures as the chief.
+
+    Args:
+        data: the data of this worker.
+        workers: the workers.
+
+    Raises:
+        InputError: the counts differ.
+    """
+    mine = json.dumps([data.counts, data.steps_per_epoch])
+    if (chiefs := workers.broadcast(mine)) != mine:
+        raise InputError(
+            f"{data.name}: worker {workers.index} has {mine} (pictures and steps per epoch) but "
+            f"the chief has {chiefs}: give all workers the same pictures"
+        )
+
+
 def _train(
     config: ResolvedConfig,
     directory: Path,
     resume: bool,
-    callbacks: list[keras.callbacks.Callback],
+    callbacks: Sequence[keras.callbacks.Callback],
     strategy: tf.distribute.Strategy,
     workers: Workers,
 ) -> Run | None:
@@ -124,7 +163,7 @@ def _train(
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
 
-    # Any of these may refuse the settings, so nothing is written before them.
+    # Everything that may refuse the settings comes before the first file is written.
     data = load_config_data(config)
     check_same_data(data, workers)
     if config.evaluate_every and not data.test_set:
@@ -138,8 +177,8 @@ def _train(
         if config.evaluate_every:
             evaluate = EvaluateEvery(evaluator, directory, config.evaluate_every, config.best_by)
     total_steps = config.epochs * data.steps_per_epoch
-    resumes = resume and Checkpoints(directory / "checkpoints").paths()
-    # Behind everything else that makes layers, such as an extractor: layers draw seeds, too.
+    resumes = resume and bool(Checkpoints(directory / "checkpoints").paths())
+    # After everything else that makes layers, such as an extractor, because layers draw seeds.
     keras.utils.set_random_seed(config.seed)
     with strategy.scope():
         model = build_model(config)
@@ -154,128 +193,69 @@ def _train(
     workers.run_on_chief(begin)
     if workers.replicas > 1 and workers.chief:
         logger.info(
-            "%d replicas in %d processes, %d pictures of each domain a step for each",
+            "%d replicas in %d processes, with %d pictures of each domain per step each",
             workers.replicas, workers.count, config.batch_size // workers.replicas,
         )  # fmt: skip
+    if resume and not resumes:
+        logger.info("%s has no checkpoint to resume from: starting afresh", directory)
+
     state = ResumableState(
         directory / "checkpoints", data, config.checkpoint_steps, config.keep_checkpoints
     )
-    if resume and not resumes:
-        logger.info("%s has no checkpoint to resume from: starting afresh", directory)
-    files = None
-    if workers.chief:
-        files = _RunFiles(config, directory, data, total_steps, evaluator, evaluate)
     stop = StopOnSignal(state)
+    progress = ProgressLine(total_steps)
+    together = [*callbacks, state, stop]
+    if workers.chief:
+        log_dir = directory / "tensorboard" if config.tensorboard else None
+        history = HistoryFile(directory)
+        grids = SampleGrids(
+            directory / "samples",
+            *same_size(*data.some_pictures(config.sample_count)),
+            every=config.sample_every,
+            log_dir=log_dir,
+        )
+        files: list[keras.callbacks.Callback] = [history, grids]
+        if evaluate:  # before the callbacks that write its scores
+            files.insert(0, evaluate)
+        if log_dir:
+            files.append(keras.callbacks.TensorBoard(log_dir, write_graph=False))
+        together = [progress, *callbacks, *files, state, stop]
     try:
         model.fit(
             data.train,
             epochs=config.epochs,
             validation_data=data.validation if config.validation_every else None,
             validation_freq=config.validation_every or 1,
-            callbacks=[
-                *([_Announcement(state, total_steps), files.progress] if files else []),
-                *callbacks,
-                *(files.callbacks if files else []),
-                state,
-                stop,
-            ],
+            callbacks=together,
             verbose=0,
         )
     finally:
         stop.restore_handlers()
-        if files:
-            files.progress.close()
-    return files.finish(model) if files else None
+        progress.close()
+    if not workers.chief:
+        return None
 
-
-class _RunFiles:
-    """What the chief writes into the run folder besides checkpoints.
-
-    Attributes:
-        progress: callback that shows how far the run is.
-        callbacks: those that measure, and then those that write down what is measured.
-    """
-
-    def __init__(
-        self,
-        config: ResolvedConfig,
-        directory: Path,
-        data: Data,
-        total_steps: int,
-        evaluator: Evaluator | None,
-        evaluate: EvaluateEvery | None,
-    ):
-        self._config, self._directory, self._data = config, directory, data
-        self._evaluator, self._evaluate = evaluator, evaluate
-        log_dir = directory / "tensorboard" if config.tensorboard else None
-        self.progress = ProgressLine(total_steps)
-        self._history = HistoryFile(directory)
-        self._grids = SampleGrids(
-            directory / "samples",
-            *same_size(*data.some_pictures(config.sample_count)),
-            every=config.sample_every,
-            log_dir=log_dir,
-        )
-        self.callbacks: list[keras.callbacks.Callback] = []
-        if evaluate:
-            self.callbacks.append(evaluate)
-        self.callbacks += [self._history, self._grids]
-        if log_dir:
-            self.callbacks.append(keras.callbacks.TensorBoard(log_dir, write_graph=False))
-
-    def finish(self, model: CycleGAN) -> Run:
-        """Writes the model, the last grid, the result and the report."""
-        directory, evaluate = self._directory, self._evaluate
-        with atomic_write(directory / "model.keras") as part:
-            model.save(part)
-        epochs = self._config.epochs
-        grid = directory / "samples" / f"epoch_{epochs:04d}.png"
-        if not grid.exists():
-            self._grids.draw(epochs)
-        last = self._history.rows[-1] if self._history.rows else {}
-        losses = {
+    with atomic_write(directory / "model.keras") as part:
+        model.save(part)
+    grid = directory / "samples" / f"epoch_{config.epochs:04d}.png"
+    if not grid.exists():
+        grids.draw(config.epochs)
+    evaluation = evaluate.last if evaluate else None
+    if evaluator and not evaluation:
+        evaluation = evaluator({"AtoB": model.G, "BtoA": model.F})
+    best = evaluate.best if evaluate else None
+    last = history.rows[-1] if history.rows else {}
+    result = {
+        "steps": int(model.step.numpy()),
+        "losses": {
             name: float(value)
             for name, value in last.items()
             if value != "" and not name.startswith(("AtoB_", "BtoA_"))
-        }
-        evaluation = evaluate.last if evaluate else None
-        if self._evaluator and not evaluation:
-            evaluation = self._evaluator({"AtoB": model.G, "BtoA": model.F})
-        run = Run(
-            directory=directory,
-            model=model,
-            steps=int(model.step.numpy()),
-            evaluation=evaluation,
-            best=evaluate.best if evaluate else None,
-            losses=losses,
-            grid=grid,
-            data=self._data,
-        )
-        result = {
-            "steps": run.steps,
-            "losses": losses,
-            "evaluation": evaluation.to_dict() if evaluation else None,
-            "best": finite(run.best),
-        }
-        with atomic_write(directory / "result.json") as part:
-            part.write_text(json.dumps(result, indent=2))
-        write_report(directory, evaluation)
-        return run
-
-
-class _Announcement(keras.callbacks.Callback):
-    """Says where a run starts from, once that is known."""
-
-    def __init__(self, state: ResumableState, total_steps: int):
-        super().__init__()
-        self._state = state
-        self._total_steps = total_steps
-
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        if self._state.restored:
-            size = self._state.restored.stat().st_size / 1e6
-            logger.info(
-                "resuming from %s (%.0f MB), step %d of %d",
-                self._state.restored, size, int(self.model.step.numpy()), self._total_steps,
-            )  # fmt: skip
-            self._state.restored = None
+        },
+        "evaluation": evaluation.to_dict() if evaluation else None,
+        "best": finite(best),
+    }
+    with atomic_write(directory / "result.json") as part:
+        part.write_text(json.dumps(result, indent=2))
+    write_report(directory, evaluation)
+    return Run(directory, model, evaluation, best, grid, data)

@@ -1,4 +1,4 @@
-"""Run folders: where a new run goes, which one is meant, and what one holds."""
+"""Run folders: the name of a new one, the newest one, and the model in one."""
 
 from __future__ import annotations
 
@@ -15,26 +15,27 @@ from .config import Config
 
 
 def newest_run(data: str | None = None) -> Path | None:
-    """The run below runs/ that was started last, on that data or on any, or None.
+    """Finds the run in `runs` that was started last.
 
-    Imported models are passed over.
+    Imported models do not count, because there is nothing to resume.
+
+    Args:
+        data: only consider runs on this data. Default: on any.
+
+    Returns:
+        The run folder, or None if there is none.
     """
-    runs = sorted(Path("runs").glob("*/config.json"), key=lambda path: path.stat().st_mtime)
-    fitting = [
-        path.parent
-        for path in runs
-        if (data is None or Config.load(path).data == data) and not _is_imported(path.parent)
-    ]
-    return fitting[-1] if fitting else None
-
-
-def _is_imported(run: Path) -> bool:
-    """Whether it holds a model that was not trained there, so that there is nothing to resume."""
-    return (run / "model.keras").exists() and not (run / "checkpoints").exists()
+    configs = sorted(Path("runs").glob("*/config.json"), key=lambda path: path.stat().st_mtime)
+    for path in reversed(configs):
+        run = path.parent
+        imported = (run / "model.keras").exists() and not (run / "checkpoints").exists()
+        if not imported and (data is None or Config.load(path).data == data):
+            return run
+    return None
 
 
 def free_run_dir(data: str) -> Path:
-    """runs/NAME of the data, with a number where that is taken."""
+    """Returns the first of `runs/NAME`, `runs/NAME-2` and so on that does not exist."""
     name, number = name_of(data), 1
     while (directory := Path("runs", name if number == 1 else f"{name}-{number}")).exists():
         number += 1
@@ -42,75 +43,78 @@ def free_run_dir(data: str) -> Path:
 
 
 def name_of(data: str) -> str:
-    """What a run on that data is called."""
+    """Returns the name of a run on that data: `maps` for `/pictures/maps.zip`."""
     last = re.split(r"[/\\:]", data.rstrip("/\\:"))[-1]
     return re.sub(r"[^\w.-]+", "_", last.removesuffix(".zip")).strip(".") or "run"
 
 
 def run_folder(path: Path) -> Path | None:
-    """The run folder that a path is, or that a model in it lies in; None for other files."""
+    """Returns the run folder that `path` or its `model.keras` or `best.keras` is in, or None."""
     folder = path if path.is_dir() else path.parent
     ours = path.is_dir() or path.name in ("model.keras", "best.keras")
     return folder if ours and (folder / "config.json").exists() else None
 
 
 def open_run(run: str, data: str | None = None) -> tuple[keras.Model, Config, str]:
-    """The model of a finished run, its settings and its name.
+    """Loads the model of a finished run, its settings and its name.
 
     Args:
-        run: a run folder, or a `.keras` file, whose settings are those of the run folder it lies
+        run: a run folder or a `.keras` file. A file gets the settings of the run folder that it is
             in, or else the defaults.
-        data: a source to use instead of the run's own; a file needs one.
+        data: a source to use instead of the run's. Required for a file outside a run folder.
 
     Returns:
-        The model (a `CycleGAN`, or a generator alone where a file holds one), the configuration
-        with `data` in it, and the folder's or file's name.
+        The model (a `CycleGAN`, or the generator if the file has only one), the configuration
+        with `data`, and the name of the folder or file.
 
     Raises:
-        InputError: no run, no model that can be loaded, or a file without data.
+        InputError: there is no run or no model that can be loaded, or `data` is missing.
+
+    Example:
+        ```python
+        model, config, name = open_run("runs/horse2zebra")
+        ```
     """
     path = Path(run)
-    if path.is_dir():
-        if not (path / "config.json").exists():
-            raise InputError(f"{run}: no config.json in it, so it is no run: give a run folder")
-        config = Config.load(path / "config.json")
-        name = path.resolve().name
-    elif (folder := run_folder(path)) is not None:
-        config = Config.load(folder / "config.json")
-        name = f"{folder.resolve().name}-{path.stem}"
-    elif path.suffix == ".keras" or not path.exists():
-        config, name = None, path.stem
-    else:
+    folder = run_folder(path)
+    if path.is_dir() and not folder:
+        raise InputError(f"{run}: no config.json in it, so it is no run: give a run folder")
+    if path.is_file() and path.suffix != ".keras":
         raise InputError(f"{run}: give a run folder or a .keras file")
     model = load_model(path)
-    if config is None:
-        if data is None:
-            raise InputError(f"{run}: a file does not say what to measure on: pass `data`")
+    if folder:
+        config = Config.load(folder / "config.json")
+        name = folder.resolve().name + ("" if path.is_dir() else f"-{path.stem}")
+    else:
         side = getattr(model, "image_size", None)
-        config = Config(data=data, image_size=side if isinstance(side, int) else 256)
+        config = Config(data="", image_size=side if isinstance(side, int) else 256)
+        name = path.stem
     if not (data or config.data):
-        raise InputError(f"{run}: an imported model does not say what to measure on: pass `data`")
-    if data is not None:
-        config = dataclasses.replace(config, data=data)
-    return model, config, name
+        what = "an imported model" if folder else "a file"
+        raise InputError(f"{run}: {what} does not say what to measure on: pass `data`")
+    return model, dataclasses.replace(config, data=data or config.data), name
 
 
 def check_run_folder(directory: Path, config: Config, resume: bool) -> None:
-    """Refuses to overwrite a run, or to resume one with other settings.
+    """Checks that a run may write to a folder. Removes the unfinished files of a killed process.
+
+    Args:
+        directory: the run folder.
+        config: the settings of the run.
+        resume: bool, whether to continue the run in the folder.
 
     Raises:
-        InputError: naming the folder and what to do.
+        InputError: the folder has another run or no run, or the run in it has other settings.
     """
     if directory.exists() and not directory.is_dir():
         raise InputError(f"run_dir={directory}: that is a file: give another `run_dir`")
-    # What a killed process left half-written does not count, and goes.
     for part in directory.glob(".*.part-*"):
         part.unlink(missing_ok=True)
     if not directory.exists() or not any(directory.iterdir()):
         return
     if not resume:
         raise InputError(
-            f"run_dir={directory}: there is a run already: pass resume=True to go on with it, or "
+            f"run_dir={directory}: there is a run already: pass resume=True to continue it, or "
             "another `run_dir`"
         )
     if not (directory / "config.json").exists():
@@ -119,12 +123,11 @@ def check_run_folder(directory: Path, config: Config, resume: bool) -> None:
         )
     if (directory / "model.keras").exists() and not Checkpoints(directory / "checkpoints").paths():
         raise InputError(
-            f"resume=True: {directory} holds a model and no checkpoint to go on from: train it "
-            f"further in a run of its own with initial_weights={directory}"
+            f"resume=True: {directory} holds a model and no checkpoint to go on from: start a new "
+            f"run with initial_weights={directory}"
         )
-    differences = Config.load(directory / "config.json").differences(config)
-    if differences:
+    if differences := Config.load(directory / "config.json").differences(config):
         raise InputError(
             f"resume=True: {directory} was started with other settings: {'; '.join(differences)}. "
-            "Leave them out to go on, or start a new run with another `run_dir`"
+            "Leave them out to continue, or start a new run with another `run_dir`"
         )

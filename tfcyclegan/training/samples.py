@@ -1,31 +1,30 @@
-"""What the generators make of the same few pictures, epoch after epoch."""
+"""Translations of the same few pictures, epoch after epoch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from ..data.preprocessing import to_float, to_uint8
-
-if TYPE_CHECKING:
-    pass
+from .plots import draw_grid
 
 
 class SampleGrids(keras.callbacks.Callback):
-    """Draws what the generators make of the same few pictures at the end of epochs.
+    """Draws translations of the same few pictures at the end of epochs.
 
-    A line a pair: A, G(A), F(G(A)), B, F(B), G(F(B)).
+    Each row shows a picture of each domain: A, G(A), F(G(A)), B, F(B), G(F(B)).
 
     Args:
         directory: folder for `epoch_0001.png` and so on.
         images_A: float32 `[N, H, W, C]` in [-1, 1].
-        images_B: as many of B.
+        images_B: the same of B, with the same N.
         every: int, epochs between grids. Default 1. The last epoch always has one.
-        log_dir: folder of TensorBoard logs to put the pictures in as well. Default: none.
+        log_dir: folder of TensorBoard logs to write the grids to as well. Default: none.
     """
 
     def __init__(
@@ -49,25 +48,17 @@ class SampleGrids(keras.callbacks.Callback):
             self.draw(epoch + 1)
 
     def draw(self, epoch: int) -> Path:
-        """Draws the grid of this moment and gives its path."""
-        import tensorflow as tf
-
-        from .plots import draw_grid
-
-        # Not `translate`: for a few pictures, tracing a graph takes longer than doing without.
+        """Draws the grid of the current weights and returns its path."""
+        # Not `translate`: tracing a graph takes longer than running a few pictures eagerly.
         G, F = self.model.G, self.model.F
-        fake_B, fake_A = G(self._images_A), F(self._images_B)
+        A, B = self._images_A, self._images_B
+        fake_B, fake_A = G(A), F(B)
         columns = {
-            "A": self._images_A,
-            "G(A)": fake_B,
-            "F(G(A))": F(fake_B),
-            "B": self._images_B,
-            "F(B)": fake_A,
-            "G(F(B))": G(fake_A),
-        }
-        columns = {name: to_uint8(images) for name, images in columns.items()}
+            "A": A, "G(A)": fake_B, "F(G(A))": F(fake_B),
+            "B": B, "F(B)": fake_A, "G(F(B))": G(fake_A),
+        }  # fmt: skip
         path = self._directory / f"epoch_{epoch:04d}.png"
-        grid = draw_grid(columns, path)
+        grid = draw_grid({name: [*to_uint8(images)] for name, images in columns.items()}, path)
         if self._log_dir:
             self._writer = self._writer or tf.summary.create_file_writer(str(self._log_dir))
             with self._writer.as_default(step=epoch):
@@ -77,7 +68,9 @@ class SampleGrids(keras.callbacks.Callback):
 
 
 def same_size(A: Sequence[np.ndarray], B: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """As many pictures of A as of B, each domain cut to the smallest of its sizes.
+    """Makes a batch of each domain, of the same number of pictures.
+
+    The pictures of a domain are cropped to the smallest of them.
 
     Args:
         A: uint8 `[H, W, C]` each, of any sizes.

@@ -1,0 +1,91 @@
+"""Settings: recipes, refusals, files, and what a resumed run may change."""
+
+import dataclasses
+import json
+
+import pytest
+
+from tfcyclegan import InputError
+from tfcyclegan.training.config import (
+    ARCHITECTURE,
+    EMBEDDED_RECIPE,
+    PAPER_RECIPE,
+    Config,
+    ResolvedConfig,
+)
+from tfcyclegan.training.measuring import Measuring
+
+
+@pytest.mark.parametrize(("data", "recipe"), [("shapes", EMBEDDED_RECIPE), ("x", PAPER_RECIPE)])
+def test_recipes(data, recipe):
+    config = Config(data=data).resolved()
+    assert isinstance(config, ResolvedConfig)
+    assert {name: getattr(config, name) for name in recipe} == recipe
+    assert config.precision != "auto"
+    assert Config(data=data, epochs=7).resolved().epochs == 7
+
+
+def test_blocks_follow_the_image_size():
+    sizes = {size: Config(data="x", image_size=size).resolved().blocks for size in (128, 256)}
+    assert sizes == {128: 6, 256: 9}
+
+
+def test_parts_of_the_settings():
+    config = Config(data="x", image_size=64, filters=8, measuring=Measuring(paired=True))
+    assert config.architecture.filters == 8
+    assert config.architecture.discriminator_filters == 64  # the paper's
+    assert set(ARCHITECTURE) <= set(config.flat())
+    assert config.divisor == config.pictures["divisor"] == 4
+    assert Config(generator="unet", image_size=64).divisor == 64
+    assert config.flat()["paired"] is True
+    assert "measuring" not in config.flat()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"batch_size": 0}, "batch_size=0: must be at least 1"),
+        ({"beta_1": 2}, "beta_1=2: must lie between 0 and 1"),
+        ({"strategy": "ray"}, "strategy=ray: set `workers` as well"),
+        ({"workers": 2}, "workers=2: set strategy=ray as well"),
+        ({"best_by": "kid"}, "best_by=kid: set evaluate_every=1 as well"),
+        ({"seed": 2**32}, "seed=4294967296: must be below"),
+        ({"image_size": 18}, "image_size=18: no multiple of 4: take 16"),
+        ({"preprocess": "none", "data": "x"}, "preprocess=none gives pictures of many sizes"),
+        ({"filters": 0}, "filters=0: must be at least 1"),
+        ({"lambda_gan": -1}, "lambda_gan"),
+    ],
+)
+def test_refusals(settings, message):
+    with pytest.raises(InputError, match=message):
+        Config(**settings).resolved()
+
+
+def test_differences():
+    config = Config(epochs=4).resolved()
+    allowed = {"run_dir": "x", "cache_memory": 1, "strategy": "none", "evaluate_every": 2}
+    assert config.differences(dataclasses.replace(config, epochs=5, **allowed)) == []
+    longer = dataclasses.replace(config, epochs=5)
+    assert config.differences(longer, longer=False) == ["`epochs` was 4, now 5"]
+    assert longer.differences(config) == ["`epochs` was 5, now 4"]
+    other = dataclasses.replace(config, filters=1, measuring=Measuring(paired=True))
+    assert config.differences(other) == ["`paired` was False, now True", "`filters` was 32, now 1"]
+
+
+def test_files(tmp_path):
+    path = tmp_path / "config.json"
+    config = Config(data="x", epochs=3, measuring=Measuring(metrics="kid"))
+    config.save(path)
+    assert Config.load(path) == config == Config.from_json(config.to_json())
+    saved = json.loads(path.read_text())
+    saved["measuring"]["extractor_scaling"] = "rms"
+    for text, problem in (
+        ("{", "not a configuration"),
+        ('{"epoch": 3}', "not a configuration .*epoch"),
+        (json.dumps(saved), "the setting extractor_scaling=rms was removed"),
+    ):
+        path.write_text(text)
+        with pytest.raises(InputError, match=problem):
+            Config.load(path)
+    with pytest.raises(InputError, match="there is no such file"):
+        Config.load(tmp_path / "missing.json")
