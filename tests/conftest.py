@@ -226,3 +226,11 @@ def exported(tmp_path_factory):
     keras.utils.set_random_seed(0)
     directory = tmp_path_factory.mktemp("exports") / "my horses"
     return directory, tiny_exports.export(directory)
+
+
+@pytest.fixture(scope="session")
+def forms(tmp_path_factory):
+    """The folder of one model in every form of file; see `translating.write_forms`."""
+    import translating
+
+    return translating.write_forms(tmp_path_factory.mktemp("forms"))

@@ -126,6 +126,6 @@ def _at_size(
         return translate_tiles(runtime, pixels, (min(side, height), min(side, width)))
     raise BadPicture(
         f"{width}×{height} px are more than the {runtime.max_pixels} that {runtime.name} takes at "
-        "once, and its layers are not accessible: pass `independent_tiles=True` or a smaller "
+        "once, and its layers are not accessible: pass independent_tiles=True or a smaller "
         "`image_size`, or translate with the run folder or .keras file"
     )
