@@ -8,12 +8,12 @@ import re
 from ..training.config import Config
 from ..training.measuring import Measuring
 
-#: Options of commands that are no setting of a run.
+#: Options of commands that are no setting of a run, with a value.
 _OTHERS = (
     "model", "direction", "epoch", "to", "timeout", "threads", "workers", "image_size", "address",
 )  # fmt: skip
 
-#: Those of them without a value.
+#: Options of commands without a value.
 _OTHER_SWITCHES = ("resume", "independent_tiles", "skip_existing", "side_by_side", "strict")
 
 #: Arguments that the command line calls otherwise.

@@ -19,7 +19,7 @@ from upath import UPath
 
 from ..data.decoding import SUFFIXES
 from ..errors import InputError
-from .storage import OBJECT_STORES, is_url, open_path, reason, unreachable
+from .storage import OBJECT_STORES, Place, is_url, open_path, reason, unreachable
 
 #: The suffix of lists: UTF-8 text with one path or URL per line.
 LIST = ".txt"
@@ -33,7 +33,7 @@ _LONGEST_LINE = 2**16
 
 
 def list_pictures(
-    inputs: Sequence[str | os.PathLike], place: Path | UPath, glob: str = ""
+    inputs: Sequence[str | os.PathLike], place: Place, glob: str = ""
 ) -> dict[str, str]:
     """Finds pictures.
 
@@ -108,7 +108,7 @@ def _safe(name: str, where: str) -> str:
 
 
 def _search(
-    inputs: Sequence[str | os.PathLike], place: Path | UPath, glob: str
+    inputs: Sequence[str | os.PathLike], place: Place, glob: str
 ) -> Iterator[tuple[str, str]]:
     """Finds pictures one by one. Yields their sources and names."""
     for given in map(str, inputs):
@@ -131,7 +131,7 @@ def _wanted(name: str, glob: str) -> bool:
     return name.lower().endswith(SUFFIXES)
 
 
-def _in_folder(folder: Path, place: Path | UPath, glob: str) -> Iterator[tuple[str, str]]:
+def _in_folder(folder: Path, place: Place, glob: str) -> Iterator[tuple[str, str]]:
     """Searches a folder in the order of names. Follows links and skips hidden files."""
 
     def unreadable(problem: OSError) -> None:
@@ -161,7 +161,7 @@ def _below(path: str, folder: str | None) -> bool:
     return folder is not None and (path == folder or path.startswith(folder.rstrip("/") + "/"))
 
 
-def _in_store(url: str, place: Path | UPath, glob: str) -> Iterator[tuple[str, str]]:
+def _in_store(url: str, place: Place, glob: str) -> Iterator[tuple[str, str]]:
     """One object, or all objects below a prefix."""
     if re.match("https?://", url):  # the links of a web page are not a folder
         yield url, _safe(posixpath.basename(url.split("?")[0]), url)

@@ -1,6 +1,6 @@
 """Translates millions of pictures with Ray Data.
 
-The driver knows only names. Ray Data sends them in batches to actors, each of which opens the
+The driver holds only names. Ray Data sends them in batches to actors, each of which opens the
 model once, reads, translates and writes its pictures, and returns the problems. No picture passes
 through the driver or the object store. Ray Data repeats the batch of a worker that dies; because
 files are written atomically, it does not matter how far the worker got.
@@ -30,7 +30,7 @@ from .storage import open_place, remove_temporary, write
 #: Pictures per batch at most, and batches per worker at least, so that all workers finish together.
 _LARGEST_BATCH, _ROUNDS = 64, 16
 
-#: How often a batch is repeated whose worker died. Afterwards its pictures go to the report.
+#: Retries of a batch whose worker died. Afterwards its pictures go to the report.
 _RETRIES = 2
 
 #: CPUs per worker if neither `workers` nor `threads` is given.

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from upath import UPath
 
 from ..data.decoding import Opened, open_picture
 from ..errors import InputError
@@ -24,15 +23,13 @@ from . import storage
 from .drawing import draw, working_size
 from .finding import list_pictures
 from .gallery import FOLDER, INDEX, write_comparison
+from .storage import Place
 
 #: The list of pictures that could not be translated, in the output folder.
 REPORT = "translate-report.txt"
 
-_SAVE: dict[str, dict[str, Any]] = {
-    "JPEG": {"quality": 95, "subsampling": 0},
-    "MPO": {"quality": 95, "subsampling": 0},
-    "WEBP": {"quality": 95},
-}
+_JPEG = {"quality": 95, "subsampling": 0}
+_SAVE: dict[str, dict[str, Any]] = {"JPEG": _JPEG, "MPO": _JPEG, "WEBP": {"quality": 95}}
 
 
 @dataclass(frozen=True)
@@ -48,7 +45,7 @@ class Job:
     """
 
     source: str
-    target: Path | UPath
+    target: Place
     name: str
     skipped: bool = False
     problem: str | None = None
@@ -138,7 +135,7 @@ def translate_files(
 
 def existing_translations(
     names: Collection[str],
-    place: Path | UPath,
+    place: Place,
     skip_existing: bool,
     side_by_side: bool,
     report: bool = False,
@@ -178,7 +175,7 @@ def existing_translations(
 def translate_each(
     jobs: Iterable[Job],
     runtime: Runtime,
-    place: Path | UPath,
+    place: Place,
     *,
     image_size: str | None,
     independent_tiles: bool,
@@ -201,7 +198,7 @@ def translate_each(
     """
     size = working_size(image_size, runtime)
     storage.make_folder(place)
-    scratch = place if isinstance(place, Path) else tempfile.gettempdir()
+    scratch = place if isinstance(place, Path) else Path(tempfile.gettempdir())
     turns = threading.Semaphore(runtime.concurrent)
 
     def translate(job: Job) -> Job:

@@ -19,6 +19,9 @@ from .. import files
 from ..errors import InputError, first_line
 from ..runtimes.protocol import BadPicture
 
+#: A local path, or a URL that fsspec opens.
+Place = Path | UPath
+
 #: Stores in which an upload appears complete or not at all.
 OBJECT_STORES = {
     "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss", "oci", "tos", "memory",
@@ -39,7 +42,7 @@ def is_url(text: str) -> bool:
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]+(::|://)", text) is not None
 
 
-def open_path(text: str | os.PathLike) -> Path | UPath:
+def open_path(text: str | os.PathLike) -> Place:
     """A `Path` for a local path or a `file://` URL, a `UPath` for any other URL.
 
     Raises:
@@ -60,7 +63,7 @@ def open_path(text: str | os.PathLike) -> Path | UPath:
         raise unreachable(text, problem) from problem
 
 
-def open_place(to: str | os.PathLike) -> Path | UPath:
+def open_place(to: str | os.PathLike) -> Place:
     """The folder or URL that translations are written to.
 
     Raises:
@@ -174,7 +177,7 @@ def _store_errors(path: UPath) -> Iterator[None]:
         raise unreachable(path, problem) from problem
 
 
-def make_folder(place: Path | UPath) -> None:
+def make_folder(place: Place) -> None:
     """Creates a local folder. Remote folders are created with their first file.
 
     Raises:
@@ -189,7 +192,7 @@ def make_folder(place: Path | UPath) -> None:
         ) from problem
 
 
-def _listed(folder: Path | UPath) -> set[str]:
+def _listed(folder: Place) -> set[str]:
     """The names of the files in one folder, empty if there is no such folder."""
     try:
         if isinstance(folder, Path):
@@ -204,7 +207,7 @@ def _listed(folder: Path | UPath) -> set[str]:
         raise InputError(f"{folder}: cannot be read ({reason(problem)})") from problem
 
 
-def existing(place: Path | UPath, names: Iterable[str]) -> set[str]:
+def existing(place: Place, names: Iterable[str]) -> set[str]:
     """The names that exist already. Lists each folder once."""
     there: set[str] = set()
     by_folder = sorted(names, key=posixpath.dirname)
@@ -214,7 +217,7 @@ def existing(place: Path | UPath, names: Iterable[str]) -> set[str]:
     return there
 
 
-def remove_temporary(place: Path | UPath, names: Iterable[str]) -> None:
+def remove_temporary(place: Place, names: Iterable[str]) -> None:
     """Removes the temporary files that killed processes left beside `names`."""
     for folder in {posixpath.dirname(name) for name in names}:
         for file in filter(files.is_temporary, _listed(place / folder)):
@@ -222,7 +225,7 @@ def remove_temporary(place: Path | UPath, names: Iterable[str]) -> None:
                 (place / folder / file).unlink()
 
 
-def write(path: Path | UPath, content: bytes) -> None:
+def write(path: Place, content: bytes) -> None:
     """Writes a file, which appears complete or not at all.
 
     Object stores receive one upload. In other stores a temporary file is renamed.
