@@ -3,12 +3,14 @@
 The fixture `forms` in conftest.py is made of these.
 """
 
+import contextlib
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 from PIL import Image
 
 from tfcyclegan import CycleGAN, patch_discriminator, resnet_generator
@@ -93,12 +95,29 @@ def refused(capsys, message, *arguments):
     assert error.count("\n") == 1
 
 
+STARTED = []
+
+
 def start(arguments, **settings):
-    """Starts the command in a process of its own."""
-    return subprocess.Popen(
+    """Starts the command in a process of its own. `stop_all` must follow."""
+    process = subprocess.Popen(
         [sys.executable, "-m", "tfcyclegan", "translate", *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", **settings},
     )
+    STARTED.append(process)
+    return process
+
+
+def stop_all():
+    """Kills what a failed test has started, with the processes of Ray below it."""
+    while STARTED:
+        process = STARTED.pop()
+        if process.poll() is None:
+            for one in psutil.Process(process.pid).children(recursive=True):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    one.kill()
+            process.kill()
+            process.wait(timeout=60)

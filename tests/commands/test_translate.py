@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
-from translating import by_hand, noise, pixels_of, refused, save, small, start, translate
+from translating import by_hand, noise, pixels_of, refused, save, small, start, stop_all, translate
 
 from tfcyclegan.translation.pipeline import REPORT
 
@@ -18,6 +18,8 @@ from tfcyclegan.translation.pipeline import REPORT
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    yield
+    stop_all()
 
 
 def test_the_same_pictures_whatever_the_back_end(forms):

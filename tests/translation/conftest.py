@@ -2,6 +2,7 @@
 
 import fsspec
 import pytest
+import translating
 
 from tfcyclegan import resnet_generator
 
@@ -10,6 +11,8 @@ from tfcyclegan import resnet_generator
 def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     fsspec.filesystem("memory").store.clear()
+    yield
+    translating.stop_all()
 
 
 @pytest.fixture(scope="session")

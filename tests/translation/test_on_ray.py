@@ -138,9 +138,8 @@ def local(home):
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch):
-    """Commands run in an empty folder and start their own cluster."""
-    monkeypatch.chdir(tmp_path)
+def own_cluster(monkeypatch):
+    """Commands start their own cluster."""
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
 
@@ -180,7 +179,7 @@ def workers(process):
 def wait_for(condition, process, seconds=120):
     deadline = time.monotonic() + seconds
     while not condition():
-        assert process.poll() is None, process.communicate()
+        assert process.poll() is None, process.communicate(timeout=60)
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
@@ -236,7 +235,7 @@ def test_the_whole_job_killed(home, local):
     wait_for(lambda: written("out") >= 100, process)
     both = workers(process)
     process.kill()
-    process.wait()
+    process.wait(timeout=60)
     assert psutil.wait_procs(both, timeout=60)[1] == []
     before = {name: data for name, data in pictures("out").items() if "/." not in f"/{name}"}
     assert 100 <= len(before) < 1000
@@ -286,7 +285,8 @@ def head(tmp_path_factory):
         # Until it lets somebody in.
         connect = f"import ray; ray.init(address='127.0.0.1:{port}')"
         deadline = time.monotonic() + 120
-        while subprocess.run([sys.executable, "-c", connect], env=settings, cwd=folder).returncode:
+        command = [sys.executable, "-c", connect]
+        while subprocess.run(command, env=settings, cwd=folder, timeout=120).returncode:
             assert process.poll() is None
             assert time.monotonic() < deadline
         yield f"127.0.0.1:{port}"
