@@ -113,7 +113,9 @@ def s3(monkeypatch):
     fsspec finds the server by the environment, and so do the processes that a test starts.
     """
     import boto3
+    import fsspec
     import s3fs
+    from botocore.config import Config
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -125,7 +127,10 @@ def s3(monkeypatch):
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of-the-tests")
         monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
         s3fs.S3FileSystem.clear_instance_cache()
-        client = boto3.client("s3")
+        # A server that does not answer fails the test within a minute.
+        limits = {"connect_timeout": 20, "read_timeout": 20, "retries": {"max_attempts": 1}}
+        monkeypatch.setitem(fsspec.config.conf, "s3", {"config_kwargs": limits})
+        client = boto3.client("s3", config=Config(**limits))
         client.create_bucket(Bucket="pictures")
         yield client
     finally:
@@ -226,3 +231,11 @@ def exported(tmp_path_factory):
     keras.utils.set_random_seed(0)
     directory = tmp_path_factory.mktemp("exports") / "my horses"
     return directory, tiny_exports.export(directory)
+
+
+@pytest.fixture(scope="session")
+def forms(tmp_path_factory):
+    """The folder of one model in every form of file; see `translating.write_forms`."""
+    import translating
+
+    return translating.write_forms(tmp_path_factory.mktemp("forms"))

@@ -1,5 +1,7 @@
 """PNG files to and from servers, and the messages of their errors."""
 
+import zlib
+
 import numpy as np
 import pytest
 from serving import draw, encode
@@ -30,6 +32,14 @@ def test_pixels_survive(channels):
 def test_other_replies_are_refused(data):
     with pytest.raises(InputError, match="it answers something else than a picture of the size"):
         from_png(data, draw(7, 5), "it")
+
+
+def test_a_reply_that_claims_to_be_huge_is_refused():
+    claims = bytearray(to_png(draw(7, 5)))
+    claims[16:24] = (60000).to_bytes(4, "big") * 2
+    claims[29:33] = zlib.crc32(bytes(claims[12:29])).to_bytes(4, "big")
+    with pytest.raises(InputError, match="it answers something else than a picture"):
+        from_png(bytes(claims), draw(7, 5), "it")
 
 
 def test_the_message_of_an_assertion_is_extracted():

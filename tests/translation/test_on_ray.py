@@ -1,4 +1,4 @@
-"""A thousand pictures on a Ray cluster whose processes are killed."""
+"""Translation on Ray: workers, batches, and a thousand pictures with killed processes."""
 
 import os
 import re
@@ -15,17 +15,86 @@ import numpy as np
 import psutil
 import pytest
 from PIL import Image
+from translating import ROOT, save, start
 
-from tfcyclegan import files, resnet_generator
+from tfcyclegan import InputError, files, resnet_generator
 from tfcyclegan.export import litert, serving
-from tfcyclegan.translation.report import REPORT
+from tfcyclegan.translation import on_ray
+from tfcyclegan.translation.pipeline import REPORT
 
-ROOT = Path(__file__).parents[2]
 #: Width and height; pictures of these sizes are mixed.
 SIZES = [(16, 16), (24, 16), (20, 31), (32, 32), (9, 40)]
 FORMS = {"keras": "G.keras", "SavedModel": "export", "LiteRT": "G.tflite"}
 
-pytestmark = pytest.mark.slow
+
+def test_how_many_workers():
+    two, many = {"CPU": 2.0}, {"CPU": 64.0}
+    assert on_ray.crew([two], None, None) == (1, 1, 0)
+    assert on_ray.crew([two], 2, None) == (2, 1, 0)
+    assert on_ray.crew([two], 5, None) == (5, 0.4, 0)
+    assert on_ray.crew([two, two, {"memory": 1.0}], None, None) == (2, 1, 0)
+    assert on_ray.crew([many], None, None) == (16, 1, 0)
+    assert on_ray.crew([many], None, 32) == (2, 1, 0)
+    # Only machines with GPUs count, and no worker spans two GPUs.
+    assert on_ray.crew([{"CPU": 8.0, "GPU": 2.0}], None, None) == (2, 1, 1)
+    assert on_ray.crew([{"CPU": 8.0, "GPU": 1.0}], 4, None) == (4, 1, 0.25)
+    assert on_ray.crew([{"CPU": 8.0, "GPU": 2.0}], 3, None) == (3, 1, 0.5)
+    assert on_ray.crew([{"CPU": 8.0, "GPU": 4.0}], 10, None) == (10, 0.8, 0.3333)
+    assert on_ray.crew([many, {"CPU": 8.0, "GPU": 2.0}], None, None) == (2, 1, 1)
+    # On unlike machines every worker still finds a place.
+    unlike = [{"CPU": 8.0, "GPU": 8.0}, {"CPU": 8.0, "GPU": 1.0}]
+    workers, cpus, gpus = on_ray.crew(unlike, None, None)
+    assert (workers, cpus, gpus) == (9, 0.8888, 1)
+    assert sum(min(m["CPU"] // cpus, m["GPU"] // gpus) for m in unlike) >= 9
+    with pytest.raises(InputError, match="no machine of the Ray cluster has a CPU"):
+        on_ray.crew([{"memory": 1.0}], None, None)
+
+
+def test_batches():
+    odd = os.fsdecode(b"caf\xe9.png")
+    pictures = {name: f"in/{name}" for name in (*"abcdefghi", odd)}
+    tables = on_ray._tables(pictures, 4)
+    assert [len(table) for table in tables] == [4, 4, 2]
+    rows = [row for table in tables for row in table.to_pylist()]
+    assert {os.fsdecode(row["name"]): os.fsdecode(row["source"]) for row in rows} == pictures
+
+
+def test_a_worker(model, monkeypatch):
+    """It returns problems. It raises nothing, because Ray would repeat the batch."""
+    monkeypatch.setattr(on_ray, "_cores", lambda: None)  # TensorFlow has already started
+    save("in/a.png")
+    Path("in/b.png").write_bytes(b"no picture")
+    settings = {"image_size": None, "independent_tiles": False, "side_by_side": False}
+    opening = {"model": str(model), "threads": None}
+    (batch,) = on_ray._tables({name: f"in/{name}" for name in ("a.png", "b.png")}, 2)
+
+    def answer(opening, **more):
+        worker = on_ray._Translator(os.getcwd(), "out", opening, {**settings, **more})
+        return worker(batch).to_pydict()
+
+    answered = answer(opening, strict=False)
+    assert answered["name"] == [b"a.png", b"b.png"]
+    assert answered["fatal"] == [False, False]
+    assert answered["problem"][0] == b""
+    assert answered["problem"][1].startswith(b"in/b.png: cannot be decoded")
+    assert os.listdir("out") == ["a.png"]
+    assert answer(opening, strict=True)["fatal"] == [True, True]
+    answered = answer({"model": "nowhere", "threads": None}, strict=False)
+    assert answered["fatal"] == [True, True]
+    assert b"nowhere: there is no such" in answered["problem"][1]
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("ray://host:1", "not the address of a Ray cluster"),
+        ("host", "not the address of a Ray cluster"),
+        ("127.0.0.1:1", "no Ray cluster answers there"),
+    ],
+)
+def test_addresses_without_a_cluster(address, message):
+    with pytest.raises(InputError, match=message), on_ray.cluster(address):
+        pass
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +129,7 @@ def local(home):
     def translated(form):
         if form not in made:
             to = home / f"local-{form}"
-            arguments = ["translate", home / "in", "--model", home / FORMS[form], "--to", to]
+            arguments = [home / "in", "--model", home / FORMS[form], "--to", to]
             finish(start(arguments), code=1)
             made[form] = pictures(to)
         return made[form]
@@ -69,24 +138,13 @@ def local(home):
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch):
-    """Commands run in an empty folder and start their own cluster."""
-    monkeypatch.chdir(tmp_path)
+def own_cluster(monkeypatch):
+    """Commands start their own cluster."""
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
 
-def start(arguments, **settings):
-    return subprocess.Popen(
-        [sys.executable, "-m", "tfcyclegan", *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", **settings},
-    )
-
-
-def on_ray(*arguments, **settings):
-    return start(["translate", *arguments, "--engine", "ray", "--workers", 2], **settings)
+def translate_on_ray(*arguments, **settings):
+    return start([*arguments, "--engine", "ray", "--workers", 2], **settings)
 
 
 def finish(process, code=0):
@@ -121,7 +179,7 @@ def workers(process):
 def wait_for(condition, process, seconds=120):
     deadline = time.monotonic() + seconds
     while not condition():
-        assert process.poll() is None, process.communicate()
+        assert process.poll() is None, process.communicate(timeout=60)
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
@@ -130,11 +188,12 @@ def written(folder):
     return sum(len(names) for _, _, names in os.walk(folder))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_a_thousand_pictures_and_a_killed_worker(form, home, local):
     """Every picture once, with the same bytes as the local engine."""
     arguments = (home / "in", "--model", home / FORMS[form], "--to", "out")
-    process = on_ray(*arguments)
+    process = translate_on_ray(*arguments)
     wait_for(lambda: written("out") >= 250, process)
     both = workers(process)
     assert len(both) == 2
@@ -156,7 +215,7 @@ def test_a_thousand_pictures_and_a_killed_worker(form, home, local):
     missing = sorted(before)[100:900:100]
     for path in missing:
         path.unlink()
-    out, _ = finish(on_ray(*arguments, "--skip-existing"), code=1)
+    out, _ = finish(translate_on_ray(*arguments, "--skip-existing"), code=1)
     assert "translated 8 pictures" in out
     assert "992 existed already" in out
     assert pictures("out") == local(form)
@@ -164,32 +223,34 @@ def test_a_thousand_pictures_and_a_killed_worker(form, home, local):
     changed = {path for path in before if before[path] != after[path]}
     assert changed == {*missing, Path("out", REPORT)}
     # The report is a list of what failed.
-    out, _ = finish(start(["translate", Path("out", REPORT), *arguments[1:3], "--to", "x"]), code=1)
+    out, _ = finish(start([Path("out", REPORT), *arguments[1:3], "--to", "x"]), code=1)
     assert "2 could not be translated" in out
 
 
+@pytest.mark.slow
 def test_the_whole_job_killed(home, local):
     """After SIGKILL of the command its workers exit, and another run does the rest."""
     arguments = (home / "in", "--model", home / FORMS["LiteRT"], "--to", "out")
-    process = on_ray(*arguments)
+    process = translate_on_ray(*arguments)
     wait_for(lambda: written("out") >= 100, process)
     both = workers(process)
     process.kill()
-    process.wait()
+    process.wait(timeout=60)
     assert psutil.wait_procs(both, timeout=60)[1] == []
     before = {name: data for name, data in pictures("out").items() if "/." not in f"/{name}"}
     assert 100 <= len(before) < 1000
     assert before.items() <= local("LiteRT").items()
     # As a part of a picture that was just being written would be.
     Path("out/0", files.temporary_name("0000.png")).write_bytes(b"half")
-    out, _ = finish(on_ray(*arguments, "--skip-existing"), code=1)
+    out, _ = finish(translate_on_ray(*arguments, "--skip-existing"), code=1)
     assert f"translated {1000 - len(before)} pictures" in out
     assert pictures("out") == local("LiteRT")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_asked_to_stop(number, code, home, local):
-    process = on_ray(home / "in", "--model", home / FORMS["LiteRT"], "--to", "out")
+    process = translate_on_ray(home / "in", "--model", home / FORMS["LiteRT"], "--to", "out")
     wait_for(lambda: written("out") >= 200, process)
     family = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(number)
@@ -224,7 +285,8 @@ def head(tmp_path_factory):
         # Until it lets somebody in.
         connect = f"import ray; ray.init(address='127.0.0.1:{port}')"
         deadline = time.monotonic() + 120
-        while subprocess.run([sys.executable, "-c", connect], env=settings, cwd=folder).returncode:
+        command = [sys.executable, "-c", connect]
+        while subprocess.run(command, env=settings, cwd=folder, timeout=120).returncode:
             assert process.poll() is None
             assert time.monotonic() < deadline
         yield f"127.0.0.1:{port}"
@@ -236,18 +298,19 @@ def head(tmp_path_factory):
         shutil.rmtree(settings["RAY_TMPDIR"], ignore_errors=True)
 
 
+@pytest.mark.slow
 def test_a_cluster_that_is_there(head, home, local):
     """Paths are relative to the command's folder. A bad model is one line, as without Ray."""
     os.chdir(home)
     Path("bad.tflite").write_bytes(b"nothing of the kind")
     model, message = "bad.tflite", "bad.tflite: not a LiteRT file"
     settings = {"RAY_ADDRESS": head, "RAY_AUTH_MODE": "disabled"}
-    _, err = finish(on_ray("in", "--model", model, "--to", "bad", **settings), code=2)
+    _, err = finish(translate_on_ray("in", "--model", model, "--to", "bad", **settings), code=2)
     assert err.splitlines()[-1].startswith("tfcyclegan: ")
     assert message in err.splitlines()[-1]
     assert not Path("bad").exists()
     arguments = ("in/0", "in/3", "--model", FORMS["LiteRT"], "--to", "there", "--side-by-side")
-    finish(on_ray(*arguments, "--address", head, RAY_AUTH_MODE="disabled"), code=1)
+    finish(translate_on_ray(*arguments, "--address", head, RAY_AUTH_MODE="disabled"), code=1)
     expected = {
         name.split("/")[1]: content
         for name, content in local("LiteRT").items()
@@ -274,6 +337,7 @@ if "default_worker" in "".join(sys.argv):
 """
 
 
+@pytest.mark.slow
 def test_a_picture_that_kills_its_worker(home):
     """Ray retries its batch, then the batch goes to the report. The others are translated."""
     Path("patched").mkdir()
@@ -283,13 +347,16 @@ def test_a_picture_that_kills_its_worker(home):
         Path("in", path.name).write_bytes(path.read_bytes())
     Path("in/deadly.png").write_bytes(b"deadly")
     path = f"{Path('patched').absolute()}{os.pathsep}{ROOT}"
-    process = on_ray("in", "--model", home / FORMS["LiteRT"], "--to", "out", PYTHONPATH=path)
+    process = translate_on_ray(
+        "in", "--model", home / FORMS["LiteRT"], "--to", "out", PYTHONPATH=path
+    )
     out, _ = finish(process, code=1)
     assert "left out: in/deadly.png: its worker died 3 times on this batch" in out
     assert "translated 20 pictures" in out
     assert len(pictures("out")) == 20
 
 
+@pytest.mark.slow
 def test_from_bucket_to_bucket(home, s3):
     """With one thread per worker, as on any machine."""
     sources = [
@@ -299,7 +366,7 @@ def test_from_bucket_to_bucket(home, s3):
         key = path.relative_to(home).as_posix()
         s3.put_object(Bucket="pictures", Key=key, Body=path.read_bytes())
     with_model = ("--model", home / FORMS["SavedModel"], "--threads", 1)
-    process = on_ray("s3://pictures/in", *with_model, "--to", "s3://pictures/out")
+    process = translate_on_ray("s3://pictures/in", *with_model, "--to", "s3://pictures/out")
     out, _ = finish(process, code=1)
     assert f"translated {len(sources) - 1} pictures" in out
     found = {}
@@ -310,11 +377,12 @@ def test_from_bucket_to_bucket(home, s3):
     assert failed == "s3://pictures/in/./3/bad.png"
     assert "1 failed" in last
     assert len(found) == len(sources) - 1 == 100
-    finish(start(["translate", home / "in", *with_model, "--to", "out", "--glob", "*9.*"]))
+    finish(start([home / "in", *with_model, "--to", "out", "--glob", "*9.*"]))
     assert found.keys() == pictures("out").keys()
     assert found == pictures("out")
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_pictures(home):
     """1.6 GB of pixels pass through the workers, and memory stays bounded."""
     side, count = 1500, 240
@@ -323,7 +391,9 @@ def test_memory_does_not_grow_with_the_pictures(home):
     rough.resize((side, side), Image.Resampling.BICUBIC).save("in/0.jpg")
     for index in range(1, count):
         os.link("in/0.jpg", f"in/{index}.jpg")
-    process = on_ray("in", "--model", home / FORMS["LiteRT"], "--to", "out", "--image-size", "16")
+    process = translate_on_ray(
+        "in", "--model", home / FORMS["LiteRT"], "--to", "out", "--image-size", "16"
+    )
     seen = []
 
     def look():
@@ -346,34 +416,34 @@ def test_memory_does_not_grow_with_the_pictures(home):
 
 LEFT = """
 import signal, sys, time
+from contextlib import closing
 from pathlib import Path
 from tfcyclegan.translation import on_ray
-from tfcyclegan.translation.finding import Listing
+from tfcyclegan.translation.finding import list_pictures
 
 pictures, model, bad, to = sys.argv[1:]
 Path("many.txt").write_text("".join(f"{pictures}/{number}.png\\n" for number in range(100000)))
-listing = Listing(["many.txt"], Path(to))
+listed = list_pictures(["many.txt"], Path(to))
+settings = {"image_size": None, "independent_tiles": False, "strict": False, "side_by_side": False}
 
 def left(model, leave):
+    opening = {"model": model, "threads": None}
+    jobs = on_ray.translate_on_ray(listed, to, opening, 1, skip_existing=True, **settings)
     try:
-        with on_ray.cluster() as ray:
-            outcomes = on_ray.translate_on_ray(ray, listing, on_ray.Work(model, to), 1)
-            try:
-                leave(outcomes)
-            finally:
-                outcomes.close()
+        with closing(jobs):
+            leave(jobs)
     except BaseException as problem:
         print("left by", type(problem).__name__)
 
-def close(outcomes):
-    next(outcomes)
+def close(jobs):
+    next(jobs)
     raise EOFError
 
-def interrupt(outcomes):
+def interrupt(jobs):
     signal.signal(signal.SIGALRM, lambda *_: 1 / 0)
-    next(outcomes)
+    next(jobs)
     signal.setitimer(signal.ITIMER_REAL, 0.05)
-    for _ in outcomes:
+    for _ in jobs:
         pass
 
 left(model, close)
@@ -384,6 +454,7 @@ print("left alive")
 """
 
 
+@pytest.mark.slow
 def test_leaving_early(home, run_python):
     """A thread of Ray Data that calls Ray after `ray.shutdown` would end the process."""
     Path("bad.tflite").write_bytes(b"nothing of the kind")

@@ -8,10 +8,13 @@ import re
 from ..training.config import Config
 from ..training.measuring import Measuring
 
-#: Options of commands that are no setting of a run.
+#: Options of commands that are no setting of a run, with a value.
 _OTHERS = (
-    "resume", "model", "direction", "epoch", "to", "timeout", "threads", "workers", "image_size",
+    "model", "direction", "epoch", "to", "timeout", "threads", "workers", "image_size", "address",
 )  # fmt: skip
+
+#: Options of commands without a value.
+_OTHER_SWITCHES = ("resume", "independent_tiles", "skip_existing", "side_by_side", "strict")
 
 #: Arguments that the command line calls otherwise.
 _NAMES = {"source": "data"}
@@ -56,8 +59,8 @@ def _fields() -> tuple[dataclasses.Field, ...]:
 
 def _switches() -> set[str]:
     """Options without a value; they have a `--no-` form."""
-    return {"resume", *(field.name for field in _fields() if field.type == "bool")}
+    return {*_OTHER_SWITCHES, *(field.name for field in _fields() if field.type == "bool")}
 
 
 def _options() -> set[str]:
-    return {*_OTHERS, *_NAMES, *(field.name for field in _fields())}
+    return {*_OTHERS, *_OTHER_SWITCHES, *_NAMES, *(field.name for field in _fields())}

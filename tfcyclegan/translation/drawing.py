@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
 import re
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -64,11 +64,7 @@ def working_size(image_size: str | None, runtime: Runtime) -> Size | None:
 
 
 def draw(
-    image: Image.Image,
-    runtime: Runtime,
-    size: Size | None,
-    independent_tiles: bool,
-    scratch: str | os.PathLike,
+    image: Image.Image, runtime: Runtime, size: Size | None, independent_tiles: bool, scratch: Path
 ) -> np.ndarray:
     """Translates an RGB picture and scales the result back to its size.
 
@@ -96,9 +92,7 @@ def draw(
         else:
             wanted = (size[1], size[0])
         if wanted[0] * wanted[1] > (Image.MAX_IMAGE_PIXELS or math.inf):
-            raise BadPicture(
-                f"{wanted[0]}×{wanted[1]} px are too many: choose a smaller `image_size`"
-            )
+            raise BadPicture(f"{wanted[0]}×{wanted[1]} px are too many: lower `image_size`")
         image = image.resize(wanted, Image.Resampling.BICUBIC)
     pixels = np.asarray(image if runtime.channels == 3 else image.convert("L"))
     drawn = _at_size(pixels.reshape(image.height, image.width, -1), runtime, tiles, scratch)
@@ -108,9 +102,7 @@ def draw(
     return np.asarray(back.resize(own, Image.Resampling.BICUBIC)).reshape(own[1], own[0], -1)
 
 
-def _at_size(
-    pixels: np.ndarray, runtime: Runtime, tiles: bool, scratch: str | os.PathLike
-) -> np.ndarray:
+def _at_size(pixels: np.ndarray, runtime: Runtime, tiles: bool, scratch: Path) -> np.ndarray:
     height, width = pixels.shape[:2]
     if runtime.size and tiles:
         return translate_tiles(runtime, pixels, runtime.size)
@@ -126,6 +118,6 @@ def _at_size(
         return translate_tiles(runtime, pixels, (min(side, height), min(side, width)))
     raise BadPicture(
         f"{width}×{height} px are more than the {runtime.max_pixels} that {runtime.name} takes at "
-        "once, and its layers are not accessible: pass `independent_tiles=True` or a smaller "
+        "once, and its layers are not accessible: pass independent_tiles=True or a smaller "
         "`image_size`, or translate with the run folder or .keras file"
     )

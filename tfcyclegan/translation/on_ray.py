@@ -1,6 +1,6 @@
 """Translates millions of pictures with Ray Data.
 
-The driver knows only names. Ray Data sends them in batches to actors, each of which opens the
+The driver holds only names. Ray Data sends them in batches to actors, each of which opens the
 model once, reads, translates and writes its pictures, and returns the problems. No picture passes
 through the driver or the object store. Ray Data repeats the batch of a worker that dies; because
 files are written atomically, it does not matter how far the worker got.
@@ -9,28 +9,28 @@ files are written atomically, it does not matter how far the worker got.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import math
 import os
+import re
 import signal
 import socket
-import threading
-from collections.abc import Generator, Iterator
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Generator, Iterator, Mapping
+from typing import Any
 
-from ..directions import Direction
 from ..errors import InputError, Terminated, first_line
 from ..runtimes.opening import open_runtime
-from .drawing import working_size
-from .finding import Found, Listing
-from .pipeline import job_of, translate_each
-from .storage import make_folder, open_place
+from ..runtimes.protocol import Runtime
+from .drawing import parse_size
+from .finding import list_entry
+from .pipeline import REPORT, Job, existing_translations, translate_each
+from .storage import open_place, remove_temporary, write
 
 #: Pictures per batch at most, and batches per worker at least, so that all workers finish together.
 _LARGEST_BATCH, _ROUNDS = 64, 16
 
-#: How often a batch is repeated whose worker died. Afterwards its pictures go to the report.
+#: Retries of a batch whose worker died. Afterwards its pictures go to the report.
 _RETRIES = 2
 
 #: CPUs per worker if neither `workers` nor `threads` is given.
@@ -40,97 +40,115 @@ _CPUS = 4
 _OBJECT_STORE = 256 * 2**20
 
 
-@dataclass(frozen=True)
-class Work:
-    """What every worker is told.
+def translate_on_ray(
+    pictures: Mapping[str, str],
+    to: str,
+    model: Mapping[str, Any],
+    workers: int | None = None,
+    address: str | None = None,
+    *,
+    skip_existing: bool = False,
+    **settings: Any,
+) -> Generator[Job]:
+    """Translates pictures on a Ray cluster, and lists the failed ones in a report.
 
-    Attributes:
-        model, direction, timeout, threads: see `open_runtime`.
+    Args:
+        pictures: from `list_pictures`.
         to: the output folder or URL.
-        image_size, independent_tiles, strict, side_by_side: see `translate_files`.
-        folder: the folder that relative paths start from. Default: the current one.
+        model: arguments of `open_runtime`, with `threads`. Every worker opens the model.
+        workers: see `crew`.
+        address: see `cluster`.
+        skip_existing, settings: see `translate_files`.
+
+    Yields:
+        Each job, in any order.
+
+    Raises:
+        InputError: as `translate_files`; also if the model cannot be opened, there is no Ray
+            cluster, or the workers cannot be started.
     """
+    place = open_place(to)
+    if settings["image_size"]:
+        parse_size(settings["image_size"])
+    for url in (to, *pictures.values()):
+        if url.startswith("memory:"):
+            raise InputError(f"{url}: workers cannot see this process's memory: use a store")
+    there = existing_translations(
+        pictures, place, skip_existing, settings["side_by_side"], report=True
+    )
+    left = {name: source for name, source in pictures.items() if name not in there}
+    report: list[str] = []
+    work = {"folder": os.getcwd(), "to": to, "model": model, "settings": settings}
+    started, ended = len(left), "interrupted"
+    try:
+        for name in there & pictures.keys():
+            yield Job(pictures[name], place / name, name, skipped=True)
+        if left:
+            with (
+                cluster(address) as ray,
+                contextlib.closing(_outcomes(ray, left, work, workers)) as outcomes,
+            ):
+                for job in outcomes:
+                    if job.problem:
+                        report.append(list_entry(job.source, job.name, job.problem))
+                    yield job
+        ended = "done"
+    except InputError as problem:
+        ended = str(problem)
+        raise
+    finally:
+        remove_temporary(place, pictures)
+        if ended == "done" or len(left) < started:
+            skipped, done = len(pictures) - started, started - len(left) - len(report)
+            summary = (
+                f"{ended}: {done} translated, {skipped} existed already, {len(report)} failed, "
+                f"{len(left)} left, with {model['model']}"
+            )
+            lines = "".join([*report, "# " + re.sub(r"[\r\n]+", " ", summary) + "\n"])
+            write(place / REPORT, lines.encode("utf-8", "surrogateescape"))
 
-    model: str
-    to: str
-    direction: Direction | None = None
-    timeout: float = 60.0
-    threads: int | None = None
-    image_size: str | None = None
-    independent_tiles: bool = False
-    strict: bool = False
-    side_by_side: bool = False
-    folder: str = ""
 
-
-class Outcome(NamedTuple):
-    """What became of a picture.
-
-    Attributes:
-        picture: the picture.
-        problem: why it could not be translated, or None.
-    """
-
-    picture: Found
-    problem: str | None
-
-
-class Translator:
+class _Translator:
     """A Ray actor that holds the open model."""
 
-    def __init__(self, work: Work):
-        self._work = work
-        self._fatal = ""
+    def __init__(self, folder: str, to: str, model: dict[str, Any], settings: dict[str, Any]):
+        self._to, self._settings = to, settings
+        # As many as without Ray, which sets another default. Rounding depends on it.
+        self._model = {**model, "threads": model["threads"] or _cores()}
         # Workers may share a GPU, and TensorFlow would take all of its memory.
         os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
         with contextlib.suppress(OSError):  # a machine without that folder: paths are absolute
-            os.chdir(work.folder)
-        try:
-            # As many as without Ray, which sets another default. Rounding depends on it.
-            self._runtime = open_runtime(
-                work.model, work.direction, work.timeout, work.threads or _cores()
-            )
-            self._size = working_size(work.image_size, self._runtime)
-            self._place = open_place(work.to)
-            make_folder(self._place)
-        except InputError as problem:
-            # Returned with the first batch. Ray would restart an actor that raises here.
-            self._fatal = str(problem)
+            os.chdir(folder)
+
+    @functools.cached_property
+    def _runtime(self) -> Runtime:
+        return open_runtime(**self._model)
 
     def __call__(self, batch: Any) -> Any:
-        """Translates a batch: adds the columns `problem` and `fatal` to an Arrow table."""
+        """Translates the pictures of an Arrow table and returns their problems, "" for none.
+
+        An error that concerns all pictures is returned too, with `fatal`: Ray would repeat the
+        batch if it were raised.
+        """
         import pyarrow as pa
 
-        pictures = [_decoded(row) for row in batch.to_pylist()]
-        problems = [""] * len(pictures)
-        fatal = self._fatal
-        if not fatal:
-            try:
-                problems = self._translate(pictures)
-            except InputError as problem:
-                fatal = str(problem)
-            except Exception as problem:
+        fatal = False
+        try:
+            place = open_place(self._to)
+            jobs = [
+                Job(os.fsdecode(row["source"]), place / (name := os.fsdecode(row["name"])), name)
+                for row in batch.to_pylist()
+            ]
+            done = translate_each(jobs, self._runtime, place, **self._settings)
+            problems = [job.problem or "" for job in done]
+        except Exception as problem:
+            fatal, said = True, str(problem)
+            if not isinstance(problem, InputError):
                 logging.getLogger(__name__).exception("a batch failed")
-                fatal = f"a worker failed ({type(problem).__name__}: {first_line(problem)})"
+                said = f"a worker failed ({type(problem).__name__}: {first_line(problem)})"
+            problems = [said] * len(batch)
         encoded = pa.array(map(os.fsencode, problems), pa.binary())
-        ends = pa.array([os.fsencode(fatal)] * len(pictures), pa.binary())
-        return batch.append_column("problem", encoded).append_column("fatal", ends)
-
-    def _translate(self, pictures: list[Found]) -> list[str]:
-        jobs = translate_each(
-            [job_of(picture, self._place) for picture in pictures],
-            self._runtime,
-            self._place,
-            size=self._size,
-            independent_tiles=self._work.independent_tiles,
-            strict=self._work.strict,
-            side_by_side=self._work.side_by_side,
-        )
-        return [job.problem or "" for job in jobs]
-
-
-def _decoded(row: dict[str, Any]) -> Found:
-    return Found(os.fsdecode(row["source"]), os.fsdecode(row["name"]))
+        return pa.table({"name": batch["name"], "problem": encoded, "fatal": [fatal] * len(batch)})
 
 
 def _cores() -> int:
@@ -161,15 +179,11 @@ def cluster(address: str | None = None) -> Iterator[Any]:
         import ray.data
     except ImportError as problem:
         raise InputError(f'Ray is missing ({problem}): pip install "tfcyclegan[ray]"') from problem
-    if ray.is_initialized():
-        yield ray
-        return
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     _check_address(address)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address == "local":
         options.update(include_dashboard=False, object_store_memory=_OBJECT_STORE)
-    main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGTERM)
     try:
         try:
@@ -179,13 +193,11 @@ def cluster(address: str | None = None) -> Iterator[Any]:
                 f"address={address}: the Ray cluster refuses the connection "
                 f"({first_line(problem)}): set RAY_AUTH_MODE=token if it asks for one"
             ) from problem
-        if main:  # Ray has set its own
-            signal.signal(signal.SIGTERM, _terminate)
+        signal.signal(signal.SIGTERM, _terminate)  # Ray has set its own
         yield ray
     finally:
         ray.shutdown()
-        if main:
-            signal.signal(signal.SIGTERM, handler or signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, handler or signal.SIG_DFL)
 
 
 def _terminate(number: int, frame: object) -> None:
@@ -210,21 +222,9 @@ def _check_address(address: str) -> None:
         ) from problem
 
 
-class Crew(NamedTuple):
-    """The workers.
-
-    Attributes:
-        workers: number of actors.
-        cpus: CPUs that Ray reserves for each.
-        gpus: GPUs that Ray reserves for each.
-    """
-
-    workers: int
-    cpus: float
-    gpus: float = 0.0
-
-
-def crew(machines: list[dict[str, float]], workers: int | None, threads: int | None) -> Crew:
+def crew(
+    machines: list[dict[str, float]], workers: int | None, threads: int | None
+) -> tuple[int, float, float]:
     """Chooses the number of workers and their resources.
 
     Args:
@@ -232,6 +232,9 @@ def crew(machines: list[dict[str, float]], workers: int | None, threads: int | N
         workers: number of workers. Default: one per GPU, or else one for every four CPUs (or
             every `threads` CPUs), at least one per machine.
         threads: threads per worker, if given.
+
+    Returns:
+        The number of workers, and the CPUs and GPUs that Ray reserves for each.
 
     Raises:
         InputError: no machine has a CPU.
@@ -241,50 +244,32 @@ def crew(machines: list[dict[str, float]], workers: int | None, threads: int | N
         raise InputError("no machine of the Ray cluster has a CPU")
     machines = [machine for machine in machines if machine.get("GPU")] or machines
     gpus = sum(machine.get("GPU", 0) for machine in machines)
-    workers = workers or int(gpus) or sum(
-        max(1, int(machine["CPU"] // (threads or _CPUS))) for machine in machines
-    )  # fmt: skip
+    shares = [max(1, int(machine["CPU"] // (threads or _CPUS))) for machine in machines]
+    workers = workers or int(gpus) or sum(shares)
     # Each machine could carry all workers, so none waits forever. Ray Data spreads them.
     cpus = min(1.0, min(machine["CPU"] for machine in machines) / workers)
     # A share of a single GPU: no worker may span two.
     share = 1 / max(1, math.ceil(workers / gpus)) if gpus else 0.0
-    return Crew(workers, _rounded_down(cpus), _rounded_down(share))
+    # Ray counts in ten-thousandths.
+    return workers, int(10000 * cpus) / 10000, int(10000 * share) / 10000
 
 
-def _rounded_down(share: float) -> float:
-    """To the ten-thousandths in which Ray counts."""
-    return int(10000 * share) / 10000
-
-
-def translate_on_ray(
-    ray: Any, pictures: Listing, work: Work, workers: int | None = None
-) -> Generator[Outcome]:
-    """Translates pictures on a cluster.
-
-    Args:
-        ray: from `cluster`.
-        pictures: the pictures.
-        work: what to do.
-        workers: see `crew`.
-
-    Yields:
-        One outcome for each picture, in any order.
-
-    Raises:
-        InputError: the model cannot be opened, a server does not answer, the disk is full, the
-            workers cannot be started, or with `strict` for the first bad picture.
-    """
-    team = crew([m["Resources"] for m in ray.nodes() if m["Alive"]], workers, work.threads)
-    batch = max(1, min(_LARGEST_BATCH, len(pictures) // (team.workers * _ROUNDS)))
-    answers = ray.data.from_arrow(list(_tables(pictures, batch))).map_batches(
-        Translator,
-        fn_constructor_kwargs={"work": work},
+def _outcomes(
+    ray: Any, left: dict[str, str], work: dict[str, Any], workers: int | None
+) -> Generator[Job]:
+    """Translates the pictures and removes each from `left` when it is done."""
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    workers, cpus, gpus = crew(machines, workers, work["model"]["threads"])
+    batch = max(1, min(_LARGEST_BATCH, len(left) // (workers * _ROUNDS)))
+    answers = ray.data.from_arrow(_tables(left, batch)).map_batches(
+        _Translator,
+        fn_constructor_kwargs=work,
         batch_size=None,
         batch_format="pyarrow",
         # A worker that dies takes only the batch it works on with it.
-        compute=ray.data.ActorPoolStrategy(size=team.workers, max_tasks_in_flight_per_actor=1),
-        num_cpus=team.cpus,
-        num_gpus=team.gpus or None,
+        compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=1),
+        num_cpus=cpus,
+        num_gpus=gpus or None,
         # Ray restarts dead actors without limit.
         ray_remote_args_fn=lambda: {"max_task_retries": _RETRIES},
     )
@@ -292,7 +277,7 @@ def translate_on_ray(
     answers.context.print_on_execution_start = False
     answers.context.max_errored_blocks = -1
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    answered = bytearray(len(pictures))
+    place = open_place(work["to"])
     # Not `iter_rows`: its threads outlive it, and one that calls Ray after `ray.shutdown` ends the
     # process.
     bundles = answers.iter_internal_ref_bundles()
@@ -300,27 +285,32 @@ def translate_on_ray(
         for bundle in bundles:
             for table in ray.get(list(bundle.block_refs)):
                 for row in table.to_pylist():
+                    name, problem = os.fsdecode(row["name"]), os.fsdecode(row["problem"])
                     if row["fatal"]:
-                        raise InputError(os.fsdecode(row["fatal"]))
-                    answered[row["number"]] = True
-                    yield Outcome(_decoded(row), os.fsdecode(row["problem"]) or None)
+                        raise InputError(problem)
+                    yield Job(left.pop(name), place / name, name, problem=problem or None)
     except ray.exceptions.RayError as problem:
         raise InputError(f"the Ray workers cannot be started ({first_line(problem)})") from problem
     finally:
         del bundles  # the last reference: stops Ray Data before `ray.shutdown`
-    for done, picture in zip(answered, pictures, strict=True):
-        if not done:
-            words = f"{picture.source}: its worker died {_RETRIES + 1} times on this batch"
-            yield Outcome(picture, words)
+    for name in list(left):
+        source = left.pop(name)
+        died = f"{source}: its worker died {_RETRIES + 1} times on this batch"
+        yield Job(source, place / name, name, problem=died)
 
 
-def _tables(pictures: Listing, size: int) -> Iterator[Any]:
+def _tables(pictures: Mapping[str, str], size: int) -> list[Any]:
     """One Arrow table per batch. File names need not be text, so they are bytes."""
     import pyarrow as pa
 
-    rows: list[dict[str, Any]] = []
-    for number, (source, name) in enumerate(pictures):
-        rows.append({"number": number, "source": os.fsencode(source), "name": os.fsencode(name)})
-        if len(rows) == size or number == len(pictures) - 1:
-            yield pa.Table.from_pylist(rows)
-            rows = []
+    names = list(pictures)
+    batches = (names[start : start + size] for start in range(0, len(names), size))
+    return [
+        pa.table(
+            {
+                "name": [os.fsencode(name) for name in batch],
+                "source": [os.fsencode(pictures[name]) for name in batch],
+            }
+        )
+        for batch in batches
+    ]

@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+import threading
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
-from upath import UPath
 
 from ..data.decoding import Opened, open_picture
 from ..errors import InputError
 from ..parallel import map_in_order
 from ..runtimes.protocol import BadPicture, Runtime
 from . import storage
-from .drawing import Size, draw, working_size
-from .finding import Found, Listing
-from .gallery import FOLDER, write_comparison
+from .drawing import draw, working_size
+from .finding import list_pictures
+from .gallery import FOLDER, INDEX, write_comparison
+from .storage import Place
 
-_SAVE = {
-    "JPEG": {"quality": 95, "subsampling": 0},
-    "MPO": {"quality": 95, "subsampling": 0},
-    "WEBP": {"quality": 95},
-}
+#: The list of pictures that could not be translated, in the output folder.
+REPORT = "translate-report.txt"
+
+_JPEG = {"quality": 95, "subsampling": 0}
+_SAVE: dict[str, dict[str, Any]] = {"JPEG": _JPEG, "MPO": _JPEG, "WEBP": {"quality": 95}}
 
 
 @dataclass(frozen=True)
@@ -38,17 +40,13 @@ class Job:
         source: its path or URL.
         target: the file or URL of its translation.
         name: its path below the folder it was found in.
-        opened: the decoded picture, between loading and saving.
-        drawn: the translation, uint8 `[H, W, C]`, between drawing and saving.
         skipped: whether the translation existed already.
         problem: why it could not be translated, or None.
     """
 
     source: str
-    target: Path | UPath
+    target: Place
     name: str
-    opened: Opened | None = None
-    drawn: np.ndarray | None = None
     skipped: bool = False
     problem: str | None = None
 
@@ -75,12 +73,8 @@ def find_pictures(
             or a name in a list leads out of `to`.
     """
     place = storage.open_place(to)
-    return [job_of(found, place) for found in Listing(inputs, place, glob)]
-
-
-def job_of(found: Found, place: Path | UPath) -> Job:
-    """The job for a picture."""
-    return Job(found.source, place / found.name, found.name)
+    pictures = list_pictures(inputs, place, glob)
+    return [Job(source, place / name, name) for name, source in pictures.items()]
 
 
 def translate_files(
@@ -93,7 +87,7 @@ def translate_files(
     skip_existing: bool = False,
     strict: bool = False,
     side_by_side: bool = False,
-) -> Iterator[Job]:
+) -> Generator[Job]:
     """Translates picture files.
 
     Decoding, inference and encoding overlap, a few pictures ahead. Files are written atomically.
@@ -127,53 +121,63 @@ def translate_files(
         ```
     """
     place = storage.open_place(to)
-    check_names([job.name for job in jobs], place, side_by_side)
-    there = storage.existing(place, [job.name for job in jobs])
-    others = ["index.html"] if side_by_side and storage.exists(place / "index.html") else []
-    if (there or others) and not skip_existing:
-        first = next((job.name for job in jobs if job.name in there), *others)
-        raise already_exist(place / first, len(there) + len(others))
-    size = working_size(image_size, runtime)
-    storage.make_folder(place)
+    there = existing_translations([job.name for job in jobs], place, skip_existing, side_by_side)
     yield from translate_each(
         (dataclasses.replace(job, skipped=job.name in there) for job in jobs),
         runtime,
         place,
-        size=size,
+        image_size=image_size,
         independent_tiles=independent_tiles,
         strict=strict,
         side_by_side=side_by_side,
     )
 
 
-def check_names(names: Iterable[str], place: Path | UPath, side_by_side: bool) -> None:
-    """Checks that comparison pictures can be written.
+def existing_translations(
+    names: Collection[str],
+    place: Place,
+    skip_existing: bool,
+    side_by_side: bool,
+    report: bool = False,
+) -> set[str]:
+    """Checks, before anything is written, what the output folder holds.
+
+    Args:
+        names: of all translations.
+        place: from `open_place`.
+        skip_existing, side_by_side: see `translate_files`.
+        report: whether a report is written as well.
+
+    Returns:
+        The names that exist already.
 
     Raises:
-        InputError: the place is remote, or a name is in their folder.
+        InputError: names exist without `skip_existing`, a name is that of a report, comparison
+            picture or page, or the place is remote and cannot hold comparison pictures.
     """
-    if not side_by_side:
-        return
-    if not isinstance(place, Path):
+    if side_by_side and not isinstance(place, Path):
         raise InputError(f"{place}: `side_by_side` writes only to local folders: leave it out")
-    if any(name.split("/")[0] == FOLDER for name in names):
-        raise InputError(f"{place / FOLDER} is for comparison pictures: rename the input {FOLDER}")
-
-
-def already_exist(target: object, count: int) -> InputError:
-    """The error for translations that would overwrite files."""
-    others = f" and {count - 1} more exist" if count > 1 else " exists"
-    return InputError(
-        f"{target}{others} already: pass `skip_existing=True` to continue, or another `to`"
-    )
+    ours = [FOLDER, INDEX] * side_by_side + [REPORT] * report
+    for top in (name.split("/")[0] for name in names):
+        if top in ours:
+            purpose = "the report" if top == REPORT else "comparison pictures"
+            raise InputError(f"{place / top} is for {purpose}: rename the input {top}")
+    there = storage.existing(place, [*names, *ours])
+    if there and not skip_existing:
+        first = next(name for name in (*names, *ours) if name in there)
+        verb = f" and {len(there) - 1} more exist" if len(there) > 1 else " exists"
+        raise InputError(
+            f"{place / first}{verb} already: pass skip_existing=True to continue, or another `to`"
+        )
+    return there
 
 
 def translate_each(
     jobs: Iterable[Job],
     runtime: Runtime,
-    place: Path | UPath,
+    place: Place,
     *,
-    size: Size | None,
+    image_size: str | None,
     independent_tiles: bool,
     strict: bool,
     side_by_side: bool,
@@ -187,59 +191,51 @@ def translate_each(
         jobs: read a few ahead.
         runtime: from `open_runtime`.
         place: from `open_place`.
-        size: from `working_size`.
-        independent_tiles, strict, side_by_side: see `translate_files`.
+        image_size, independent_tiles, strict, side_by_side: see `translate_files`.
 
     Yields:
         Each job when its file is written, or with the problem.
     """
-    scratch = place if isinstance(place, Path) else tempfile.gettempdir()
-
-    def load(job: Job) -> Job:
-        if job.skipped or job.problem:
-            return job
-        try:
-            content = storage.read(job.source)
-        except OSError as problem:
-            return _failed(job, f"{job.source}: cannot be read ({storage.reason(problem)})")
-        try:
-            return dataclasses.replace(job, opened=open_picture(content, job.source))
-        except InputError as problem:
-            return _failed(job, str(problem).split(": remove it, or pass")[0])
+    size = working_size(image_size, runtime)
+    storage.make_folder(place)
+    scratch = place if isinstance(place, Path) else Path(tempfile.gettempdir())
+    turns = threading.Semaphore(runtime.concurrent)
 
     def translate(job: Job) -> Job:
-        if job.opened is None:
+        if job.skipped:
             return job
         try:
-            drawn = draw(job.opened.image, runtime, size, independent_tiles, scratch)
-            return dataclasses.replace(job, drawn=drawn)
+            opened = _load(job.source)
+            with turns:
+                drawn = draw(opened.image, runtime, size, independent_tiles, scratch)
+            result = _with_alpha(drawn, opened)
+            try:
+                if side_by_side and isinstance(place, Path):
+                    write_comparison(opened.image, result, place, job.name)
+                storage.write(job.target, _encoded(result, opened))
+            except InputError:
+                raise
+            except Exception as problem:  # Pillow and file systems raise many kinds
+                raise BadPicture(f"{job.target} cannot be written ({problem})") from problem
         except BadPicture as problem:
-            return _failed(job, f"{job.source}: {problem}")
+            return dataclasses.replace(job, problem=f"{job.source}: {problem}")
+        return job
 
-    def save(job: Job) -> Job:
-        if job.drawn is None or job.opened is None:
-            return job
-        try:
-            result = _with_alpha(job.drawn, job.opened)
-            if side_by_side and isinstance(place, Path):
-                write_comparison(job.opened.image, result, place, job.name)
-            _save(result, job.opened, job.target)
-        except InputError:
-            raise
-        except Exception as problem:  # Pillow and file systems raise many kinds
-            return _failed(job, f"{job.target}: cannot be written ({problem})")
-        return dataclasses.replace(job, opened=None, drawn=None)
-
-    loaded = map_in_order(load, jobs, ahead=2)
-    drawn = map_in_order(translate, loaded, workers=runtime.concurrent, ahead=runtime.concurrent)
-    for job in map_in_order(save, drawn, ahead=2):
+    # While some pictures are in the generator, two are loaded and two are saved.
+    workers = runtime.concurrent + 4
+    for job in map_in_order(translate, jobs, workers=workers, ahead=workers):
         if job.problem and strict:
             raise InputError(job.problem)
         yield job
 
 
-def _failed(job: Job, problem: str) -> Job:
-    return dataclasses.replace(job, opened=None, drawn=None, problem=problem)
+def _load(source: str) -> Opened:
+    content = storage.read(source)
+    try:
+        return open_picture(content, source)
+    except InputError as problem:
+        said = str(problem).removeprefix(f"{source}: ").split(": remove it, or pass")[0]
+        raise BadPicture(said) from problem
 
 
 def _with_alpha(drawn: np.ndarray, opened: Opened) -> Image.Image:
@@ -250,16 +246,15 @@ def _with_alpha(drawn: np.ndarray, opened: Opened) -> Image.Image:
     return result
 
 
-def _save(result: Image.Image, opened: Opened, target: Path | UPath) -> None:
-    keep = dict(opened.keep)
+def _encoded(result: Image.Image, opened: Opened) -> bytes:
+    keep: dict[str, Any] = dict(opened.keep)
     if result.mode in ("L", "LA"):  # the colour profile is one for RGB
         keep.pop("icc_profile", None)
-    settings: dict[str, Any] = _SAVE.get(opened.format, {})
-    with storage.atomic_write(target) as part:
-        try:
-            result.save(part, opened.format, **settings, **keep)
-        except ValueError:  # such as EXIF that is too long for the format
-            if not isinstance(part, Path):
-                part.seek(0)
-                part.truncate()
-            result.save(part, opened.format, **settings)
+    settings = _SAVE.get(opened.format, {})
+    file = io.BytesIO()
+    try:
+        result.save(file, opened.format, **settings, **keep)
+    except ValueError:  # such as EXIF that is too long for the format
+        file = io.BytesIO()
+        result.save(file, opened.format, **settings)
+    return file.getvalue()

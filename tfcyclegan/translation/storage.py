@@ -17,18 +17,21 @@ from upath import UPath
 
 from .. import files
 from ..errors import InputError, first_line
+from ..runtimes.protocol import BadPicture
+
+#: A local path, or a URL that fsspec opens.
+Place = Path | UPath
 
 #: Stores in which an upload appears complete or not at all.
 OBJECT_STORES = {
     "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss", "oci", "tos", "memory",
 }  # fmt: skip
 
-#: Error codes of S3 and Azure for bad credentials: every other object would fail as well.
-_CREDENTIAL_ERRORS = {
-    "AccountProblem", "AuthenticationFailed", "ExpiredToken", "ExpiredTokenException",
-    "InvalidAccessKeyId", "InvalidSecurity", "InvalidToken", "NotSignedUp",
-    "RequestTimeTooSkewed", "SignatureDoesNotMatch", "TokenRefreshRequired",
-}  # fmt: skip
+#: Exceptions of botocore, Google and Azure and error codes of S3 and Azure for bad credentials.
+_CREDENTIAL_ERRORS = (
+    "[Cc]redential|Token|RefreshError|InvalidAccessKeyId|InvalidSecurity|SignatureDoesNotMatch"
+    "|NotSignedUp|RequestTimeTooSkewed|AccountProblem|AuthenticationFailed"
+)
 
 #: Bytes of the largest file that is read as a picture: more than Pillow's pixel limit can take.
 _LARGEST_FILE = 2**30
@@ -39,7 +42,7 @@ def is_url(text: str) -> bool:
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]+(::|://)", text) is not None
 
 
-def open_path(text: str | os.PathLike) -> Path | UPath:
+def open_path(text: str | os.PathLike) -> Place:
     """A `Path` for a local path or a `file://` URL, a `UPath` for any other URL.
 
     Raises:
@@ -60,7 +63,7 @@ def open_path(text: str | os.PathLike) -> Path | UPath:
         raise unreachable(text, problem) from problem
 
 
-def open_place(to: str | os.PathLike) -> Path | UPath:
+def open_place(to: str | os.PathLike) -> Place:
     """The folder or URL that translations are written to.
 
     Raises:
@@ -76,31 +79,43 @@ def read(source: str) -> bytes:
     """Reads a picture file, at most 1 GiB.
 
     Raises:
-        OSError: this file cannot be read.
+        BadPicture: this file cannot be read.
         InputError: the credentials are bad or the store cannot be opened.
     """
     path = open_path(source)
-    if isinstance(path, Path):
-        with open(path, "rb", opener=_nonblocking) as file:
-            about = os.fstat(file.fileno())
-            if not stat.S_ISREG(about.st_mode):  # a list may name a pipe or an endless device
-                raise OSError(0, "not a regular file")
-            if about.st_size > _LARGEST_FILE:
-                raise OSError(0, f"{about.st_size} bytes are too many for a picture")
-            return file.read()
     try:
-        if re.match("https?://", source):
+        if isinstance(path, Path):
+            content = _read_file(path)
+        elif re.match("https?://", source):
             content = _read_stream(path)
         else:
             # `open` would ask for the size first, and S3 does not explain a refusal to that.
             content = path.fs.cat_file(path.path, start=0, end=_LARGEST_FILE + 1)
+        if len(content) > _LARGEST_FILE:
+            raise _too_large()
+        return content
     except Exception as problem:  # each store has its own exceptions
         if _about_credentials(problem):
             raise unreachable(source, problem) from problem
-        raise OSError(0, reason(problem)) from problem
-    if len(content) > _LARGEST_FILE:
-        raise OSError(0, f"more than {_LARGEST_FILE} bytes are too many for a picture")
-    return content
+        raise BadPicture(f"cannot be read ({reason(problem)})") from problem
+
+
+def _too_large() -> OSError:
+    return OSError(0, f"more than {_LARGEST_FILE} bytes are too many for a picture")
+
+
+def _read_file(path: Path) -> bytes:
+    with open(path, "rb", opener=_nonblocking) as file:
+        about = os.fstat(file.fileno())
+        if not stat.S_ISREG(about.st_mode):  # a list may name a pipe or an endless device
+            raise OSError(0, "not a regular file")
+        if about.st_size > _LARGEST_FILE:
+            raise _too_large()
+        return file.read()
+
+
+def _nonblocking(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _read_stream(path: UPath) -> bytes:
@@ -114,10 +129,6 @@ def _read_stream(path: UPath) -> bytes:
         while part := file.read(_LARGEST_FILE + 1 - content.tell()):
             content.write(part)
     return content.getvalue()
-
-
-def _nonblocking(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def reason(problem: BaseException) -> str:
@@ -135,19 +146,18 @@ def unreachable(url: object, problem: BaseException) -> InputError:
 
 
 def _about_credentials(problem: BaseException | None) -> bool:
-    """Whether an error concerns the credentials rather than one object.
+    """Whether an error concerns the credentials, and so every other object as well.
 
     A plain 403 does not: S3 also refuses single objects, archived ones, and missing ones where
     the bucket may not be listed.
     """
     while problem is not None:
-        # The classes of botocore, Google and Azure. s3fs keeps S3's answer in the cause.
-        if re.search("redential|SSOToken|TokenRetrieval|RefreshError", type(problem).__name__):
-            return True
+        # s3fs keeps S3's answer in the cause.
         answer = getattr(problem, "response", None)
         error = answer.get("Error") if isinstance(answer, dict) else None
         code = error.get("Code") if isinstance(error, dict) else None
-        if {code, str(getattr(problem, "error_code", None))} & _CREDENTIAL_ERRORS:
+        said = f"{type(problem).__name__} {code} {getattr(problem, 'error_code', None)}"
+        if re.search(_CREDENTIAL_ERRORS, said):
             return True
         problem = problem.__cause__
     return False
@@ -167,30 +177,22 @@ def _store_errors(path: UPath) -> Iterator[None]:
         raise unreachable(path, problem) from problem
 
 
-def make_folder(place: Path | UPath) -> None:
+def make_folder(place: Place) -> None:
     """Creates a local folder. Remote folders are created with their first file.
 
     Raises:
         InputError: it cannot be created.
     """
-    if isinstance(place, Path):
-        try:
+    try:
+        if isinstance(place, Path):
             place.mkdir(parents=True, exist_ok=True)
-        except OSError as problem:
-            raise InputError(
-                f"{place}: cannot be created ({problem.strerror}): choose another `to`"
-            ) from problem
+    except OSError as problem:
+        raise InputError(
+            f"{place}: cannot be created ({problem.strerror}): choose another `to`"
+        ) from problem
 
 
-def exists(path: Path | UPath) -> bool:
-    """Whether there is a file at `path`."""
-    if isinstance(path, Path):
-        return path.is_file()
-    with _store_errors(path):
-        return path.exists()
-
-
-def _listed(folder: Path | UPath) -> set[str]:
+def _listed(folder: Place) -> set[str]:
     """The names of the files in one folder, empty if there is no such folder."""
     try:
         if isinstance(folder, Path):
@@ -205,7 +207,7 @@ def _listed(folder: Path | UPath) -> set[str]:
         raise InputError(f"{folder}: cannot be read ({reason(problem)})") from problem
 
 
-def existing(place: Path | UPath, names: Iterable[str]) -> set[str]:
+def existing(place: Place, names: Iterable[str]) -> set[str]:
     """The names that exist already. Lists each folder once."""
     there: set[str] = set()
     by_folder = sorted(names, key=posixpath.dirname)
@@ -215,7 +217,7 @@ def existing(place: Path | UPath, names: Iterable[str]) -> set[str]:
     return there
 
 
-def remove_temporary(place: Path | UPath, names: Iterable[str]) -> None:
+def remove_temporary(place: Place, names: Iterable[str]) -> None:
     """Removes the temporary files that killed processes left beside `names`."""
     for folder in {posixpath.dirname(name) for name in names}:
         for file in filter(files.is_temporary, _listed(place / folder)):
@@ -223,35 +225,30 @@ def remove_temporary(place: Path | UPath, names: Iterable[str]) -> None:
                 (place / folder / file).unlink()
 
 
-@contextlib.contextmanager
-def atomic_write(path: Path | UPath) -> Iterator[Path | io.BytesIO]:
-    """Gives a temporary path or a buffer to write to. The file appears complete on success.
+def write(path: Place, content: bytes) -> None:
+    """Writes a file, which appears complete or not at all.
 
-    Object stores receive one upload. In other remote stores a temporary file is renamed.
+    Object stores receive one upload. In other stores a temporary file is renamed.
 
     Args:
         path: the file to write. Its folder is created if it is missing.
-
-    Yields:
-        A `Path` for a local file, a buffer in memory for a remote one.
+        content: what to write.
 
     Raises:
         InputError: the disk is full, or the place or store is not writable.
     """
     if isinstance(path, Path):
         with files.atomic_write(path) as local:
-            yield local
+            local.write_bytes(content)
         return
-    content = io.BytesIO()
-    yield content
     with _store_errors(path):
         if path.protocol in OBJECT_STORES:
-            path.fs.pipe_file(path.path, content.getvalue())
+            path.fs.pipe_file(path.path, content)
             return
         part = path.with_name(files.temporary_name(path.name))
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            part.fs.pipe_file(part.path, content.getvalue())
+            part.fs.pipe_file(part.path, content)
             if path.exists():  # HDFS, for one, does not rename over a file
                 path.unlink()
             path.fs.mv(part.path, path.path)

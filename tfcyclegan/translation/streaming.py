@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import keras
 import numpy as np
@@ -43,8 +43,8 @@ class _Stage:
         sources: the stages it is computed from.
     """
 
-    def __init__(self, shape: tuple[int, int, int], *sources: _Stage):
-        self.shape = shape
+    def __init__(self, shape: Sequence[int], *sources: _Stage):
+        self.shape, self.sources = tuple(shape), sources
         height, width, channels = shape
         # Computing a row also loads rows of all sources.
         behind = [source.row_bytes * source.shape[0] / height for source in sources]
@@ -90,127 +90,88 @@ class _Kept(_Stage):
         return tf.constant(values.reshape(1, last - first, *self.shape[1:]))
 
 
-class _PerPixel(_Stage):
-    """A pointwise layer, such as an activation, a sum, or batch norm at inference."""
+class _Local(_Stage):
+    """A layer that computes row `r` from the `size` rows of its sources from `r * stride + top`."""
 
-    def __init__(self, layer: Callable, sources: list[_Stage], shape: tuple[int, int, int]):
+    def __init__(
+        self,
+        layer: Callable,
+        shape: Sequence[int],
+        *sources: _Stage,
+        size: int = 1,
+        stride: int = 1,
+        top: int = 0,
+    ):
         super().__init__(shape, *sources)
-        self._layer, self._sources = layer, sources
+        self._layer, self._size, self._stride, self._top = layer, size, stride, top
 
     def rows(self, first: int, last: int) -> tf.Tensor:
-        given = [source.rows(first, last) for source in self._sources]
+        start = first * self._stride + self._top
+        end = (last - 1) * self._stride + self._top + self._size
+        given = [source.rows(start, end) for source in self.sources]
         return self._layer(given if len(given) > 1 else given[0])
 
 
-class _Normalised(_PerPixel):
-    """Instance norm, with statistics computed over all strips first."""
+class _Enlarged(_Stage):
+    """A layer that adds each input row `r` to `size` output rows from `r * stride`."""
 
-    def __init__(self, layer: InstanceNormalization, source: _Stage):
-        height, _, channels = source.shape
-        # Relative to the first strip's mean, against cancellation of large squares.
-        shift: tf.Tensor | None = None
-        total, squares = np.zeros(channels), np.zeros(channels)
-        for first, last, values in source.strips():
-            if shift is None:
-                shift = tf.reduce_mean(values, axis=[0, 1, 2])
-            moved = values - shift
-            total += tf.reduce_mean(moved, axis=[0, 1, 2]).numpy() * (last - first)
-            squares += tf.reduce_mean(moved**2, axis=[0, 1, 2]).numpy() * (last - first)
-        assert shift is not None
-        mean = total / height
-        scale = 1.0 / np.sqrt(squares / height - mean**2 + layer.epsilon)
-        offset = -(shift.numpy() + mean) * scale
-        if layer.affine:
-            gamma, beta = layer.gamma.numpy(), layer.beta.numpy()
-            scale, offset = scale * gamma, offset * gamma + beta
-        scale, offset = scale.astype(np.float32), offset.astype(np.float32)
-        super().__init__(lambda values: values * scale + offset, [source], source.shape)
+    def __init__(self, layer: keras.layers.Layer, source: _Stage, size: int, stride: int):
+        super().__init__(_shape(layer, source), source)
+        self._layer, self._size, self._stride = layer, size, stride
+
+    def rows(self, first: int, last: int) -> tf.Tensor:
+        source = self.sources[0]
+        above = max(0, -(-(first - self._size + 1) // self._stride))
+        below = min(source.shape[0], (last - 1) // self._stride + 1)
+        start = first - above * self._stride
+        return self._layer(source.rows(above, below))[:, start : start + last - first]
 
 
 class _Padded(_Stage):
     """Reflection or zero padding."""
 
-    def __init__(self, source: _Stage, amounts: tuple, mirror: bool):
-        (self._top, bottom), self._sides = amounts
-        height, width, channels = source.shape
-        grown = (height + self._top + bottom, width + sum(self._sides), channels)
-        super().__init__(grown, source)
-        self._source, self._mirror = source, mirror
+    def __init__(self, layer: keras.layers.Layer, source: _Stage, amounts: tuple, mirror: bool):
+        super().__init__(_shape(layer, source), source)
+        above_below, self._sides = amounts
+        self._mode = "REFLECT" if mirror else "CONSTANT"
+        # The row of the source for each row, and 0 for rows of zeros, else 1.
+        self._rows = np.pad(
+            np.arange(source.shape[0]), above_below, "reflect" if mirror else "edge"
+        )
+        self._factors = np.pad(
+            np.ones((source.shape[0], 1, 1), np.float32), [above_below, (0, 0), (0, 0)]
+        )
 
     def rows(self, first: int, last: int) -> tf.Tensor:
-        height = self._source.shape[0]
-        wanted = np.arange(first, last) - self._top
-        inside = np.abs(wanted) if self._mirror else np.clip(wanted, 0, height - 1)
-        inside = np.where(inside >= height, 2 * (height - 1) - inside, inside)
-        start, stop = int(inside.min()), int(inside.max()) + 1
-        values = tf.gather(self._source.rows(start, stop), inside - start, axis=1)
-        if not self._mirror:
-            real = (wanted >= 0) & (wanted < height)
-            values = values * tf.constant(real.astype(np.float32)[:, np.newaxis, np.newaxis])
-        mode = "REFLECT" if self._mirror else "CONSTANT"
-        return tf.pad(values, [[0, 0], [0, 0], self._sides, [0, 0]], mode=mode)
+        wanted = self._rows[first:last]
+        start, end = int(wanted.min()), int(wanted.max()) + 1
+        values = tf.gather(self.sources[0].rows(start, end), wanted - start, axis=1)
+        if self._mode == "CONSTANT":
+            values = values * self._factors[first:last]
+        return tf.pad(values, [[0, 0], [0, 0], self._sides, [0, 0]], mode=self._mode)
 
 
-class _Cropped(_Stage):
-    def __init__(self, source: _Stage, amounts: tuple):
-        (self._top, bottom), (self._left, right) = amounts
-        height, width, channels = source.shape
-        shrunk = (height - self._top - bottom, width - self._left - right, channels)
-        super().__init__(shrunk, source)
-        self._source = source
-
-    def rows(self, first: int, last: int) -> tf.Tensor:
-        values = self._source.rows(first + self._top, last + self._top)
-        return values[:, :, self._left : self._left + self.shape[1]]
-
-
-class _Convolved(_Stage):
-    """A convolution without padding ("valid")."""
-
-    def __init__(self, layer: layers.Conv2D, source: _Stage):
-        self._size, self._stride = layer.kernel_size[0], layer.strides[0]
-        height, width, _ = source.shape
-        sides = [(side - self._size) // self._stride + 1 for side in (height, width)]
-        super().__init__((*sides, layer.filters), source)
-        self._layer, self._source = layer, source
-
-    def rows(self, first: int, last: int) -> tf.Tensor:
-        below = (last - 1) * self._stride + self._size
-        return self._layer(self._source.rows(first * self._stride, below))
-
-
-class _Grown(_Stage):
-    """A transposed convolution ("valid"). Each input row contributes to `size` output rows."""
-
-    def __init__(self, layer: layers.Conv2DTranspose, source: _Stage):
-        self._size, self._stride = layer.kernel_size[0], layer.strides[0]
-        height, width, _ = source.shape
-        sides = [(side - 1) * self._stride + self._size for side in (height, width)]
-        super().__init__((*sides, layer.filters), source)
-        self._layer, self._source = layer, source
-
-    def rows(self, first: int, last: int) -> tf.Tensor:
-        above = max(0, -(-(first - self._size + 1) // self._stride))
-        below = min(self._source.shape[0], (last - 1) // self._stride + 1)
-        values = self._layer(self._source.rows(above, below))
-        start = first - above * self._stride
-        return values[:, start : start + last - first]
-
-
-class _Repeated(_Stage):
-    """Nearest-neighbour upsampling by an integer factor."""
-
-    def __init__(self, layer: layers.UpSampling2D, source: _Stage):
-        self._times, (height, width, channels) = layer.size[0], source.shape
-        grown = (height * layer.size[0], width * layer.size[1], channels)
-        super().__init__(grown, source)
-        self._layer, self._source = layer, source
-
-    def rows(self, first: int, last: int) -> tf.Tensor:
-        above = first // self._times
-        values = self._layer(self._source.rows(above, (last - 1) // self._times + 1))
-        start = first - above * self._times
-        return values[:, start : start + last - first]
+def _normalized(layer: InstanceNormalization, source: _Stage) -> _Stage:
+    """Instance norm, with statistics computed over all strips first."""
+    height, _, channels = source.shape
+    # Relative to the first strip's mean, against cancellation of large squares.
+    shift: tf.Tensor | None = None
+    total, squares = np.zeros(channels), np.zeros(channels)
+    for first, last, values in source.strips():
+        if shift is None:
+            shift = tf.reduce_mean(values, axis=[0, 1, 2])
+        moved = values - shift
+        total += tf.reduce_mean(moved, axis=[0, 1, 2]).numpy() * (last - first)
+        squares += tf.reduce_mean(moved**2, axis=[0, 1, 2]).numpy() * (last - first)
+    assert shift is not None
+    mean = total / height
+    scale = 1.0 / np.sqrt(squares / height - mean**2 + layer.epsilon)
+    offset = -(shift.numpy() + mean) * scale
+    if layer.affine:
+        gamma, beta = layer.gamma.numpy(), layer.beta.numpy()
+        scale, offset = scale * gamma, offset * gamma + beta
+    scale, offset = scale.astype(np.float32), offset.astype(np.float32)
+    return _Local(lambda values: values * scale + offset, source.shape, source)
 
 
 #: Pointwise layers.
@@ -220,26 +181,32 @@ _PER_PIXEL = (
 )  # fmt: skip
 
 
+def _shape(layer: keras.layers.Layer, source: _Stage) -> tuple[int, int, int]:
+    return layer.compute_output_shape((1, *source.shape))[1:]
+
+
 def _stage_of(layer: keras.layers.Layer, sources: list[_Stage]) -> _Stage:
     source = sources[0]
     if isinstance(layer, InstanceNormalization):
-        return _Normalised(layer, source)
-    if isinstance(layer, ReflectionPadding2D):
-        return _Padded(source, ((layer.padding,) * 2,) * 2, mirror=True)
-    if isinstance(layer, layers.ZeroPadding2D):
-        return _Padded(source, layer.padding, mirror=False)
-    if isinstance(layer, layers.Cropping2D):
-        return _Cropped(source, layer.cropping)
-    plain = getattr(layer, "padding", "valid") == "valid"
-    if isinstance(layer, layers.Conv2DTranspose) and plain:
-        return _Grown(layer, source)
-    if isinstance(layer, layers.Conv2D) and plain and layer.dilation_rate == (1, 1):
-        return _Convolved(layer, source)
-    if isinstance(layer, layers.UpSampling2D) and layer.interpolation == "nearest":
-        return _Repeated(layer, source)
+        return _normalized(layer, source)
     if isinstance(layer, _PER_PIXEL):
-        channels = layer.output.shape[-1]
-        return _PerPixel(layer, sources, (*source.shape[:2], channels))
+        return _Local(layer, (*source.shape[:2], layer.output.shape[-1]), *sources)
+    if isinstance(layer, ReflectionPadding2D):
+        return _Padded(layer, source, ((layer.padding,) * 2,) * 2, mirror=True)
+    if isinstance(layer, layers.ZeroPadding2D):
+        return _Padded(layer, source, layer.padding, mirror=False)
+    if isinstance(layer, layers.Cropping2D):
+        (top, _), (left, _) = layer.cropping
+        columns = slice(left, left + _shape(layer, source)[1])
+        return _Local(lambda x: x[:, :, columns], _shape(layer, source), source, top=top)
+    if isinstance(layer, layers.UpSampling2D) and layer.interpolation == "nearest":
+        return _Enlarged(layer, source, size=layer.size[0], stride=layer.size[0])
+    if getattr(layer, "padding", None) == "valid":
+        if isinstance(layer, layers.Conv2DTranspose):
+            return _Enlarged(layer, source, layer.kernel_size[0], layer.strides[0])
+        if isinstance(layer, layers.Conv2D) and layer.dilation_rate == (1, 1):
+            shape, size, stride = _shape(layer, source), layer.kernel_size[0], layer.strides[0]
+            return _Local(layer, shape, source, size=size, stride=stride)
     raise BadPicture(
         f"the picture is too large to translate at once, and the layer {layer.name} "
         f"({type(layer).__name__}) cannot run in strips: choose a smaller `image_size`"
@@ -265,12 +232,8 @@ def stream(network: keras.Model, pixels: np.ndarray, folder: str | os.PathLike) 
         OSError: the disk is full.
     """
     readers = Counter(id(x) for layer in network.layers for x in _inputs(layer))
-    feeds_norm = {
-        id(x)
-        for layer in network.layers
-        if isinstance(layer, InstanceNormalization)
-        for x in _inputs(layer)
-    }
+    norms = [layer for layer in network.layers if isinstance(layer, InstanceNormalization)]
+    feeds_norm = {id(layer.input) for layer in norms}
     stages: dict[int, _Stage] = {id(network.inputs[0]): _Picture(pixels)}
     for layer in network.layers:
         if isinstance(layer, layers.InputLayer):
@@ -280,7 +243,7 @@ def stream(network: keras.Model, pixels: np.ndarray, folder: str | os.PathLike) 
         key = id(layer.output)
         # Read more than once, and not cheap to recompute from a kept stage.
         again = key in feeds_norm or len(inputs) > 1 or readers[key] > 1
-        simple = isinstance(stage, _PerPixel) and len(inputs) == 1
+        simple = len(inputs) == 1 and isinstance(layer, (InstanceNormalization, *_PER_PIXEL))
         values = np.prod(stage.shape, dtype=float) / np.prod(pixels.shape[:2])
         if again and not simple and key != id(network.outputs[0]) and values <= KEPT_VALUES:
             stage = _Kept(stage, folder)
