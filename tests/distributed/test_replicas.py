@@ -274,7 +274,7 @@ refused(lambda: model.fit(pictures, y=pictures, verbose=0))
     ).splitlines()
     wanted = (
         "steps_per_execution=2: with several replicas it must be 1",
-        "XLA and several replicas",
+        "XLA does not work with several replicas",
         "adam was made in the scope of another strategy",
         "F was made in the scope of another strategy",
         "G was made in the scope of another strategy",

@@ -507,7 +507,7 @@ def test_what_is_no_run(tmp_path, monkeypatch, capsys):
     assert run("evaluate", "a.keras", "--data", "shapes", "--to", "out") == 2
     errors = capsys.readouterr().err.splitlines()
     assert re.match("tfcyclegan: missing: there is no such file or folder", errors[0])
-    assert "say where to with --to" in errors[1]
+    assert "pass --to" in errors[1]
     assert "a.keras: not a model this version can load" in errors[2]
 
 
