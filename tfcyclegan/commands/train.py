@@ -129,13 +129,6 @@ def _report(run: Run) -> None:
             f"best {name}: {show(run.best['value'])} in epoch {run.best['epoch']}{compared}: "
             f"{run.directory / 'best.keras'}"
         )
-    checkpoints = sorted((run.directory / "checkpoints").glob("*.npz"))
-    size = sum(path.stat().st_size for path in checkpoints) / 1e6
     print(f"sample grid: {run.grid}")
-    for label, name in (
-        ("curves", "curves.png"),
-        ("report", "report.html"),
-        ("model", "model.keras"),
-        (f"{len(checkpoints)} checkpoints, {size:.0f} MB", "checkpoints"),
-    ):
-        print(f"{label}: {run.directory / name}")
+    for name in ("curves.png", "report.html", "model.keras", "checkpoints"):
+        print(f"{name.partition('.')[0]}: {run.directory / name}")

@@ -99,19 +99,19 @@ def make_strategy(
 @functools.cache  # a process can join only one cluster
 def _join(cluster: Cluster, start_timeout: float, timeout: float) -> tf.distribute.Strategy:
     logger.info("waiting up to %g s for the other workers", start_timeout)
-    spec = tf.distribute.cluster_resolver.TFConfigClusterResolver().cluster_spec()
-    leader = "chief" if "chief" in spec.jobs else "worker"
-    jobs = [CoordinatedJob(name=job, num_tasks=spec.num_tasks(job)) for job in sorted(spec.jobs)]
+    jobs = tf.distribute.cluster_resolver.TFConfigClusterResolver().cluster_spec().as_dict()
     context.context().configure_coordination_service(
         service_type="standalone",
-        service_leader=f"/job:{leader}/replica:0/task:0",
+        service_leader=f"/job:{min(jobs)}/replica:0/task:0",  # the chief: "chief" < "worker"
         cluster_register_timeout_in_ms=round(start_timeout * 1000),
-        coordinated_jobs=jobs,
+        coordinated_jobs=[
+            CoordinatedJob(name=job, num_tasks=len(jobs[job])) for job in sorted(jobs)
+        ],
     )
     # Without this barrier the timeout does not bound the chief's wait (measured with 2.21).
     context.context().coordination_service.cluster_register_with_barrier = True
-    # TensorFlow waits without letting Python run, so only default handlers end the process on
-    # Ctrl-C or SIGTERM. TensorFlow also replaces the SIGTERM handler: put the previous one back.
+    # Python does not run while TensorFlow waits, so Ctrl-C needs the default handler. TensorFlow
+    # also replaces the SIGTERM handler. Put both back afterwards.
     handlers = {}
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -119,17 +119,13 @@ def _join(cluster: Cluster, start_timeout: float, timeout: float) -> tf.distribu
     try:
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
     except tf.errors.DeadlineExceededError as problem:
-        # The chief knows which workers did not come. A worker without a chief learns nothing.
-        found = re.search(r"timed out task names:\n((?:/job:\S+\n)+)", str(problem))
-        tasks = re.findall(r"/job:(\w+)/replica:0/task:(\d+)", found[1] if found else "")
-        places = [
-            Cluster.of(spec.as_dict(), job, int(number)).index
-            for job, number in tasks or [(leader, 0)]
-        ]
-        names = ", ".join(map(cluster.name, places))
+        # The chief's error lists the workers that did not come. Without it, the chief did not come.
+        _, _, missing = str(problem).partition("timed out task names:\n")
+        tasks = re.findall(r"/job:(\w+)/replica:0/task:(\d+)", missing.partition("\n\n")[0])
+        places = [Cluster.of(jobs, job, int(number)).index for job, number in tasks] or [0]
         raise InputError(
-            f"no connection to {names} after {start_timeout:g} s: start every worker "
-            "that TF_CONFIG names, and check that they reach each other"
+            f"no connection to {', '.join(map(cluster.name, places))} after {start_timeout:g} s: "
+            "start every worker that TF_CONFIG names, and check that they reach each other"
         ) from problem
     except (tf.errors.OpError, RuntimeError) as problem:
         raise PeerLost(
@@ -189,7 +185,9 @@ class Workers:
             total = _summed(self._strategy)(tf.constant(list(values), tf.int64))
         finally:
             self.cancel_timer()
-        return self._strategy.experimental_local_results(total)[0].numpy().tolist()
+        # Every replica has added its worker's values.
+        total = self._strategy.experimental_local_results(total)[0].numpy() // self.local
+        return total.tolist()
 
     def start_timer(self) -> None:
         """Ends the process after the collective timeout, unless `cancel_timer` comes first."""
@@ -277,14 +275,12 @@ class Workers:
 
 @functools.lru_cache(maxsize=1)
 def _summed(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], Any]:
-    """Makes the function that sums a vector over all workers, which is traced only once."""
+    """Makes the function that sums a vector over all replicas, which is traced only once."""
 
     def on_replica(given: tf.Tensor) -> tf.Tensor:
         replica = tf.distribute.get_replica_context()
-        local = len(strategy.extended.worker_devices)
-        first = replica.replica_id_in_sync_group % local == 0
-        mine = tf.where(first, given, tf.zeros_like(given))
-        return replica.all_reduce(tf.distribute.ReduceOp.SUM, [mine])[0]
+        given = tf.identity(given)  # on the replica's device: all_reduce needs one
+        return replica.all_reduce(tf.distribute.ReduceOp.SUM, [given])[0]
 
     return tf.function(
         lambda given: strategy.run(on_replica, (given,)),
