@@ -1,17 +1,20 @@
 """Trains a tiny model on one device, on two mirrored CPUs or as a worker, and saves the result.
 
-    python tests/tiny_run.py none|mirrored|multiworker OUT.npz '{"pool_size": 3}'
+    python tests/tiny_run.py <<< '["mirrored", "out.npz", {"folder": "data", "pool_size": 3}]'
 
-It needs its own process because a process sets its number of devices only once. It saves every
-network's variables, each replica's own state, and the history as JSON.
+Each line of the standard input is a run with strategy none, mirrored or multiworker. It needs its
+own process because a process sets its number of devices only once. The result has every network's
+variables, each replica's own state, and the history as JSON.
 """
 
 import contextlib
 import json
+import os
 import random
 import socket
 import sys
 from pathlib import Path
+from unittest import mock
 
 import keras
 import numpy as np
@@ -64,7 +67,10 @@ class StopAt(keras.callbacks.Callback):
 
 
 def overflow_on_the_second_replica(model, step):
-    """Makes a gradient infinite in one step of both optimizers, only on replica 1."""
+    """Makes a gradient infinite in one step of both optimizers, only on replica 1.
+
+    Returns a context manager.
+    """
     apply = Player._apply
 
     def injected(player, gradients):
@@ -75,7 +81,7 @@ def overflow_on_the_second_replica(model, step):
         ]
         apply(player, gradients)
 
-    Player._apply = injected
+    return mock.patch.object(Player, "_apply", injected)
 
 
 def run(strategy_name, folder, options):
@@ -104,8 +110,6 @@ def run(strategy_name, folder, options):
         return model
 
     model = start()
-    if "overflow" in options:
-        overflow_on_the_second_replica(model, options["overflow"])
     settings = {"epochs": options.get("epochs", 3), "verbose": 0, "validation_data": validation}
 
     def state():
@@ -117,10 +121,12 @@ def run(strategy_name, folder, options):
         except KeyboardInterrupt:
             model = start()
     callbacks = [state()] if "checkpoints" in options else []
-    history = model.fit(train, callbacks=callbacks, **settings).history
+    step = options.get("overflow")
+    with overflow_on_the_second_replica(model, step) if step else contextlib.nullcontext():
+        history = model.fit(train, callbacks=callbacks, **settings).history
     if validation is not None:
-        alone = model.evaluate(validation, verbose=0, return_dict=True)
-        for name, value in alone.items():
+        evaluated = model.evaluate(validation, verbose=0, return_dict=True)
+        for name, value in evaluated.items():
             assert abs(value - history[f"val_{name}"][-1]) < 1e-6, name
     return model, data, history
 
@@ -151,9 +157,12 @@ def outcome(model, data, history):
 
 
 if __name__ == "__main__":
-    strategy_name, out, options = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
-    if strategy_name == "mirrored":
+    if "TF_CONFIG" not in os.environ:
         (cpu,) = tf.config.list_physical_devices("CPU")
         two = [tf.config.LogicalDeviceConfiguration() for _ in range(2)]
         tf.config.set_logical_device_configuration(cpu, two)
-    np.savez(out, **outcome(*run(strategy_name, Path(options["folder"]), options)))
+    for line in sys.stdin:
+        strategy_name, out, options = json.loads(line)
+        keras.backend.clear_session()  # so that equal layers get equal names
+        np.savez(out, **outcome(*run(strategy_name, Path(options["folder"]), options)))
+        print("saved", out, flush=True)

@@ -1,8 +1,8 @@
-"""The command line, `tfcyclegan train …` and so on: which command, and how it ends.
+"""The command line: `tfcyclegan train …` and so on.
 
-Exit codes: 0 done; 1 training came apart, an export missed its bar, or a picture could not be
-translated; 2 something the user can mend; 75 another worker was lost, start all of them again;
-130 and 143 stopped by Ctrl-C and SIGTERM.
+Exit codes: 0 success; 1 training diverged, an export missed its accuracy limit, or a picture could
+not be translated; 2 an error that the user can fix; 75 another worker was lost: start all workers
+again; 130 stopped by Ctrl-C; 143 stopped by SIGTERM.
 """
 
 from __future__ import annotations
@@ -21,15 +21,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command.
 
     Args:
-        arguments: what was typed behind the program's name. Default: `sys.argv[1:]`.
+        arguments: the arguments after the program's name. Default: `sys.argv[1:]`.
 
     Returns:
-        The exit code. (Unusable arguments leave by `SystemExit(2)`, `--help` by `SystemExit(0)`.)
+        The exit code.
+
+    Raises:
+        SystemExit: with code 0 after `--help`, with code 2 if the arguments cannot be parsed.
+
+    Example:
+        ```python
+        main(["translate", "horse.jpg", "--model", "runs/horse2zebra", "--to", "zebras"])
+        ```
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # file names need not be text
+            stream.reconfigure(errors="backslashreplace")  # a file name may hold any bytes
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("tfcyclegan").setLevel(logging.INFO)
     if problem := backend_problem():
@@ -43,12 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(as_flags(str(problem)), code)
     except Interrupted as stop:
         run_dir = shlex.quote(str(stop.checkpoint.parent.parent))
-        print(f"stopped; {stop.checkpoint} is saved. Go on with:")
+        print(f"stopped; {stop.checkpoint} is saved. Continue with:")
         print(f"  python -m tfcyclegan train --resume --run-dir {run_dir}")
         return 128 + stop.signal
     except KeyboardInterrupt as stop:
         code = 143 if isinstance(stop, Terminated) else 130
-        return _complain("interrupted: what is written is whole, the rest is not there", code)
+        return _complain("interrupted: no file is left half-written", code)
     except OSError as problem:
         if problem.errno in (errno.ENOSPC, errno.EDQUOT):
             return _complain(f"{problem.filename or 'the disk'} is full: make room", 2)
@@ -58,32 +66,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _complain(problem: object, code: int) -> int:
-    # What a file or a server says may hold anything: it stays one line, and no terminal obeys it.
+    # Text from files and servers may contain line breaks and terminal escape sequences.
     text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(problem))
     print(f"tfcyclegan: {text}", file=sys.stderr)
     return code
 
 
 def _run(arguments: list[str]) -> int:
-    """Finds the command that was typed, and does it."""
     import tyro
 
-    from .commands import train
-    from .commands.evaluate import evaluate
-    from .commands.export import export
-    from .commands.importing import import_model
-    from .commands.reproduce import reproduce
-    from .commands.translate import translate
+    from .commands.flags import COMMANDS
+    from .commands.train import train, understand
 
+    if arguments[:1] == ["train"]:
+        return train(*understand(arguments[1:]))
     return tyro.extras.subcommand_cli_from_dict(
-        {
-            "train": train.command(arguments[1:]),
-            "evaluate": evaluate,
-            "export": export,
-            "translate": translate,
-            "reproduce": reproduce,
-            "import": import_model,
-        },
+        COMMANDS,
         prog="tfcyclegan",
         description="CycleGAN for Keras: translate pictures between two domains, unpaired.",
         args=arguments,

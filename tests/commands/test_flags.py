@@ -2,7 +2,7 @@
 
 import pytest
 
-from tfcyclegan.commands.flags import as_flags, option
+from tfcyclegan.commands.flags import COMMANDS, as_flags, option
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,8 @@ from tfcyclegan.commands.flags import as_flags, option
         ("data='a b': no", "--data 'a b': no"),
         ("run_dir=runs/x, resume=True.", "--run-dir runs/x, --resume."),
         ("lambda_cycle_A=-1: must", "--lambda-cycle-A -1: must"),
+        ("skip_existing=True or timeout=5, `count`", "--skip-existing or --timeout 5, --count"),
+        ("inputs=3 and `run` are", "inputs=3 and `run` are"),
         ("other=3 and `unknown` stay", "other=3 and `unknown` stay"),
         ("model.image_size=3 stays", "model.image_size=3 stays"),
     ],
@@ -26,5 +28,7 @@ def test_what_becomes_an_option(message, expected):
 
 
 def test_option():
+    """Every command has options; positional arguments are none."""
+    assert list(COMMANDS) == ["train", "evaluate", "export", "translate", "reproduce", "import"]
     assert option("image_size") == "--image-size"
     assert option("source") == "--data"

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -13,7 +14,6 @@ from pathlib import Path
 import pytest
 from tiny_run import worker_environments
 
-from tfcyclegan import InputError
 from tfcyclegan.cli import main
 from tfcyclegan.distributed.cluster import Cluster
 from tfcyclegan.training.config import Config
@@ -34,55 +34,48 @@ def open_port(worker):
     return socket.create_server(("127.0.0.1", int(worker.addresses[worker.index].split(":")[1])))
 
 
-def test_the_chief_waits_for_the_others(workers):
-    """It goes on when the last one listens; the others do not wait here."""
-    chief, one, two = workers
-    one.wait_for_workers(0)
-    waiting = threading.Thread(target=chief.wait_for_workers, args=(20,))
-    with open_port(one):
-        waiting.start()
-        time.sleep(0.5)
-        assert waiting.is_alive()
-        assert chief.listens(1)
-        assert not chief.listens(2)
-        with open_port(two):
-            waiting.join(5)
-            assert not waiting.is_alive()
+SCRIPT = """
+import time
+from tfcyclegan.distributed.workers import make_strategy
+print("waiting", flush=True)
+began = time.monotonic()
+try:
+    make_strategy("multiworker", start_timeout=15)
+except ValueError as problem:
+    print(problem)
+print(time.monotonic() - began)
+"""
 
 
-def test_workers_that_do_not_start(workers):
-    """The chief names them, in one line, when the time is over."""
-    chief, one, _ = workers
-    message = r"no connection to worker 1 \(.*\), worker 2 \(.*\) after 0.3 s: start every worker"
-    with pytest.raises(InputError, match=message):
-        chief.wait_for_workers(0.3)
-    with open_port(one), pytest.raises(InputError, match=r"to worker 2 \(.*\) after 0.3 s"):
-        chief.wait_for_workers(0.3)
-    assert "worker 1 (127.0.0.1:" in str(chief.missing([1], 5))
+def started(environment, script=SCRIPT):
+    return subprocess.Popen(
+        [sys.executable, "-c", script], env={**os.environ, **environment},
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("present", "absent"), [(0, 1), (1, 0)])
-def test_a_real_worker_that_nobody_joins(present, absent):
-    """It ends with one line that names the other, soon after the timeout."""
-    script = (
-        "import sys, time\n"
-        "from tfcyclegan.distributed.workers import make_strategy\n"
-        "began = time.monotonic()\n"
-        "try:\n"
-        "    make_strategy('multiworker', start_timeout=5)\n"
-        "except ValueError as problem:\n"
-        "    print(problem)\n"
-        "print(time.monotonic() - began)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        env={**os.environ, **worker_environments(2)[present]},
-        capture_output=True, text=True, check=True, timeout=120,
-    )  # fmt: skip
-    message, seconds = done.stdout.splitlines()
-    assert message.startswith(f"no connection to worker {absent} (127.0.0.1:")
-    assert 5 <= float(seconds) < 30
+@pytest.mark.parametrize(
+    ("present", "absent"), [([0], [1]), ([1], [0]), ([0, 1], [2]), ([0, 2], [1, 3])]
+)
+def test_workers_that_do_not_start(present, absent):
+    """The others end soon after the timeout, with one line that names them."""
+    environments = worker_environments(len(present + absent))
+    for worker in [started(environments[index]) for index in present]:
+        _, message, seconds = worker.communicate(timeout=120)[0].splitlines()
+        names = ", ".join(rf"worker {index} \(127.0.0.1:\d+\)" for index in absent)
+        assert re.match(rf"no connection to {names} after 15 s: start every worker", message)
+        assert 15 <= float(seconds) < 40
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_the_wait():
+    chief = started(worker_environments()[0], SCRIPT.replace("=15", "=100"))
+    assert chief.stdout.readline() == "waiting\n"
+    time.sleep(3)
+    chief.send_signal(signal.SIGINT)
+    chief.communicate(timeout=20)
+    assert chief.returncode == -signal.SIGINT
 
 
 def test_workers_outlast_the_chief(workers):

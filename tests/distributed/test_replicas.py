@@ -1,6 +1,6 @@
-"""Replicas that train together: two mirrored CPUs against one, and what is refused early.
+"""Replicas that train together: two mirrored CPUs against one device.
 
-Several real processes are in test_workers.py.
+test_workers.py starts several real processes.
 """
 
 import json
@@ -8,24 +8,34 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
-from tfcyclegan import InputError
 from tfcyclegan.cli import main
-from tfcyclegan.distributed.replicas import check_batch
-from tfcyclegan.distributed.workers import Workers, callback_list, check_callbacks, make_strategy
+from tfcyclegan.distributed.replicas import (
+    all_reduce_overflow,
+    check_batch,
+    check_compiling,
+    common_strategy,
+    distribute,
+    is_distributed,
+    local_copies,
+    local_copy,
+    pad_empty_batch,
+    replica_count,
+    replica_id,
+    strategy_of,
+)
 
-TWO = SimpleNamespace(count=2, all_reduce=lambda values: [2 * value for value in values])
 SCRIPT = Path(__file__).parents[1] / "tiny_run.py"
 
 
 def draw_noise(folder):
-    """24 and 20 pictures to train on, 5 and 3 to test on: the last batch of four has one alone."""
+    """24 and 20 training pictures, 5 and 3 test pictures (batches of four: 4 + 1)."""
     for split, count in (("trainA", 24), ("trainB", 20), ("testA", 5), ("testB", 3)):
         (folder / split).mkdir(parents=True)
         for index in range(count):
@@ -39,37 +49,64 @@ def noise(tmp_path_factory):
     return draw_noise(tmp_path_factory.mktemp("noise") / "data")
 
 
-def started(strategy, out, folder, options, environment=None):
-    """A process of tiny_run.py."""
-    return subprocess.Popen(
-        [sys.executable, SCRIPT, strategy, out, json.dumps({"folder": str(folder), **options})],
-        env={**os.environ, **(environment or {}), "TF_CPP_MIN_LOG_LEVEL": "2"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+class Runs:
+    """A process of tiny_run.py.
+
+    Args:
+        folder: the pictures.
+        environment: environment variables of the process.
+    """
+
+    def __init__(self, folder, environment=None):
+        self._folder = str(folder)
+        self._process = subprocess.Popen(
+            [sys.executable, SCRIPT],
+            env={**os.environ, **(environment or {}), "TF_CPP_MIN_LOG_LEVEL": "2"},
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+
+    def start(self, strategy, out, **options):
+        """Starts a run."""
+        job = [strategy, str(out), {"folder": self._folder, **options}]
+        print(json.dumps(job), file=self._process.stdin, flush=True)
+
+    def outcome(self, out):
+        """Waits for the end of a run and returns its outcome."""
+        said = ""
+        while f"saved {out}\n" not in said:
+            line = self._process.stdout.readline()
+            assert line, said
+            said += line
+        with np.load(out) as file:
+            return dict(file)
+
+    def close(self):
+        """Ends the process."""
+        self._process.stdin.close()
+        self._process.stdout.close()
+        assert self._process.wait(60) == 0
 
 
-def ended(process, out):
-    """What it came to."""
-    said, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, said
-    with np.load(out) as file:
-        return {name: file[name] for name in file.files}
+@pytest.fixture(scope="module")
+def runs(noise):
+    runs = Runs(noise)
+    yield runs
+    runs.close()
 
 
 KNOWN = {}
 
 
 @pytest.fixture
-def trained(noise, tmp_path):
-    """Trains on "none" or "mirrored", and gives the outcome; the same one is not trained twice."""
+def trained(runs, tmp_path):
+    """Trains with strategy "none" or "mirrored" and returns the outcome. Equal runs train once."""
 
     def train(strategy, **options):
         key = json.dumps([strategy, options], sort_keys=True)
         if key not in KNOWN or "checkpoints" in options:
             out = tmp_path / f"{strategy}-{len(list(tmp_path.iterdir()))}.npz"
-            KNOWN[key] = ended(started(strategy, out, noise, options), out)
+            runs.start(strategy, out, **options)
+            KNOWN[key] = runs.outcome(out)
         return KNOWN[key]
 
     return train
@@ -80,7 +117,7 @@ def history(outcome):
 
 
 def assert_close(one, other, tolerance=1e-5):
-    """Networks and losses; biases in front of an instance norm aside, whose gradient is noise."""
+    """Compares networks and losses, except biases before instance norms (noise)."""
     aside = ("c7_in/bias", "d1/bias", "d2/bias", "r1a/bias", "r1b/bias", "u1/bias", "u2/bias")
     compared = 0
     for name, value in one.items():
@@ -97,14 +134,17 @@ def assert_close(one, other, tolerance=1e-5):
 
 
 def moved(outcome, others):
-    """How far the weights of two outcomes lie apart, at most."""
+    """The largest difference between the weights of two outcomes."""
     return max(
         np.abs(outcome[name][0] - others[name][0]).max() for name in outcome if "ker" in name
     )
 
 
 def test_mirrored_is_one_device_with_the_whole_batch(trained):
-    """Weights, losses, validation where a replica gets nothing of the last batch, the position."""
+    """Weights, losses, and the data's position (`FollowPosition`) are the same.
+
+    In validation one replica gets no picture of the last batch.
+    """
     alone = trained("none")
     mirrored = trained("mirrored", pool_size=0)
     assert_close(alone, mirrored)
@@ -118,14 +158,14 @@ def test_mirrored_is_one_device_with_the_whole_batch(trained):
     assert abs(losses[-1] - losses[0]) > 1e-3
 
 
-def test_somebodys_own_dataset(trained):
-    """It is sharded by TensorFlow, to the same effect."""
+def test_a_users_own_dataset(trained):
+    """TensorFlow shards it, with the same result."""
     options = {"plain_datasets": True, "epochs": 1}
     assert_close(trained("none", **options), trained("mirrored", **options))
 
 
 def test_each_replica_has_its_pool(trained):
-    """Both are full, of different pictures, and the discriminators learn from both."""
+    """Both pools are full of different pictures, and the discriminators learn from both."""
     outcome = trained("mirrored", pool_size=3)
     pools = [outcome[f"replica_{replica}/pool_A/000/images"] for replica in (0, 1)]
     for pool in pools:
@@ -158,8 +198,8 @@ def test_mirrored_resumes_as_if_never_stopped(options, trained, tmp_path):
         assert values == before[name][-len(values) :], name
 
 
-def test_an_overflow_on_the_second_replica_alone(trained):
-    """The step is left out everywhere, and the loss scale halved."""
+def test_an_overflow_only_on_the_second_replica(trained):
+    """All replicas skip the step and halve the loss scale."""
     undisturbed = trained("mirrored", precision="mixed_float16", pool_size=3)
     outcome = trained("mirrored", precision="mixed_float16", pool_size=3, overflow=9)
     for name in ("generator_optimizer", "discriminator_optimizer"):
@@ -175,8 +215,8 @@ def test_an_overflow_on_the_second_replica_alone(trained):
 
 
 @pytest.mark.slow
-def test_goes_on_with_other_numbers_of_replicas(trained, tmp_path):
-    """From one device to two and back: the weights are handed over, pools as far as they go."""
+def test_continues_with_other_numbers_of_replicas(trained, tmp_path):
+    """From one device to two and back: weights and as many pools as possible are kept."""
     checkpoints = {"checkpoints": str(tmp_path / "checkpoints"), "pool_size": 3}
     one = trained("none", **checkpoints, epochs=1)
     two = trained("mirrored", **checkpoints, epochs=2)
@@ -189,7 +229,7 @@ def test_goes_on_with_other_numbers_of_replicas(trained, tmp_path):
 
 @pytest.mark.slow
 def test_the_command_line_on_two_mirrored_devices(run_python, tmp_path):
-    """A whole run: measured on the way, validated, exported."""
+    """A whole run: evaluated, validated, exported."""
     out = run_python(
         """
 import os, sys
@@ -213,10 +253,7 @@ sys.exit(main(["train", "--strategy", "mirrored", *sys.argv[2:]]))
     assert (tmp_path / "exports/shapes/serving/AtoB/1/saved_model.pb").exists()
 
 
-# ------------------------------------------------------------------------- what is refused
-
-
-def test_batch_that_cannot_be_shared(make_model):
+def test_a_batch_that_cannot_be_shared():
     check_batch(8, 4)
     with pytest.raises(ValueError, match="3 pictures cannot be shared evenly by 2 replicas: take "):
         check_batch(3, 2)
@@ -232,7 +269,7 @@ def test_mirrored_needs_several_devices(tmp_path, capsys, monkeypatch):
 
 
 def test_refuses_at_compile_time(run_python):
-    """With two replicas: XLA, several steps a call, an optimizer or networks from outside."""
+    """XLA, several steps per execution, an optimizer or networks of another scope."""
     said = run_python(
         """
 import keras, tensorflow as tf, tfcyclegan
@@ -274,7 +311,7 @@ refused(lambda: model.fit(pictures, y=pictures, verbose=0))
     ).splitlines()
     wanted = (
         "steps_per_execution=2: with several replicas it must be 1",
-        "XLA and several replicas",
+        "XLA does not work with several replicas",
         "adam was made in the scope of another strategy",
         "F was made in the scope of another strategy",
         "G was made in the scope of another strategy",
@@ -289,7 +326,7 @@ refused(lambda: model.fit(pictures, y=pictures, verbose=0))
 
 
 def test_strategies_of_one_replica(run_python):
-    """Any scope will do, with everything in it, data included; nothing is divided or refused."""
+    """Everything may be made in their scope, data included. Nothing is divided or refused."""
     said = run_python(
         """
 import keras, tensorflow as tf, tfcyclegan
@@ -317,25 +354,32 @@ for make in (
     assert said[0] == said[1] == said[2]
 
 
-def test_callbacks_that_know_nothing_of_other_workers(tmp_path):
-    stock = [
-        keras.callbacks.ModelCheckpoint(tmp_path / "{epoch}.keras"),
-        keras.callbacks.BackupAndRestore(tmp_path / "backup"),
-    ]
-    for callback in stock:
-        check_callbacks([callback], SimpleNamespace(count=1))
-        with pytest.raises(ValueError, match=f"{type(callback).__name__} does not work with sev"):
-            check_callbacks([keras.callbacks.CSVLogger("x"), callback], TWO)
-        with pytest.raises(ValueError, match=r"Use tfcyclegan\.ResumableState"):
-            check_callbacks(callback_list(callback), TWO)
-
-
-def test_alone_agreeing_costs_nothing(make_model):
+def test_one_device(make_model, pairs):
+    """Every function works without a strategy, and nothing is copied or padded."""
     model = make_model()
-    workers = Workers(model.strategy)
-    assert (workers.count, workers.replicas, workers.first, workers.chief) == (1, 1, 0, True)
-    assert workers.all_reduce([3, 4]) == [3, 4]
-    assert workers.broadcast("über") == "über"
-    with pytest.raises(InputError, match="full"):
-        workers.run_on_chief(lambda: (_ for _ in ()).throw(InputError("full")))
-    assert make_strategy("none") is model.strategy
+    networks = [model.G, model.F]
+    strategy = strategy_of(model.G)
+    assert strategy is common_strategy(networks) is tf.distribute.get_strategy()
+    assert not is_distributed(strategy)
+    check_compiling(strategy, [keras.optimizers.Adam()], 3, True)
+    variable = model.G.variables[0]
+    assert local_copies(variable) == (variable.value,)
+    assert local_copy(variable) is variable.value
+    assert (int(replica_id()), replica_count()) == (0, 1)
+    assert distribute(pairs, strategy) is pairs
+    assert pad_empty_batch(tf.ones([2, 1, 1, 1])).shape == (2, 1, 1, 1)
+    good, bad = (
+        all_reduce_overflow([tf.ones(2), None])[0],
+        all_reduce_overflow([tf.ones(2), tf.constant(np.inf)])[0],
+    )
+    assert np.isfinite(good).all()
+    assert np.isnan(bad).all()
+
+
+def test_an_empty_batch_is_padded():
+    @tf.function(input_signature=[tf.TensorSpec([None, 1, 1, 1])])
+    def pad(images):
+        return pad_empty_batch(images)
+
+    assert pad(tf.ones([0, 1, 1, 1])).numpy().tolist() == [[[[0.0]]]]
+    assert pad(tf.ones([2, 1, 1, 1])).shape[0] == 2

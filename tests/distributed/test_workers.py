@@ -1,4 +1,4 @@
-"""Several real workers: equal to one process, killed for real, and restarted."""
+"""Several real workers: equal to one process, killed, and restarted."""
 
 import json
 import os
@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 import pytest
 from test_kill_resume import assert_same_files, newest_step
-from test_replicas import assert_close, draw_noise, ended, history, started
+from test_replicas import Runs, assert_close, draw_noise, history
 from tiny_run import worker_environments
 
 from tfcyclegan.training.checkpoints import Checkpoints
@@ -66,7 +66,7 @@ def last_state(run_dir):
 
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory):
-    """A run of two workers that nobody disturbed."""
+    """The folder of an undisturbed run of two workers."""
     run_dir = tmp_path_factory.mktemp("straight") / "run"
     workers = [train(environment, run_dir) for environment in worker_environments()]
     for worker in workers:
@@ -85,33 +85,38 @@ def assert_same_outcome(run_dir, straight):
     assert_same_files(run_dir, straight)
 
 
-def test_two_workers_are_one_process_with_the_whole_batch(tmp_path):
-    """Weights and losses, after several epochs, validation included; and of both the same."""
-    folder = draw_noise(tmp_path / "data")
-    options = {"epochs": 3}
-    alone = ended(started("none", tmp_path / "alone.npz", folder, options), tmp_path / "alone.npz")
+def trained_by_two(tmp_path, **options):
+    """The outcomes of two workers that train on `tmp_path / "data"`."""
+    workers = [Runs(tmp_path / "data", environment) for environment in worker_environments()]
     outs = [tmp_path / f"{index}.npz" for index in range(2)]
-    workers = [
-        started("multiworker", out, folder, options, environment)
-        for out, environment in zip(outs, worker_environments(), strict=True)
-    ]
-    chief, other = (ended(worker, out) for worker, out in zip(workers, outs, strict=True))
-    assert_close(alone, chief)
+    for worker, out in zip(workers, outs, strict=True):
+        worker.start("multiworker", out, **options)
+    outcomes = [worker.outcome(out) for worker, out in zip(workers, outs, strict=True)]
+    for worker in reversed(workers):  # a worker does not outlive the chief
+        worker.close()
+    return outcomes
+
+
+def test_two_workers_are_one_process_with_the_whole_batch(tmp_path):
+    """Weights and losses are the same after several epochs, and on both workers."""
+    folder = draw_noise(tmp_path / "data")
+    one_process = Runs(folder)
+    one_process.start("none", tmp_path / "one.npz", epochs=3)
+    chief, other = trained_by_two(tmp_path, epochs=3)
+    assert_close(one_process.outcome(tmp_path / "one.npz"), chief)
+    one_process.close()
     assert "val_loss" in history(chief)
     for name, value in chief.items():
         if not name.startswith("replica_"):
             np.testing.assert_array_equal(value, other[name], err_msg=name)
 
 
-def test_an_overflow_on_the_second_worker_alone(tmp_path):
-    folder = draw_noise(tmp_path / "data")
-    options = {"epochs": 2, "precision": "mixed_float16", "pool_size": 3, "overflow": 9}
-    outs = [tmp_path / f"{index}.npz" for index in range(2)]
-    workers = [
-        started("multiworker", out, folder, options, environment)
-        for out, environment in zip(outs, worker_environments(), strict=True)
-    ]
-    chief, other = (ended(worker, out) for worker, out in zip(workers, outs, strict=True))
+def test_an_overflow_only_on_the_second_worker(tmp_path):
+    """Both workers skip the step."""
+    draw_noise(tmp_path / "data")
+    chief, other = trained_by_two(
+        tmp_path, epochs=2, precision="mixed_float16", pool_size=3, overflow=9
+    )
     assert chief["step"] == 12
     assert chief["discriminator_optimizer/iterations"] < 12
     for name, value in chief.items():
@@ -125,7 +130,7 @@ def test_an_overflow_on_the_second_worker_alone(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_lost_worker_ends_the_other(victim, number, tmp_path):
-    """Within 30 s, with one line that says how to continue; whether it died or hangs."""
+    """Within 30 s, with one line that says how to continue, whether the worker died or hangs."""
     workers = [train(environment, tmp_path / "run") for environment in worker_environments()]
     wait_for(lambda: newest_step(tmp_path / "run") >= 14, workers)
     lost, left = workers[victim], workers[1 - victim]
@@ -149,7 +154,7 @@ def test_a_lost_worker_ends_the_other(victim, number, tmp_path):
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_restarted_after_kills_at_random_moments(seed, straight, tmp_path):
-    """SIGKILL of either worker, three times, wherever it hits; then all start again."""
+    """SIGKILL to either worker, three times at random moments. Then all start again."""
     moments = random.Random(seed)
     run_dir = tmp_path / "run"
     resumed = 0
@@ -204,8 +209,8 @@ def test_ray_replaces_a_killed_worker(straight, tmp_path):
     assert_same_outcome(run_dir, straight)
 
 
-def test_one_is_asked_to_stop(straight, tmp_path):
-    """SIGTERM to the second worker: both save and leave, and go on to the same outcome."""
+def test_sigterm_to_one_worker(straight, tmp_path):
+    """Both save and end. Restarted, they reach the same outcome."""
     run_dir = tmp_path / "run"
     workers = [train(environment, run_dir) for environment in worker_environments()]
     wait_for(lambda: newest_step(run_dir) >= 14, workers)
@@ -224,7 +229,7 @@ def test_one_is_asked_to_stop(straight, tmp_path):
 
 @pytest.mark.parametrize("damage", ["missing", "cut short", "of another attempt"])
 def test_half_written_checkpoint_is_not_read(damage, straight, tmp_path):
-    """A part is not what it should be: the checkpoint before is read, by both."""
+    """If a part is missing or damaged, both workers read the checkpoint before."""
     run_dir = tmp_path / "run"
     workers = [train(environment, run_dir) for environment in worker_environments()]
     wait_for(lambda: newest_step(run_dir) >= 28, workers)
@@ -248,7 +253,7 @@ def test_half_written_checkpoint_is_not_read(damage, straight, tmp_path):
 
 
 def test_workers_of_other_settings_or_without_a_common_folder(tmp_path):
-    """Refused with one line that names the difference; nobody hangs."""
+    """Both workers end, with one line that names the difference."""
     one, other = worker_environments()
     workers = [
         train(one, tmp_path / "run"),
@@ -274,7 +279,7 @@ def test_workers_of_other_settings_or_without_a_common_folder(tmp_path):
 
 
 def test_a_folder_that_one_worker_does_not_see(straight, tmp_path):
-    """Nothing is set aside or started afresh: both say so, and the checkpoints stay."""
+    """Both workers say so. The checkpoints stay, and nothing starts afresh."""
     places = [tmp_path / "here", tmp_path / "there"]
     shutil.copytree(straight, places[0] / "run")
     places[1].mkdir()
@@ -291,7 +296,7 @@ def test_a_folder_that_one_worker_does_not_see(straight, tmp_path):
 
 
 def test_collective_timeout(tmp_path):
-    """A worker that is alive and does nothing is not called lost: the message names the timeout."""
+    """If a worker is alive but does nothing, the message names the timeout."""
     script = tmp_path / "waits.py"
     script.write_text(
         "import os, time\n"
@@ -321,8 +326,8 @@ def test_collective_timeout(tmp_path):
     assert "another worker was lost" in errors[0]
 
 
-def test_callbacks_that_do_not_go_with_several_workers(tmp_path):
-    """Keras's own are refused by name, and ours where one worker alone has them; nobody hangs."""
+def test_callbacks_that_do_not_work_with_several_workers(tmp_path):
+    """Keras's are refused by name, and ours if only one worker has them."""
     script = tmp_path / "callbacks.py"
     script.write_text(
         "import keras, tfcyclegan\n"
@@ -366,8 +371,8 @@ def test_callbacks_that_do_not_go_with_several_workers(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["callbacks.py"]
 
 
-def test_ray_passes_on_what_a_worker_refuses(run_python, tmp_path, monkeypatch):
-    """As the line it is, not as what Ray makes of it."""
+def test_ray_passes_on_a_workers_error(run_python, tmp_path, monkeypatch):
+    """As the same `InputError`, not as an error of Ray."""
     monkeypatch.setenv("RAY_ADDRESS", "local")
     said = run_python(
         "import sys\n"

@@ -1,16 +1,14 @@
-"""`tfcyclegan evaluate`: how good a trained model is, in numbers and on a page."""
+"""`tfcyclegan evaluate`: measures a trained model and writes a report."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import keras
 import tyro
-from rich.console import Console
-from rich.table import Table
 
 from ..cyclegan import CycleGAN
 from ..directions import Direction
@@ -24,6 +22,7 @@ from ..training.evaluation import make_evaluator
 from ..training.measuring import Measuring
 from ..training.report import write_report
 from ..training.run_folder import open_run, run_folder
+from .tables import print_table
 
 
 def evaluate(
@@ -33,45 +32,45 @@ def evaluate(
     direction: Direction | None = None,
     measuring: Measuring = Measuring(),  # noqa: B008 (frozen)
 ) -> int:
-    """Measure a trained model on test pictures, in both directions, with what to compare it with.
+    """Measure a trained model on test pictures, in both directions, and compare with baselines.
 
     Args:
-        run: A run folder, or a .keras file.
-        data: Where test pictures come from, as in train. Default: the run's data.
-        to: Folder for evaluation.json and report.html. Default: the run folder; a file needs one.
-        direction: Which way a generator that is alone goes. Default: what it says, else AtoB.
-        measuring: What is measured; what is not typed is as in the run. Without --extractor it is
-            keras.applications' InceptionV3 where its weights can be had; "none" leaves it out.
+        run: A run folder or a .keras file.
+        data: Source of the test pictures, as in train. Default: the run's data.
+        to: The folder for evaluation.json and report.html. Default: the run folder. Required for
+            a .keras file.
+        direction: Direction of a single generator. Default: the one that the file records, else
+            AtoB.
+        measuring: What to measure. Default: as in the run. Without --extractor, features come
+            from keras.applications' InceptionV3 if its weights are available.
     """
     path = Path(run)
     folder = Path(to) if to else path
     if to is None and path.is_file():
-        raise InputError(f"{run}: a file has no folder of its own: say where to with --to")
+        raise InputError(f"{run}: a file has no run folder to write to: pass `to`")
     model, config, _ = open_run(run, data)
-    both = isinstance(model, CycleGAN)
-    ways: tuple[Direction, ...] = (
-        ("AtoB", "BtoA") if both else (direction or direction_of(model) or "AtoB",)
-    )
+    ways: tuple[Direction, ...] = ("AtoB", "BtoA")
+    if not isinstance(model, CycleGAN):
+        ways = (direction or direction_of(model) or "AtoB",)
     generators = {way: generator_of(model, way, run) for way in ways}
     config = _to_measure(config, measuring, generators, path)
-    console = Console()
-    evaluation = make_evaluator(config, _default_extractor(config, console))(generators)
-    print_evaluation(evaluation, console)
+    evaluation = make_evaluator(config, _default_extractor(config))(generators)
+    print_evaluation(evaluation)
     with atomic_write(folder / "evaluation.json") as part:
         part.write_text(evaluation.to_json())
     page = write_report(run_folder(path), evaluation, folder, path.name if path.is_file() else None)
-    console.print(f"report: {page}", highlight=False, markup=False, soft_wrap=True)
+    print(f"report: {page}")
     return 0
 
 
 def _to_measure(
     config: Config, measuring: Measuring, generators: Mapping[Direction, keras.Model], path: Path
 ) -> Config:
-    """The run's configuration with what was typed over it, fit for the pictures at hand."""
+    """The run's settings, with those of the command, adapted to the test pictures."""
     before = config.measuring
     saved = run_folder(path)
     if saved and Config.load(saved / "config.json").data != config.data:
-        # Other data has pairs and colours of its own, and perhaps another size to begin with.
+        # These settings describe the run's own data.
         before = dataclasses.replace(before, paired=False, palette=None, test_count=None)
         config = dataclasses.replace(config, preprocess=None)
     channels = {}
@@ -86,8 +85,8 @@ def _to_measure(
     ).resolved()
 
 
-def _default_extractor(config: Config, console: Console) -> Pretrained | None:
-    """InceptionV3, where features are wanted, no network is named, and it can be had."""
+def _default_extractor(config: Config) -> Pretrained | None:
+    """InceptionV3 if a metric needs features, no extractor is set, and its weights are there."""
     how = config.measuring
     wanted = how.metrics is None or any(
         METRICS[name].needs == "extractor" for name in split_names(how.metrics)
@@ -99,27 +98,14 @@ def _default_extractor(config: Config, console: Console) -> Pretrained | None:
     except InputError as problem:
         if how.metrics is not None:
             raise
-        console.print(
-            f"FID and KID left out: {problem}", highlight=False, markup=False, soft_wrap=True
-        )
+        print(f"FID and KID left out: {problem}")
         return None
 
 
-def print_evaluation(evaluation: Evaluation, console: Console) -> None:
-    """Prints a table a direction, and what the numbers stand on."""
+def print_evaluation(evaluation: Evaluation) -> None:
+    """Prints one table per direction, then the data and networks that the scores depend on."""
     for way in evaluation.scores:
         generator = "G" if way == "AtoB" else "F"
-        console.print(table_of(f"{generator}: {way[0]} to {way[-1]}", evaluation.rows(way)))
+        print_table(f"{generator}: {way[0]} to {way[-1]}", evaluation.rows(way))
     for fact in evaluation.facts():
-        console.print(f"- {fact}", highlight=False, markup=False, soft_wrap=True)
-
-
-def table_of(title: str, rows: Sequence[Sequence[str]]) -> Table:
-    """A table to print, the first row its head, with names on the left and numbers behind."""
-    head, *body = rows
-    table = Table(title=title, title_justify="left")
-    for place, name in enumerate(head):
-        table.add_column(name, justify="right" if place else "left")
-    for row in body:
-        table.add_row(*row)
-    return table
+        print(f"- {fact}")

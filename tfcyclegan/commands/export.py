@@ -1,4 +1,4 @@
-"""`tfcyclegan export`: a trained model as SavedModels and LiteRT files."""
+"""`tfcyclegan export`: exports a trained model as SavedModels and LiteRT files."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from typing import Annotated, Any, Literal
 
 import keras
 import tyro
-from rich.console import Console
-from rich.table import Table
 
 from ..cyclegan import CycleGAN
 from ..data.test_set import load_test_set
@@ -17,8 +15,10 @@ from ..directions import Direction
 from ..errors import InputError
 from ..export import Report, export_model
 from ..runtimes.keras_model import direction_of
+from ..training.imported import export_run_to_pytorch
 from ..training.run_folder import open_run
 from ..translation.drawing import parse_size
+from .tables import print_table
 
 
 def export(
@@ -34,47 +34,47 @@ def export(
     enforce: bool = True,
     to_pytorch: str | None = None,
 ) -> int:
-    """Export a trained model as SavedModels for TF Serving and LiteRT files, with proof.
+    """Export a trained model: SavedModels for TF Serving, and LiteRT files.
+
+    Each export is compared with the Keras generator on test pictures.
 
     Args:
-        run: A run folder, or a .keras file.
-        to: The folder to write. Its name is the models' name on a server. Default:
-            exports/NAME of the run.
-        direction: Which generators.
-        image_size: Size that LiteRT files are fixed to, N or HEIGHTxWIDTH in px. Default: that
-            of training.
-        dynamic_size: LiteRT files for any size (int8 is then slower than float32).
-        precision: What the SavedModels compute in.
-        max_pixels: Pixels that a server puts through the generator at once.
-        data: Where pictures to measure on come from, as in train. Default: the run's data.
-        count: Pictures of each domain to measure on.
-        enforce: Discard an export that misses its accuracy limit, instead of publishing it marked.
-        to_pytorch: Only write the networks, to this folder, as the paper's PyTorch
-            implementation saves them (latest_net_G_A.pth and so on).
+        run: A run folder or a .keras file.
+        to: The output folder. Its name is the model's name on a server. Default: exports/NAME of
+            the run.
+        direction: Which generators to export.
+        image_size: Fixed size of the LiteRT files in px, N or HEIGHTxWIDTH. Default: the training
+            size.
+        dynamic_size: Make LiteRT files for any size (int8 is then slower than float32).
+        precision: Precision of the SavedModels' computations.
+        max_pixels: Pixels per batch on a server. Larger requests are split.
+        data: Source of the pictures to compare on, as in train. Default: the run's data.
+        count: Number of pictures per domain to compare on.
+        enforce: Discard an export that misses its accuracy limit. Otherwise it is kept and marked
+            in the report.
+        to_pytorch: Only write the networks to this folder, in the format of the paper's PyTorch
+            implementation (latest_net_G_A.pth and so on).
     """
     if to_pytorch is not None:
         if (to, image_size, data, direction) != (None, None, None, "both") or dynamic_size:
             raise InputError(
                 "--to-pytorch cannot be combined with other forms: export those separately"
             )
-        from ..training.imported import export_run_to_pytorch
-
         for path in export_run_to_pytorch(run, to_pytorch):
             print(path)
         return 0
     model, config, name = open_run(run, data)
-    directions: tuple[Direction, ...] | None = None if direction == "both" else (direction,)
     own = None if isinstance(model, CycleGAN) else direction_of(model)
     if own and direction not in ("both", own):
         raise InputError(f"{run} goes {own}: leave --direction {direction} out")
     if count < 1:
         raise InputError(f"--count {count}: must be at least 1")
+    directions: tuple[Direction, ...] | None = None if direction == "both" else (direction,)
     height, width = parse_size(image_size or str(config.image_size))
     report = export_and_print(
         model,
         load_test_set(config.data, test_count=count, or_training=True, **config.pictures),
         Path(to or Path("exports", name)),
-        Console(),
         directions=directions,
         count=count,
         image_size=(height or width, width),
@@ -88,19 +88,10 @@ def export(
     return 1 if report.missed and enforce else 0
 
 
-def export_and_print(
-    model: keras.Model, data: Any, to: Path, console: Console, **settings: Any
-) -> Report:
-    """Exports, and prints the report's table. Arguments as in `export.export_model`."""
+def export_and_print(model: keras.Model, data: Any, to: Path, **settings: Any) -> Report:
+    """Exports a model and prints the report's table. The arguments are those of `export_model`."""
     report = export_model(model, data, to, **settings)
-    table = Table(title=f"Exported to {to}")
-    head, *rows = report.rows()
-    verdict = [-1] if report.missed else []
-    shown = [0, 1, 3, 4, 5, *verdict]  # what 80 columns hold
-    for column in shown:
-        table.add_column(head[column], justify="right" if column > 0 else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*(row[column] for column in shown))
-    console.print(table)
-    console.print(f"report: {to / 'report.md'}", highlight=False, markup=False, soft_wrap=True)
+    shown = [0, 1, 3, 4, 5, *([-1] if report.missed else [])]  # as much as fits in 80 columns
+    print_table(f"Exported to {to}", [[row[column] for column in shown] for row in report.rows()])
+    print(f"report: {to / 'report.md'}")
     return report

@@ -1,66 +1,82 @@
-"""Messages of the library, which name Python arguments, as the command line's user reads them."""
+"""The commands, and messages of the library in terms of their options."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import inspect
 import re
+from collections.abc import Callable
 
 from ..training.config import Config
 from ..training.measuring import Measuring
+from .evaluate import evaluate
+from .export import export
+from .importing import import_model
+from .reproduce import reproduce
+from .train import Train
+from .translate import translate
 
-#: Options of commands that are no setting of a run, with a value.
-_OTHERS = (
-    "model", "direction", "epoch", "to", "timeout", "threads", "workers", "image_size", "address",
-)  # fmt: skip
+#: What can be typed after `tfcyclegan`.
+COMMANDS: dict[str, Callable] = {
+    "train": Train,
+    "evaluate": evaluate,
+    "export": export,
+    "translate": translate,
+    "reproduce": reproduce,
+    "import": import_model,
+}
 
-#: Options of commands without a value.
-_OTHER_SWITCHES = ("resume", "independent_tiles", "skip_existing", "side_by_side", "strict")
-
-#: Arguments that the command line calls otherwise.
+#: Arguments whose option has another name.
 _NAMES = {"source": "data"}
 
 
 def option(name: str) -> str:
-    """The option of a Python argument: `--image-size` of `image_size`."""
+    """The option of a Python argument: `--image-size` for `image_size`."""
     return "--" + _NAMES.get(name, name).replace("_", "-")
 
 
 def as_flags(message: str) -> str:
-    """A message with options in the place of arguments.
+    """Replaces the Python arguments in a message by command-line options.
 
-    Two forms are translated, of names that are options: `name=value`, and a name between
-    backticks.
+    It recognises two forms, `name=value` and a name in backticks, if the name is that of an option.
+
+    Args:
+        message: the message.
+
+    Returns:
+        The message with options.
 
     Example:
         >>> as_flags("image_size=250: take 252, or leave `preprocess` out")
         '--image-size 250: take 252, or leave --preprocess out'
     """
+    options = _options()
 
     def with_value(found: re.Match[str]) -> str:
         name, value = found["name"], found["value"]
-        if name not in _options():
+        if name not in options:
             return found[0]
-        if value in ("True", "False") and name in _switches():
+        if value in ("True", "False") and options[name] == "bool":
             return option(name) if value == "True" else "--no-" + option(name)[2:]
         return f"{option(name)} {value}"
 
     def bare(found: re.Match[str]) -> str:
-        return option(found["name"]) if found["name"] in _options() else found[0]
+        return option(found["name"]) if found["name"] in options else found[0]
 
-    # A colon, a comma or a full stop behind a value belongs to the sentence.
+    # A colon, comma or full stop after a value is the sentence's.
     value = r"(?P<value>(?:'[^']*'|[^\s:;,)])+?)(?=\.?(?:[\s:;,)]|$))"
     text = re.sub(rf"(?<![\w.])(?P<name>[a-z]\w*)={value}", with_value, message)
     return re.sub(r"`(?P<name>[a-z]\w*)`", bare, text)
 
 
-def _fields() -> tuple[dataclasses.Field, ...]:
-    return (*dataclasses.fields(Config), *dataclasses.fields(Measuring))
-
-
-def _switches() -> set[str]:
-    """Options without a value; they have a `--no-` form."""
-    return {*_OTHER_SWITCHES, *(field.name for field in _fields() if field.type == "bool")}
-
-
-def _options() -> set[str]:
-    return {*_OTHERS, *_OTHER_SWITCHES, *_NAMES, *(field.name for field in _fields())}
+@functools.cache
+def _options() -> dict[str, str]:
+    """The type of every argument that is an option, as written in the source."""
+    parameters = [
+        p for command in COMMANDS.values() for p in inspect.signature(command).parameters.values()
+    ]
+    types = {p.name: p.annotation for p in parameters if "Positional" not in p.annotation}
+    types |= {f.name: f.type for group in (Config, Measuring) for f in dataclasses.fields(group)}
+    types |= {name: types[other] for name, other in _NAMES.items()}
+    return types

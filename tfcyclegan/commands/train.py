@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import re
+import functools
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import tyro
-from rich.console import Console
 
 from ..distributed.cluster import Cluster
 from ..errors import InputError
@@ -27,128 +27,108 @@ from .evaluate import print_evaluation
 from .export import export, export_and_print
 
 
-def command(arguments: Sequence[str]) -> Callable[..., int]:
-    """The command. It must know what was typed: a resumed run's settings are its own defaults.
+@dataclass(frozen=True)
+class Train:
+    """Train a CycleGAN: learn to translate pictures between two domains."""
 
-    Args:
-        arguments: what was typed behind the command's name.
-    """
-
-    def run(config: Config, resume: bool) -> int:
-        return _train(*understand(arguments))
-
-    return _with_signature(run, Config())
-
-
-def _with_signature(function: Callable, default: Config) -> Callable:
-    """Lets a function of `(config, resume)` be parsed for, with these settings as defaults."""
-
-    def train(config, resume=False):
-        """Learn to translate pictures between two domains.
-
-        Args:
-            config: The settings.
-            resume: Go on from the newest checkpoint of run_dir, or without that of the newest
-                run there is (on data, if that is given). Settings not typed stay what they were.
-        """
-        return function(config, resume)
-
-    train.__annotations__ = {"config": Config, "resume": bool}
-    train.__defaults__ = (default, False)
-    return train
+    config: Config = field(default_factory=Config)
+    """Settings of the run."""
+    resume: bool = False
+    """Continue from the last checkpoint in --run-dir. Default: the newest run (with --data, the
+    newest one on that data). Settings that you do not give keep their values."""
 
 
 def understand(arguments: Sequence[str]) -> tuple[Config, bool]:
-    """The configuration that was asked for, with its run folder, and whether to resume.
+    """Parses the arguments of the command.
+
+    A resumed run's own settings are the defaults, so the arguments are parsed a second time once
+    the run is known. Likewise, `initial_weights` determines the architecture.
 
     Args:
-        arguments: what was typed behind the command's name.
+        arguments: the arguments after `train`.
+
+    Returns:
+        The settings, with `run_dir` set, and whether to resume.
     """
-    config, resume = _parse(arguments, Config())
-    if config.run_dir:
-        directory = Path(config.run_dir)
-    else:
-        named = any(re.match(r"--data(=|$)", argument) for argument in arguments)
-        newest = newest_run(config.data if named else None) if resume else None
-        directory = newest or free_run_dir(config.data)
-    if resume and (directory / "config.json").exists():
-        # What is not typed stays what it was; what is typed is compared later on.
-        saved = Config.load(directory / "config.json")
-        config, _ = _parse(arguments, dataclasses.replace(saved, run_dir=str(directory)))
+    parse = functools.partial(
+        tyro.cli,
+        Train,
+        args=list(arguments),
+        prog="tfcyclegan train",
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
+    typed = parse()
+    config, directory = typed.config, typed.config.run_dir
+    if typed.resume and not directory:
+        data = parse(default=Train(Config(data=""))).config.data
+        directory = newest_run(data or None)
+    directory = Path(directory or free_run_dir(config.data))
+    if typed.resume and (directory / "config.json").exists():
+        config = parse(default=Train(Config.load(directory / "config.json"))).config
     elif config.initial_weights and (start := run_folder(Path(config.initial_weights))):
-        # So with the networks that training starts from.
-        networks = architecture(start / "config.json")
-        config, _ = _parse(arguments, dataclasses.replace(Config(), **networks))
-    return dataclasses.replace(config, run_dir=str(directory)), resume
+        config = parse(default=Train(Config(**architecture(start / "config.json")))).config
+    return dataclasses.replace(config, run_dir=str(directory)), typed.resume
 
 
 def architecture(path: Path) -> dict[str, Any]:
-    """The settings of a run that describe its networks."""
+    """The settings in a run's `config.json` that describe its networks."""
     saved = Config.load(path)
     depth = default_depth(saved.image_size or 256) if saved.generator == "unet" else None
     settings = {name: getattr(saved, name) for name in ARCHITECTURE}
-    # The sizes of that run's pictures, which these follow, need not be those of the new one.
+    # The default depth follows the image size, which the new run may change.
     return {**settings, "depth": saved.depth or depth}
 
 
-def _parse(arguments: Sequence[str], default: Config) -> tuple[Config, bool]:
-    return tyro.cli(
-        _with_signature(lambda config, resume: (config, resume), default),
-        args=list(arguments),
-        config=(tyro.conf.OmitArgPrefixes,),
-    )
+def train(config: Config, resume: bool) -> int:
+    """Trains as `Train` says, prints what the run came to, and exports the generators.
 
+    Args:
+        config: the settings, with `run_dir` set.
+        resume: whether to continue from the last checkpoint.
 
-def _train(config: Config, resume: bool) -> int:
-    console = Console()
+    Returns:
+        The exit code.
+    """
     precision, reason = resolve_precision(config.precision)
-    console.print(f"precision {precision}: {reason}", highlight=False)
+    print(f"precision {precision}: {reason}")
     if config.strategy == "ray":
         directory = train_on_ray(config, resume)
-        console.print(f"run: {directory}", highlight=False, soft_wrap=True)
+        print(f"run: {directory}")
         if config.export:
             export(str(directory))
         return 0
     run = run_training(config, resume)
-    if run is None:  # the chief does the rest
+    if run is None:  # only the chief has results to print and export
         if cluster := Cluster.from_environment():
             cluster.outlast_chief()
         return 0
-    _report(run, console)
+    _report(run)
     if config.export:
-        name = run.directory.resolve().name
         try:
-            report = export_and_print(run.model, run.data, Path("exports", name), console)
+            report = export_and_print(
+                run.model, run.data, Path("exports", run.directory.resolve().name)
+            )
             problems = report.missed
         except InputError as problem:
             again = f"python -m tfcyclegan export {shlex.quote(str(run.directory))}"
             problems = [f"not exported: {problem}. The run is complete; export it with: {again}"]
         for line in problems:
-            console.print(f"warning: {line}", highlight=False, markup=False, soft_wrap=True)
+            print(f"warning: {line}")
     return 0
 
 
-def _report(run: Run, console: Console) -> None:
+def _report(run: Run) -> None:
     if run.evaluation:
-        print_evaluation(run.evaluation, console)
+        print_evaluation(run.evaluation)
     if run.best:
         name = run.best["metric"]
-        metric = METRICS[metric_name(name)]
+        show = METRICS[metric_name(name)].show
         last = run.evaluation.flat().get(name) if run.evaluation else None
-        console.print(
-            f"best {name}: {metric.show(run.best['value'])} in epoch {run.best['epoch']}"
-            + (f" (last: {metric.show(last)})" if last is not None else "")
-            + f": {run.directory / 'best.keras'}",
-            highlight=False,
-            soft_wrap=True,
+        compared = f" (last: {show(last)})" if last is not None else ""
+        print(
+            f"best {name}: {show(run.best['value'])} in epoch {run.best['epoch']}{compared}: "
+            f"{run.directory / 'best.keras'}"
         )
-    checkpoints = sorted((run.directory / "checkpoints").glob("*.npz"))
-    size = sum(path.stat().st_size for path in checkpoints) / 1e6
-    for label, path in (
-        ("sample grid", run.grid),
-        ("curves", run.directory / "curves.png"),
-        ("report", run.directory / "report.html"),
-        ("model", run.directory / "model.keras"),
-        (f"{len(checkpoints)} checkpoints, {size:.0f} MB", run.directory / "checkpoints"),
-    ):
-        console.print(f"{label}: {path}", highlight=False, soft_wrap=True)
+    print(f"sample grid: {run.grid}")
+    for name in ("curves.png", "report.html", "model.keras", "checkpoints"):
+        print(f"{name.partition('.')[0]}: {run.directory / name}")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import logging
 import os
 import re
 import socket
@@ -13,8 +13,6 @@ from dataclasses import dataclass
 
 from ..errors import InputError
 
-logger = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
 class Cluster:
@@ -22,7 +20,7 @@ class Cluster:
 
     Attributes:
         addresses: `host:port` of each worker, the chief's first.
-        index: this process's position in `addresses`; 0 is the chief.
+        index: int, position of this process in `addresses`; 0 is the chief.
     """
 
     addresses: tuple[str, ...]
@@ -34,8 +32,8 @@ class Cluster:
 
         Args:
             jobs: the addresses of each job, "chief" and "worker".
-            kind: the job of this process.
-            number: the index of this process in its job.
+            kind: str, the job of a process.
+            number: int, the index of the process in its job.
 
         Returns:
             `Cluster`.
@@ -86,67 +84,22 @@ class Cluster:
             raise refuse(f"the task {kind!r} {number!r} is not in the cluster")
         return cluster
 
-    def wait_for_workers(self, timeout: float) -> None:
-        """Waits on the chief until every other worker listens at its address.
-
-        Other workers return at once. TensorFlow bounds their wait for the chief.
-
-        Args:
-            timeout: seconds.
-
-        Raises:
-            InputError: a worker does not listen in time.
-        """
-        deadline = time.monotonic() + timeout
-        missing = [] if self.index else list(range(1, len(self.addresses)))
-        if missing:
-            logger.info("waiting up to %g s for the other workers", timeout)
-        while missing := [place for place in missing if not self.listens(place)]:
-            if time.monotonic() > deadline:
-                raise self.missing(missing, timeout)
-            time.sleep(0.2)
-
-    def missing(self, places: Sequence[int], timeout: float) -> InputError:
-        """The error for workers that did not start in time.
-
-        Args:
-            places: their positions in `addresses`.
-            timeout: seconds that this process has waited.
-
-        Returns:
-            `InputError`, to be raised.
-        """
-        names = ", ".join(map(self.name, places))
-        return InputError(
-            f"no connection to {names} after {timeout:g} s: start every worker that TF_CONFIG "
-            "names, and check that they reach each other"
-        )
-
     def name(self, place: int) -> str:
         """What messages call a worker: `worker 1 (host:port)`.
 
         Args:
-            place: its position in `addresses`.
+            place: int, its position in `addresses`.
         """
         return f"worker {place} ({self.addresses[place]})"
 
     def outlast_chief(self) -> None:
         """Waits until the chief has ended.
 
-        The chief takes a worker that ends before it for a crashed one.
+        The chief takes a worker that ends before it for a crashed one. (TensorFlow's shutdown
+        barrier does not help: Python exits without passing it.)
         """
-        while self.index and self.listens(0):
-            time.sleep(1.0)
-
-    def listens(self, place: int) -> bool:
-        """Whether a worker accepts connections.
-
-        Args:
-            place: its position in `addresses`.
-        """
-        host, _, port = self.addresses[place].rpartition(":")
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=1.0).close()
-        except OSError:
-            return False
-        return True
+        host, _, port = self.addresses[0].rpartition(":")
+        with contextlib.suppress(OSError):
+            while self.index:
+                socket.create_connection((host.strip("[]"), int(port)), timeout=1.0).close()
+                time.sleep(1.0)

@@ -18,18 +18,18 @@ class DistributedModel(keras.Model):
     Call `fit` inside or outside the strategy's scope: steps run under the strategy either way.
 
     Attributes:
-        strategy: `tf.distribute.Strategy` of the networks; TensorFlow's default one for one device.
+        strategy: `tf.distribute.Strategy` of the networks; TensorFlow's default for one device.
         workers: `Workers`, this process and the others.
     """
 
     def use_strategy_of(self, networks: Sequence[keras.Model]) -> None:
-        """Takes over the strategy in whose scope the networks were made.
+        """Adopts the strategy in whose scope the networks were made.
 
         Raises:
-            ValueError: networks of different strategies.
+            ValueError: the networks were made in different scopes.
         """
-        # Keras would build this object from a batch of data, which fails with several workers,
-        # and would not let a single worker call predict() on a network.
+        # Otherwise Keras would build this model from a batch of data, which fails with several
+        # workers, and would not let a single worker call predict() on a network.
         for model in (self, *networks):
             model._distribute_strategy = None
         self.strategy = common_strategy(networks)
@@ -37,10 +37,10 @@ class DistributedModel(keras.Model):
 
     @property
     def distribute_strategy(self) -> tf.distribute.Strategy:
-        """The strategy that steps run under, whatever scope `fit` is called in.
+        """The strategy that steps run under, whatever the scope `fit` is called in.
 
-        Call fit outside any scope: callbacks that run only on the chief must not create variables
-        inside it.
+        With several workers call `fit` outside any scope: callbacks that run only on the chief
+        must not create variables inside it.
         """
         return self.strategy
 
@@ -82,7 +82,7 @@ class DistributedModel(keras.Model):
             return super().evaluate(distribute(x, self.strategy), y, **kwargs)
 
     def gathered(self, logs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """A step's logs in the form that Keras averages over workers: along an axis."""
+        """A step's logs, each with an axis along which Keras can average over workers."""
         if self.workers.count == 1:
             return logs
         return {name: tf.reshape(value, [1]) for name, value in logs.items()}

@@ -1,7 +1,7 @@
-"""Several devices that train one model: each has a replica of the networks.
+"""Replicas: the copies of one model on several devices, which train together.
 
-Which variables belong to the strategy and which to a replica, how replicas share a batch, and how
-they agree on an overflow.
+This module tells which variables belong to a replica, shards batches over replicas, and makes
+replicas agree on an overflow.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ import tensorflow as tf
 
 
 def strategy_of(network: keras.Model) -> tf.distribute.Strategy:
-    """The strategy whose scope a network was made in; TensorFlow's default one without any."""
+    """The strategy in whose scope a network was made, or else TensorFlow's default strategy."""
     for variable in network.variables:
         if isinstance(variable.value, tf.distribute.DistributedValues):
             return variable.value.distribute_strategy
-    with tf.Graph().as_default():  # leaves any scope that this is called in
+    with tf.Graph().as_default():  # leaves the scope of the caller
         return tf.distribute.get_strategy()
 
 
 def common_strategy(networks: Sequence[keras.Model]) -> tf.distribute.Strategy:
-    """The strategy in whose scope all networks were made; it must be the current one.
+    """The strategy in whose scope all networks were made, which must be the current one.
 
     Raises:
-        ValueError: naming a network of another strategy.
+        ValueError: a network was made in another scope.
     """
     strategy = strategy_of(networks[0])
     around = tf.distribute.get_strategy() if tf.distribute.has_strategy() else strategy
@@ -37,7 +37,7 @@ def common_strategy(networks: Sequence[keras.Model]) -> tf.distribute.Strategy:
                 f"{network.name} was made in the scope of another strategy: make all four networks "
                 "and the CycleGAN in one `with strategy.scope():`"
             )
-    return around  # a strategy of one replica may make ordinary variables, which do not show it
+    return around  # variables of a strategy with one replica do not show their strategy
 
 
 def check_compiling(
@@ -46,10 +46,16 @@ def check_compiling(
     steps_per_execution: int,
     jit_compile: bool | str,
 ) -> None:
-    """Refuses settings of `compile` that several replicas cannot have.
+    """Refuses settings of `compile` that do not work with several replicas.
+
+    Args:
+        strategy: the strategy of the networks.
+        optimizers: the optimizers given to `compile`.
+        steps_per_execution: int, as given to `compile`.
+        jit_compile: bool or "auto", as given to `compile`.
 
     Raises:
-        ValueError: naming the setting.
+        ValueError: names the setting.
     """
     for optimizer in optimizers:
         inner = getattr(optimizer, "inner_optimizer", optimizer)
@@ -57,17 +63,17 @@ def check_compiling(
         if inner is not None and theirs is not strategy and is_distributed(theirs, strategy):
             raise ValueError(
                 f"{inner.name} was made in the scope of another strategy than the networks: make "
-                "it in theirs"
+                "it in the scope of theirs"
             )
     if is_distributed(strategy) and steps_per_execution > 1:
         raise ValueError(
             f"steps_per_execution={steps_per_execution}: with several replicas it must be 1 "
-            "(compile anew; load a saved model with compile=False)"
+            "(compile again; load a saved model with compile=False)"
         )
     if is_distributed(strategy) and jit_compile is True:
         raise ValueError(
-            "jit_compile=True: XLA does not work with several replicas (compile anew; load a saved "
-            "model with compile=False)"
+            "jit_compile=True: XLA does not work with several replicas (compile again; load a "
+            "saved model with compile=False)"
         )
 
 
@@ -77,7 +83,7 @@ def is_distributed(*strategies: tf.distribute.Strategy) -> bool:
 
 
 def local_copies(variable: keras.Variable) -> Sequence[tf.Variable]:
-    """A variable's copies, one for each replica of this process."""
+    """A variable's copies, one per replica of this process."""
     value = variable.value
     if isinstance(value, tf.distribute.DistributedValues):
         return value.distribute_strategy.experimental_local_results(value)
@@ -104,15 +110,16 @@ def replica_count() -> int:
 
 
 def all_reduce_overflow(gradients: Sequence[Any]) -> list[Any]:
-    """Gradients that are not finite on one replica become NaN on all replicas.
+    """Makes all gradients NaN on all replicas if a gradient on any replica is not finite.
 
-    Keras's `LossScaleOptimizer` checks only the first replica: an overflow on another one would
-    reach the weights of all.
+    Keras's `LossScaleOptimizer` checks only the first replica, so an overflow on another replica
+    would reach the weights of all.
     """
-    there = [gradient for gradient in gradients if gradient is not None]
-    finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in there])
-    bad = tf.cast(tf.logical_not(finite), tf.float32)
+    finite = tf.reduce_all(
+        [tf.reduce_all(tf.math.is_finite(g)) for g in gradients if g is not None]
+    )
     replica = tf.distribute.get_replica_context()
+    bad = tf.cast(tf.logical_not(finite), tf.float32)
     (bad,) = replica.all_reduce(tf.distribute.ReduceOp.SUM, [bad])
     poison = tf.where(bad > 0, float("nan"), 0.0)
     return [
@@ -124,16 +131,19 @@ def all_reduce_overflow(gradients: Sequence[Any]) -> list[Any]:
 def distribute(data: Any, strategy: tf.distribute.Strategy, training: bool = False) -> Any:
     """A dataset that gives each replica its shard of every batch.
 
-    Of a `load_data` dataset each worker prepares only its own pictures. Other datasets are sharded
-    by TensorFlow, which prepares every batch on every worker.
+    With a dataset from `load_data` each worker prepares only its own pictures. TensorFlow shards
+    other datasets and prepares every batch on every worker.
 
     Args:
-        data: anything `fit` takes. For one replica it is returned as it is.
+        data: anything that `fit` accepts.
         strategy: the strategy of the replicas.
-        training: whether shards must be of equal size.
+        training: bool, whether the shards must have equal sizes. Default False.
+
+    Returns:
+        The distributed dataset. `data` itself for one replica, or if it is not a dataset.
 
     Raises:
-        ValueError: a batch that does not divide evenly, or one of unknown size.
+        ValueError: the batch size is unknown, or not a multiple of the number of replicas.
     """
     replicas = strategy.num_replicas_in_sync
     if replicas == 1 or data is None:
@@ -158,10 +168,10 @@ def distribute(data: Any, strategy: tf.distribute.Strategy, training: bool = Fal
 
 
 def check_batch(batch_size: int, replicas: int) -> None:
-    """Refuses a batch that does not divide evenly among replicas.
+    """Refuses a batch size that is not a multiple of the number of replicas.
 
     Raises:
-        ValueError: naming a size that does.
+        ValueError: names a batch size that is.
     """
     if batch_size % replicas:
         near = max(1, round(batch_size / replicas)) * replicas
@@ -172,7 +182,7 @@ def check_batch(batch_size: int, replicas: int) -> None:
 
 
 def pad_empty_batch(images: tf.Tensor) -> tf.Tensor:
-    """The pictures, or a single picture of zeros where there are none."""
+    """The pictures, or one picture of zeros if the batch is empty."""
     if images.shape[0]:
         return images
     missing = tf.cast(tf.shape(images)[0] == 0, tf.int32)

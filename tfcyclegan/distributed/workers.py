@@ -1,4 +1,4 @@
-"""Several processes that train one model together, and the operations they share.
+"""Several processes that train one model together, and their collective operations.
 
 A worker is a process with one or more replicas (see `replicas`), usually one per machine.
 """
@@ -6,14 +6,13 @@ A worker is a process with one or more replicas (see `replicas`), usually one pe
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import functools
+import logging
 import os
 import re
 import signal
 import sys
 import threading
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, get_args
 
@@ -25,7 +24,9 @@ from tensorflow.python.eager import context
 from ..errors import TRY_AGAIN, InputError, PeerLost, first_line
 from .cluster import Cluster
 
-#: Where a run trains: see `make_strategy`.
+logger = logging.getLogger(__name__)
+
+#: The devices that a run trains on; see `make_strategy`.
 StrategyName = Literal["auto", "none", "mirrored", "multiworker", "ray"]
 
 #: Seconds that workers wait for each other at the start.
@@ -46,14 +47,16 @@ def make_strategy(
 
     Args:
         name: "none" for one device; "mirrored" for all GPUs of this machine (all its logical
-            CPUs where there is none); "multiworker" for the processes in `TF_CONFIG`, each with
-            all GPUs that it sees; "auto" (default) for what is available: several workers,
-            several GPUs, or one device.
-        start_timeout: seconds to wait for the other workers. Default 300.
-        collective_timeout: seconds that a worker may keep the others waiting. Default 1,800.
+            CPUs if it has no GPU); "multiworker" for the processes in `TF_CONFIG`, each with all
+            GPUs that it sees; "auto" (default) for what is available: several workers, several
+            GPUs, or one device.
+        start_timeout: float, seconds to wait for the other workers. Default 300.
+        collective_timeout: float, seconds that a worker may keep the others waiting. Default
+            1,800.
 
     Returns:
-        A `tf.distribute.Strategy`; TensorFlow's default one, which does nothing, for one device.
+        A `tf.distribute.Strategy`. For one device it is TensorFlow's default strategy, which does
+        nothing.
 
     Raises:
         InputError: `TF_CONFIG` is malformed, a worker does not start in time, or there is only
@@ -80,7 +83,7 @@ def make_strategy(
             "the workers: strategy=ray workers=2"
         )
     if cluster and (name == "multiworker" or len(cluster.addresses) > 1):
-        return _multi_worker(cluster, start_timeout, collective_timeout)
+        return _join(cluster, start_timeout, collective_timeout)
     GPUs = tf.config.list_logical_devices("GPU")
     if name == "mirrored" or (name == "auto" and len(GPUs) > 1):
         devices = [device.name for device in GPUs or tf.config.list_logical_devices("CPU")]
@@ -93,54 +96,51 @@ def make_strategy(
     return tf.distribute.get_strategy()
 
 
-#: The collective timeout of each strategy. (TensorFlow 2.21 has its own, but the process ends with
-#: a segmentation fault when it expires.)
-_timeouts: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
-
-
-@functools.cache  # a process joins a cluster once
-def _multi_worker(cluster: Cluster, start_timeout: float, timeout: float) -> tf.distribute.Strategy:
-    # TensorFlow holds Python's lock while it waits, so that neither Ctrl-C nor a Python timer gets
-    # through. Its registration timeout bounds the wait of a worker for the chief, but not that of
-    # the chief for a worker (measured with 2.21). So the chief polls the others first: they listen
-    # before they register. `faulthandler`, which needs no lock, bounds what is left.
-    cluster.wait_for_workers(start_timeout)
-    _limit_registration(start_timeout)
-    terminate = signal.getsignal(signal.SIGTERM)
-    faulthandler.dump_traceback_later(start_timeout + 60, exit=True, file=sys.__stderr__ or 2)
+@functools.cache  # a process can join only one cluster
+def _join(cluster: Cluster, start_timeout: float, timeout: float) -> tf.distribute.Strategy:
+    logger.info("waiting up to %g s for the other workers", start_timeout)
+    jobs = tf.distribute.cluster_resolver.TFConfigClusterResolver().cluster_spec().as_dict()
+    context.context().configure_coordination_service(
+        service_type="standalone",
+        service_leader=f"/job:{min(jobs)}/replica:0/task:0",  # the chief: "chief" < "worker"
+        cluster_register_timeout_in_ms=round(start_timeout * 1000),
+        coordinated_jobs=[
+            CoordinatedJob(name=job, num_tasks=len(jobs[job])) for job in sorted(jobs)
+        ],
+    )
+    # Without this barrier the timeout does not bound the chief's wait (measured with 2.21).
+    context.context().coordination_service.cluster_register_with_barrier = True
+    # Python does not run while TensorFlow waits, so Ctrl-C needs the default handler. TensorFlow
+    # also replaces the SIGTERM handler. Put both back afterwards.
+    handlers = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            handlers[number] = signal.signal(number, signal.SIG_DFL)
     try:
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
     except tf.errors.DeadlineExceededError as problem:
-        raise cluster.missing([0], start_timeout) from problem
+        # The chief's error lists the workers that did not come. Without it, the chief did not come.
+        _, _, missing = str(problem).partition("timed out task names:\n")
+        tasks = re.findall(r"/job:(\w+)/replica:0/task:(\d+)", missing.partition("\n\n")[0])
+        places = [Cluster.of(jobs, job, int(number)).index for job, number in tasks] or [0]
+        raise InputError(
+            f"no connection to {', '.join(map(cluster.name, places))} after {start_timeout:g} s: "
+            "start every worker that TF_CONFIG names, and check that they reach each other"
+        ) from problem
     except (tf.errors.OpError, RuntimeError) as problem:
         raise PeerLost(
             f"cannot join the workers that TF_CONFIG names ({first_line(problem)})"
         ) from problem
     finally:
-        faulthandler.cancel_dump_traceback_later()
-    # TensorFlow replaces the SIGTERM handler. Put the previous one back.
-    if threading.current_thread() is threading.main_thread() and terminate is not None:
-        signal.signal(signal.SIGTERM, terminate)
-    _timeouts[strategy] = timeout
+        for number, handler in handlers.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+    # TensorFlow's own collective timeout ends the process with a segmentation fault (2.21).
+    strategy.collective_timeout = timeout
     return strategy
 
 
-def _limit_registration(seconds: float) -> None:
-    """Sets TensorFlow's coordination service up as the strategy would, but with a timeout."""
-    spec = tf.distribute.cluster_resolver.TFConfigClusterResolver().cluster_spec()
-    leader = "chief" if "chief" in spec.jobs else "worker"
-    context.context().configure_coordination_service(
-        service_type="standalone",
-        service_leader=f"/job:{leader}/replica:0/task:0",
-        cluster_register_timeout_in_ms=round(seconds * 1000),
-        coordinated_jobs=[
-            CoordinatedJob(name=job, num_tasks=spec.num_tasks(job)) for job in sorted(spec.jobs)
-        ],
-    )
-
-
 class Workers:
-    """The processes that train one model together, as this one sees them.
+    """The processes that train one model together, seen from this one.
 
     Every worker must call the collective methods, in the same order. They cost nothing with a
     single process.
@@ -159,7 +159,7 @@ class Workers:
 
     def __init__(self, strategy: tf.distribute.Strategy):
         self._strategy = strategy
-        self._timeout = _timeouts.get(strategy, COLLECTIVE_TIMEOUT)
+        self._timeout = getattr(strategy, "collective_timeout", COLLECTIVE_TIMEOUT)
         self._timer: threading.Timer | None = None
         self.replicas = strategy.num_replicas_in_sync
         self.count, self.index, self.local = 1, 0, self.replicas
@@ -185,7 +185,9 @@ class Workers:
             total = _summed(self._strategy)(tf.constant(list(values), tf.int64))
         finally:
             self.cancel_timer()
-        return self._strategy.experimental_local_results(total)[0].numpy().tolist()
+        # Every replica has added its worker's values.
+        total = self._strategy.experimental_local_results(total)[0].numpy() // self.local
+        return total.tolist()
 
     def start_timer(self) -> None:
         """Ends the process after the collective timeout, unless `cancel_timer` comes first."""
@@ -237,7 +239,7 @@ class Workers:
             raise problem or InputError(words)
 
     def run_on_all(self, act: Callable[[], None]) -> None:
-        """Calls a function on every worker. If it fails on one, all of them raise.
+        """Calls a function on every worker. If it fails on one of them, all raise.
 
         Args:
             act: the function.
@@ -273,14 +275,12 @@ class Workers:
 
 @functools.lru_cache(maxsize=1)
 def _summed(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], Any]:
-    """Makes the function that sums a vector over all workers. It is traced only once."""
+    """Makes the function that sums a vector over all replicas, which is traced only once."""
 
     def on_replica(given: tf.Tensor) -> tf.Tensor:
         replica = tf.distribute.get_replica_context()
-        local = len(strategy.extended.worker_devices)
-        first = replica.replica_id_in_sync_group % local == 0
-        mine = tf.where(first, given, tf.zeros_like(given))
-        return replica.all_reduce(tf.distribute.ReduceOp.SUM, [mine])[0]
+        given = tf.identity(given)  # on the replica's device: all_reduce needs one
+        return replica.all_reduce(tf.distribute.ReduceOp.SUM, [given])[0]
 
     return tf.function(
         lambda given: strategy.run(on_replica, (given,)),
@@ -291,11 +291,9 @@ def _summed(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], Any]:
 
 def callback_list(callbacks: Any) -> list:
     """Makes a list of callbacks from any form that `fit` takes."""
-    if callbacks is None:
-        return []
-    if isinstance(callbacks, keras.callbacks.Callback):
-        return [callbacks]
-    return list(getattr(callbacks, "callbacks", callbacks))
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        return callbacks.callbacks
+    return keras.tree.flatten(callbacks or [])
 
 
 def check_callbacks(callbacks: list, workers: Workers) -> None:
@@ -306,7 +304,7 @@ def check_callbacks(callbacks: list, workers: Workers) -> None:
         workers: the workers.
 
     Raises:
-        ValueError: naming such a callback and a replacement.
+        ValueError: names such a callback and a replacement.
     """
     if workers.count == 1:
         return
@@ -343,5 +341,5 @@ class CollectiveTimeout(keras.callbacks.Callback):
         self._workers.cancel_timer()
 
     on_train_batch_begin = on_test_batch_begin = _begin
-    # If the data has no known length, the end of the epoch follows its last batch directly.
+    # With data of unknown length, one more batch begins than ends in an epoch.
     on_train_batch_end = on_test_batch_end = on_epoch_end = on_test_end = _end
