@@ -32,7 +32,7 @@ def test_all_variants_run_and_are_compared(trials, capsys):
     assert reproduce("ablation", Config(run_dir="study"), seeds=2) == 0
     printed = capsys.readouterr().out
     assert len(trials) == 10
-    assert "[1/10] cycle alone, seed 0" in printed
+    assert "[1/10] cycle only, seed 0" in printed
     assert "AtoB 9 dB" in printed
     assert "BtoA 9 dB" in printed
     assert "md: study/ablation.md" in printed

@@ -66,7 +66,7 @@ def test_the_wrong_direction_is_not_taken_silently(forms, capsys):
         ("nothing", "nothing: there is no such file or folder"),
         ("empty", "no run, SavedModel or export in that folder"),
         ("bad.tflite", "bad.tflite: not a LiteRT file"),
-        ("odd.tflite", r"odd.tflite: not a generator: it goes from \[1, 10\] to"),
+        ("odd.tflite", "odd.tflite: not a generator: it goes from [1, 10] to"),
         ("bad.keras", "bad.keras: not a model this version can load"),
         ("dense.keras", "not a generator: it goes from"),
         ("classifier.keras", "goes from (None, None, None, 3) to (None, 2)"),
