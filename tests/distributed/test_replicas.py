@@ -100,14 +100,17 @@ KNOWN = {}
 @pytest.fixture
 def trained(runs, tmp_path):
     """Trains with strategy "none" or "mirrored" and returns the outcome. Equal runs train once."""
+    return trainer(runs, tmp_path, KNOWN)
 
+
+def trainer(runs, folder, known):
     def train(strategy, **options):
         key = json.dumps([strategy, options], sort_keys=True)
-        if key not in KNOWN or "checkpoints" in options:
-            out = tmp_path / f"{strategy}-{len(list(tmp_path.iterdir()))}.npz"
+        if key not in known or "checkpoints" in options:
+            out = folder / f"{strategy}-{len(list(folder.iterdir()))}.npz"
             runs.start(strategy, out, **options)
-            KNOWN[key] = runs.outcome(out)
-        return KNOWN[key]
+            known[key] = runs.outcome(out)
+        return known[key]
 
     return train
 
@@ -198,8 +201,10 @@ def test_mirrored_resumes_as_if_never_stopped(options, trained, tmp_path):
         assert values == before[name][-len(values) :], name
 
 
-def test_an_overflow_only_on_the_second_replica(trained):
-    """All replicas skip the step and halve the loss scale."""
+def test_an_overflow_only_on_the_second_replica(noise, tmp_path):
+    """All replicas skip the step and halve the loss scale. In a process without other runs."""
+    runs = Runs(noise)
+    trained = trainer(runs, tmp_path, {})
     undisturbed = trained("mirrored", precision="mixed_float16", pool_size=3)
     outcome = trained("mirrored", precision="mixed_float16", pool_size=3, overflow=9)
     for name in ("generator_optimizer", "discriminator_optimizer"):
@@ -212,6 +217,7 @@ def test_an_overflow_only_on_the_second_replica(trained):
         if name[:1] in "GFD":
             assert np.isfinite(value).all(), name
             np.testing.assert_array_equal(value[0], value[1], err_msg=name)
+    runs.close()
 
 
 @pytest.mark.slow
