@@ -25,7 +25,7 @@ def reproduce(
     2 cores. If interrupted, run the same command again to continue.
 
     Args:
-        table: ablation: cycle alone, GAN alone, GAN + forward cycle, GAN + backward cycle, all.
+        table: ablation: cycle only, GAN only, GAN + forward cycle, GAN + backward cycle, all.
         config: Settings of all runs. --run-dir is the folder that holds them.
         seeds: Number of runs per variant, with seeds counted from --seed. The table shows mean
             and spread.
