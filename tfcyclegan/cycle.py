@@ -4,11 +4,26 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import tensorflow as tf
 
 Domain = Literal["A", "B"]
+
+
+def computed_once(compute: Callable[[Any], tf.Tensor]) -> property:
+    """A property that keeps its value.
+
+    Unlike Python 3.11's `functools.cached_property` it holds no lock while it computes. Replicas
+    wait for each other there (batch norm's averages), so a lock would block them forever.
+    """
+
+    def get(self: Any) -> tf.Tensor:
+        if compute.__name__ not in self._computed:
+            self._computed[compute.__name__] = compute(self)
+        return self._computed[compute.__name__]
+
+    return property(get)
 
 
 class Cycle:
@@ -44,19 +59,20 @@ class Cycle:
         )
         self.domain = domain
         self.real = real
+        self._computed: dict[str, tf.Tensor] = {}
 
-    @functools.cached_property
+    @computed_once
     def fake(self) -> tf.Tensor:
         return self._forward(self.real)
 
-    @functools.cached_property
+    @computed_once
     def cycled(self) -> tf.Tensor:
         return self._backward(self.fake)
 
-    @functools.cached_property
+    @computed_once
     def same(self) -> tf.Tensor:
         return self._backward(self.real)
 
-    @functools.cached_property
+    @computed_once
     def logits(self) -> tf.Tensor:
         return self._D(self.fake)

@@ -100,17 +100,14 @@ KNOWN = {}
 @pytest.fixture
 def trained(runs, tmp_path):
     """Trains with strategy "none" or "mirrored" and returns the outcome. Equal runs train once."""
-    return trainer(runs, tmp_path, KNOWN)
 
-
-def trainer(runs, folder, known):
     def train(strategy, **options):
         key = json.dumps([strategy, options], sort_keys=True)
-        if key not in known or "checkpoints" in options:
-            out = folder / f"{strategy}-{len(list(folder.iterdir()))}.npz"
+        if key not in KNOWN or "checkpoints" in options:
+            out = tmp_path / f"{strategy}-{len(list(tmp_path.iterdir()))}.npz"
             runs.start(strategy, out, **options)
-            known[key] = runs.outcome(out)
-        return known[key]
+            KNOWN[key] = runs.outcome(out)
+        return KNOWN[key]
 
     return train
 
@@ -201,10 +198,8 @@ def test_mirrored_resumes_as_if_never_stopped(options, trained, tmp_path):
         assert values == before[name][-len(values) :], name
 
 
-def test_an_overflow_only_on_the_second_replica(noise, tmp_path):
-    """All replicas skip the step and halve the loss scale. In a process without other runs."""
-    runs = Runs(noise)
-    trained = trainer(runs, tmp_path, {})
+def test_an_overflow_only_on_the_second_replica(trained):
+    """All replicas skip the step and halve the loss scale."""
     undisturbed = trained("mirrored", precision="mixed_float16", pool_size=3)
     outcome = trained("mirrored", precision="mixed_float16", pool_size=3, overflow=9)
     for name in ("generator_optimizer", "discriminator_optimizer"):
@@ -217,7 +212,6 @@ def test_an_overflow_only_on_the_second_replica(noise, tmp_path):
         if name[:1] in "GFD":
             assert np.isfinite(value).all(), name
             np.testing.assert_array_equal(value[0], value[1], err_msg=name)
-    runs.close()
 
 
 @pytest.mark.slow

@@ -92,8 +92,15 @@ def make_strategy(
                 f"strategy=mirrored: {devices[0]} is the only device: leave it out, or make "
                 "several devices visible"
             )
-        return tf.distribute.MirroredStrategy(devices)
+        return _mirror(tuple(devices))
     return tf.distribute.get_strategy()
+
+
+# The collective operations of a second MirroredStrategy would have the keys of the first one's, and
+# wait for each other or mix up their shapes (measured with 2.21).
+@functools.cache
+def _mirror(devices: tuple[str, ...]) -> tf.distribute.Strategy:
+    return tf.distribute.MirroredStrategy(devices)
 
 
 @functools.cache  # a process can join only one cluster
