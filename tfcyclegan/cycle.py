@@ -12,10 +12,10 @@ Domain = Literal["A", "B"]
 
 
 def computed_once(compute: Callable[[Any], tf.Tensor]) -> property:
-    """A property that keeps its value.
+    """A cached property.
 
-    Unlike Python 3.11's `functools.cached_property` it holds no lock while it computes. Replicas
-    wait for each other there (batch norm's averages), so a lock would block them forever.
+    Python 3.11's `functools.cached_property` holds a lock while it computes. Replicas are threads
+    that wait for each other inside the computation (batch norm's averages), so it would deadlock.
     """
 
     def get(self: Any) -> tf.Tensor:

@@ -55,8 +55,8 @@ def make_strategy(
             1,800.
 
     Returns:
-        A `tf.distribute.Strategy`. For one device it is TensorFlow's default strategy, which does
-        nothing.
+        A `tf.distribute.Strategy`, the same one for the same devices or cluster. For one device it
+        is TensorFlow's default strategy, which does nothing.
 
     Raises:
         InputError: `TF_CONFIG` is malformed, a worker does not start in time, or there is only
@@ -96,8 +96,8 @@ def make_strategy(
     return tf.distribute.get_strategy()
 
 
-# The collective operations of a second MirroredStrategy would have the keys of the first one's, and
-# wait for each other or mix up their shapes (measured with 2.21).
+# A second MirroredStrategy would reuse the collective keys of the first, which fails when their
+# shapes differ (measured with 2.21).
 @functools.cache
 def _mirror(devices: tuple[str, ...]) -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy(devices)
@@ -129,7 +129,7 @@ def _join(cluster: Cluster, start_timeout: float, timeout: float) -> tf.distribu
         # The chief's error lists the workers that did not come. Without it, the chief did not come.
         _, _, missing = str(problem).partition("timed out task names:\n")
         tasks = re.findall(r"/job:(\w+)/replica:0/task:(\d+)", missing.partition("\n\n")[0])
-        places = [Cluster.of(jobs, job, int(number)).index for job, number in tasks] or [0]
+        places = sorted(Cluster.of(jobs, job, int(number)).index for job, number in tasks) or [0]
         raise InputError(
             f"no connection to {', '.join(map(cluster.name, places))} after {start_timeout:g} s: "
             "start every worker that TF_CONFIG names, and check that they reach each other"
