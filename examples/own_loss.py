@@ -13,12 +13,12 @@ steps = int(sys.argv[1]) if len(sys.argv) > 1 else 125
 
 
 class SmoothCycleGAN(tfcyclegan.CycleGAN):
-    """Penalises the total variation of the generated pictures."""
+    """Penalises the total variation ("tv") of the generated pictures."""
 
-    def generator_terms(self, images):
-        terms = super().generator_terms(images)
-        variation = tf.reduce_mean(tf.image.total_variation(images.fake))
-        terms[f"tv_{images.domain}"] = 1e-4 * variation
+    def generator_terms(self, cycle):
+        terms = super().generator_terms(cycle)
+        variation = tf.reduce_mean(tf.image.total_variation(cycle.fake))
+        terms[f"tv_{cycle.domain}"] = 1e-4 * variation
         return terms
 
 

@@ -409,9 +409,9 @@ def test_test_step_uses_fresh_fakes(make_model, pairs):
 class SmoothCycleGAN(CycleGAN):
     """The class docstring's example: one more term of the generators' loss."""
 
-    def generator_terms(self, images):
-        variation = tf.reduce_mean(tf.image.total_variation(images.fake))
-        return super().generator_terms(images) | {f"tv_{images.domain}": 1e-3 * variation}
+    def generator_terms(self, cycle):
+        variation = tf.reduce_mean(tf.image.total_variation(cycle.fake))
+        return super().generator_terms(cycle) | {f"tv_{cycle.domain}": 1e-3 * variation}
 
 
 def test_a_subclass_adds_a_term_in_four_lines(make_model, pairs):
@@ -441,9 +441,9 @@ def test_the_names_of_terms_must_stay(make_model, pairs):
     class Fickle(CycleGAN):
         calls = 0
 
-        def generator_terms(self, images):
+        def generator_terms(self, cycle):
             Fickle.calls += 1
-            return super().generator_terms(images) | {f"t{Fickle.calls}": tf.constant(0.0)}
+            return super().generator_terms(cycle) | {f"t{Fickle.calls}": tf.constant(0.0)}
 
     model = Fickle(**make_model(blocks=0).networks, image_size=16, pool_size=0)
     model.compile(lambda_identity=0)
@@ -554,7 +554,7 @@ def test_architecture_settings_are_arguments():
     assert any("down1" in layer.name for layer in mixed.F.layers)
     with pytest.raises(TypeError, match="filtres"):
         CycleGAN(image_size=64, filtres=4)
-    with pytest.raises(ValueError, match="`filters` describes networks, but all are given"):
+    with pytest.raises(ValueError, match="`filters` describes networks, but all four are given"):
         CycleGAN(**mixed.networks, filters=4)
     with pytest.raises(ValueError, match="generator='wavenet' is unknown"):
         CycleGAN(image_size=64, generator="wavenet")

@@ -1,7 +1,8 @@
 """CycleGAN: sections 3 and 4 of the paper.
 
 Zhu, Park, Isola, Efros: Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial
-Networks, ICCV 2017, arXiv 1703.10593. Start reading at `CycleGAN.train_step`.
+Networks, ICCV 2017, arXiv 1703.10593. "The reference" is its authors' PyTorch implementation,
+https://github.com/junyanz/pytorch-CycleGAN-and-pix2pix. Start reading at `CycleGAN.train_step`.
 """
 
 from __future__ import annotations
@@ -48,9 +49,9 @@ class CycleGAN(TranslationModel):
             and the shape of the pools. Default 256. None allows pictures of many sizes, and needs
             all four networks and `pool_size=0`.
         pool_size: int, generated pictures in the pool of each discriminator. Default 50 (section
-            7.1). With 0, discriminators only see fresh pictures.
-        seed: int, of the draws in training (pools, gradient penalty). Default 0. Keras draws the
-            initial weights: `keras.utils.set_random_seed` fixes those.
+            4). With 0, discriminators only see fresh pictures.
+        seed: int, of the random numbers in training (pools, gradient penalty). Default 0. The
+            initial weights depend on Keras's seed: `keras.utils.set_random_seed`.
         architecture: settings of the networks that are not given, such as `filters=16, blocks=3`;
             see `tfcyclegan.networks.Architecture`.
 
@@ -67,9 +68,9 @@ class CycleGAN(TranslationModel):
 
 
         class SmoothCycleGAN(tfcyclegan.CycleGAN):
-            def generator_terms(self, images):
-                variation = tf.reduce_mean(tf.image.total_variation(images.fake))
-                return super().generator_terms(images) | {f"tv_{images.domain}": 1e-4 * variation}
+            def generator_terms(self, cycle):
+                variation = tf.reduce_mean(tf.image.total_variation(cycle.fake))
+                return super().generator_terms(cycle) | {f"tv_{cycle.domain}": 1e-4 * variation}
         ```
     """
 
@@ -97,7 +98,10 @@ class CycleGAN(TranslationModel):
                 "pool_size=0: a pool holds pictures of one size"
             )
         if all_given and architecture:
-            raise InputError(f"`{next(iter(architecture))}` describes networks, but all are given")
+            raise InputError(
+                f"`{next(iter(architecture))}` describes networks, but all four are given: "
+                "leave it out, or leave out a network"
+            )
         defaults = Architecture(**architecture)
         side = min(sides) if sides else 0
         self.G = G or defaults.build_generator("AtoB", side)
@@ -113,10 +117,10 @@ class CycleGAN(TranslationModel):
         height, width = sides or (0, 0)
         shape_A, shape_B = (height, width, channels_A), (height, width, channels_B)
         with self.strategy.scope():
-            # The pools' seeds must differ, or both would draw the same numbers.
+            # The pools' seeds must differ, or both would get the same random numbers.
             self.pool_A = ImagePool(shape_A, pool_size, 2 * seed, name="pool_A")
             self.pool_B = ImagePool(shape_B, pool_size, 2 * seed + 1, name="pool_B")
-            # Saved with the model: the pools' draws depend on one, the learning rate on the other.
+            # Saved with the model: the pools depend on `step`, the learning rate on `total_steps`.
             self.step = self.add_counter("step")
             self.total_steps = self.add_counter("total_steps")
         self.built = True
@@ -156,18 +160,19 @@ class CycleGAN(TranslationModel):
                 `Objective`.
             lambda_cycle_A: weight of |F(G(a)) - a|. Default 10 (section 4).
             lambda_cycle_B: weight of |G(F(b)) - b|. Default 10.
-            lambda_identity: weight of the identity loss, relative to the cycle weight:
-                times `lambda_cycle_B` for |G(b) - b|, times `lambda_cycle_A` for |F(a) - a|.
-                Default 0.5 as in the reference. The paper uses it only for painting→photo
-                (section 5.2). It keeps colours and reduces change.
+            lambda_identity: weight of the identity loss, relative to the cycle weights: |G(b) - b|
+                has weight `lambda_identity * lambda_cycle_B`, and |F(a) - a| has
+                `lambda_identity * lambda_cycle_A`. Default 0.5 as in the reference. The paper uses
+                it only for painting→photo (section 5.2). It keeps colours and reduces change.
             lambda_gan: weight of the adversarial terms. Default 1.
             learning_rate: of both default optimizers. Default 2e-4 (section 4).
             beta_1: of both default optimizers. Default 0.5 (the reference).
             constant_fraction: fraction of the run before the rate starts to fall. Default 0.5.
             total_steps: length of the run in steps, at whose end the rate is 0. Default: `fit`
                 sets it to epochs × steps when training starts, and keeps it when training resumes.
-            recompute: whether to compute activations a second time for the gradients instead of
-                keeping them: less memory, a third more arithmetic. Default False.
+            recompute: bool, gradient checkpointing: whether to compute activations a second time
+                for the gradients instead of keeping them. Less memory, a third more arithmetic.
+                Default False.
             run_eagerly: as in Keras. `recompute` then has no effect.
             steps_per_execution: as in Keras.
             jit_compile: as in Keras. "auto" leaves XLA off on a CPU, where it is slower here.
@@ -246,7 +251,7 @@ class CycleGAN(TranslationModel):
         """One training step.
 
         The generators take a step against fixed discriminators. Then the discriminators take one
-        on the pictures that the generators drew before their step.
+        on the pictures that the generators made before their step.
 
         Args:
             data: `(real_A, real_B)`, float32 `[N, H, W, C]` in [-1, 1]. With several replicas, this
@@ -255,19 +260,21 @@ class CycleGAN(TranslationModel):
         Returns:
             The means over this epoch so far: `loss`, the generators' total; its terms, weights
             included (`G_loss`, `F_loss`, `cycle_A`, `cycle_B`, `identity_A`, `identity_B`, and
-            those of a subclass); `D_A_loss` and `D_B_loss`. A term of weight 0 is missing. And the
-            `learning_rate` of this step.
+            those of a subclass); `D_A_loss` and `D_B_loss`. Networks with regularizers or
+            `add_loss` also have `G_regularization`, `F_regularization`, `D_A_regularization` and
+            `D_B_regularization`. A term of weight 0 is missing. And the `learning_rate` of this
+            step.
         """
         real_A, real_B = data
-        A = Cycle(self._calls, "A", real_A)  # A.fake is G(a), A.cycled is F(G(a)), …
-        B = Cycle(self._calls, "B", real_B)  # B.fake is F(b), B.cycled is G(F(b)), …
+        A = Cycle(self._calls, "A", real_A)  # A.fake is G(a), A.cycled is F(G(a))
+        B = Cycle(self._calls, "B", real_B)  # B.fake is F(b), B.cycled is G(F(b))
         rate = self.generator_optimizer.learning_rate
 
         terms = self.generators.minimise(*self._generator_losses(A, B))
         self._means.update({"loss": tf.add_n(list(terms.values())), **terms})
 
         if self.lambda_gan:
-            # D_A judges what F drew, D_B what G drew (section 7.1: half of it from the past).
+            # D_A sees F's pictures, D_B sees G's. Half of them are from earlier steps (section 4).
             shown_A = self.pool_A.query(B.fake, self.step)
             shown_B = self.pool_B.query(A.fake, self.step)
             terms = self.discriminators.minimise(
@@ -293,31 +300,32 @@ class CycleGAN(TranslationModel):
             lambda: self.identity_terms(A) | self.identity_terms(B),
         )
 
-    def generator_terms(self, images: Cycle) -> Terms:
+    def generator_terms(self, cycle: Cycle) -> Terms:
         """The terms of equation 3 that the generators minimise, for the pictures of one domain.
 
         Override it to add terms: all that it returns are summed, minimised and logged.
 
         Args:
-            images: the pictures of domain A or B, with their translations.
+            cycle: the pictures of one domain (`cycle.domain`, "A" or "B"), their translations
+                `cycle.fake`, and these translated back, `cycle.cycled`; see `tfcyclegan.cycle`.
 
         Returns:
             Float32 scalars by name, weights included.
         """
         terms = {}
         if self.lambda_gan:
-            name = "G_loss" if images.domain == "A" else "F_loss"
-            terms[name] = self.lambda_gan * self.objective.generator(images.logits)
-        if lambda_cycle := getattr(self, f"lambda_cycle_{images.domain}"):
-            terms[f"cycle_{images.domain}"] = lambda_cycle * l1(images.cycled, images.real)
+            name = "G_loss" if cycle.domain == "A" else "F_loss"
+            terms[name] = self.lambda_gan * self.objective.generator(cycle.logits)
+        if lambda_cycle := getattr(self, f"lambda_cycle_{cycle.domain}"):
+            terms[f"cycle_{cycle.domain}"] = lambda_cycle * l1(cycle.cycled, cycle.real)
         return terms
 
-    def identity_terms(self, images: Cycle) -> Terms:
-        """Section 5.2: a picture that is already in a generator's target domain stays as it is."""
-        weight = self.lambda_identity * getattr(self, f"lambda_cycle_{images.domain}")
+    def identity_terms(self, cycle: Cycle) -> Terms:
+        """Section 5.2: a generator should not change pictures of its own target domain."""
+        weight = self.lambda_identity * getattr(self, f"lambda_cycle_{cycle.domain}")
         if not weight:
             return {}
-        return {f"identity_{images.domain}": weight * l1(images.same, images.real)}
+        return {f"identity_{cycle.domain}": weight * l1(cycle.same, cycle.real)}
 
     def discriminator_loss(
         self, domain: Domain, real: tf.Tensor, shown: tf.Tensor, fake: tf.Tensor
@@ -333,16 +341,18 @@ class CycleGAN(TranslationModel):
         D = self._calls[f"D_{domain}"]
         loss = self.objective.discriminator(D(real, training=True), D(shown, training=True))
         if self.objective.gradient_penalty:
-            # Each discriminator, replica and step draws other points.
-            place = tf.cast(replica_id(), tf.int64) * 2**40 + self.step.value
-            seed = tf.stack([tf.cast(2 * self.seed + (domain == "B"), tf.int64), place])
+            # Each discriminator, replica and step has other points.
+            counter = tf.cast(replica_id(), tf.int64) * 2**40 + self.step.value
+            seed = tf.stack([tf.cast(2 * self.seed + (domain == "B"), tf.int64), counter])
             penalty = gradient_penalty(self._penalised[domain], real, fake, seed)
             loss += 0.5 * self.objective.gradient_penalty * penalty
         return loss
 
     @tf.autograph.experimental.do_not_convert
     def test_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """The losses of `train_step` without a step. Discriminators see fresh pictures only.
+        """The losses of `train_step` without a step.
+
+        Discriminators only see fresh pictures, and the gradient penalty is left out.
 
         Returns:
             The means over all pictures so far, whatever batch and replica they are in.
@@ -350,7 +360,7 @@ class CycleGAN(TranslationModel):
         real_A, real_B = data
         pictures = tf.shape(real_A)[0]
         if is_distributed(self.strategy):
-            # A short last batch may leave a replica no picture, which convolutions do not take.
+            # A short last batch may leave a replica without pictures; convolutions refuse those.
             real_A, real_B = pad_empty_batch(real_A), pad_empty_batch(real_B)
         A = Cycle(self._calls, "A", real_A, training=False)
         B = Cycle(self._calls, "B", real_B, training=False)
@@ -368,7 +378,7 @@ class CycleGAN(TranslationModel):
         return self.gathered(self._means.results())
 
     def _term_names(self) -> list[str]:
-        """The names of all terms that a step logs, from a dry run with networks that give zeros."""
+        """The names of all terms that a step logs, from a dry run with networks of zeros."""
         networks = {name: stand_in(call) for name, call in self._calls.items()}
         height, width = self._sides or (256, 256)
         names = ["loss"]
@@ -379,7 +389,7 @@ class CycleGAN(TranslationModel):
             A, B = Cycle(networks, "A", real_A), Cycle(networks, "B", real_B)
             names.extend(self.generators.terms(*self._generator_losses(A, B)))
             if self.lambda_gan:
-                # Logits in place of losses: only the calls count, in which layers may add terms.
+                # Logits in place of losses: what counts is the terms that the layers add.
                 names.extend(
                     self.discriminators.terms(lambda: {"D_A_loss": B.logits, "D_B_loss": A.logits})
                 )

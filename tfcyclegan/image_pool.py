@@ -1,4 +1,4 @@
-"""The pool of earlier generated pictures that a discriminator learns from (section 7.1)."""
+"""The pool of earlier generated pictures that a discriminator learns from (section 4)."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from .distributed.replicas import local_copy, replica_id
 class ImagePool(keras.layers.Layer):
     """Keeps generated pictures and returns old ones half of the time.
 
-    Training oscillates less if a discriminator also sees earlier pictures (section 7.1, after
+    Training oscillates less if a discriminator also sees earlier pictures (section 4, after
     Shrivastava et al. 2017). The pictures of a batch pass the pool one after another. Until the
-    pool is full, each is stored and returned. After that a fair coin decides: the new picture is
-    returned and not stored, or it replaces a stored picture at random, which is returned.
+    pool is full, each is stored and returned. After that, with probability 1/2 as in the reference
+    implementation, the new picture is returned and not stored; otherwise it replaces a stored
+    picture at random, which is returned.
 
-    The stored pictures are a variable, so they are saved with the model. A draw depends only on
-    `seed`, the step and the place in the batch, so a loaded model draws as the saved one would
-    have. Each replica has a pool and draws of its own.
+    The stored pictures are a variable, so they are saved with the model. The random numbers
+    depend only on `seed`, the step and the position in the batch, so a loaded model continues as
+    the saved one would have. Each replica has its own pool and random numbers.
 
     Args:
         image_shape: `(height, width, channels)` of the pictures, all known.

@@ -25,20 +25,28 @@ class Objective:
     `keras.saving.register_keras_serializable`.
 
     Attributes:
-        discriminator: `(real_logits, fake_logits) -> scalar`. Those of `OBJECTIVES` are halved: "we
-            divide the objective by 2 while optimizing D" (section 7.1).
+        discriminator: `(real_logits, fake_logits) -> scalar`. The ones in `OBJECTIVES` are halved:
+            "we divide the objective by 2 while optimizing D" (section 7.1).
         generator: `(fake_logits) -> scalar`.
-        gradient_penalty: float, weight of the penalty on the discriminator's slope. Default 0.
+        gradient_penalty: float, weight of the gradient penalty on the discriminator. Half of it is
+            applied, like half of the loss. Default 0.
         probabilities: bool, whether it also works with probabilities in place of logits: only then
             may a discriminator end in a sigmoid. Default False.
 
     Example:
         ```python
-        relativistic = tfcyclegan.Objective(
-            discriminator=lambda real, fake: tf.reduce_mean(tf.nn.softplus(fake - real)),
-            generator=lambda fake: tf.reduce_mean(tf.nn.softplus(-fake)),
-        )
-        model.compile(objective=relativistic)
+        @keras.saving.register_keras_serializable()
+        def judge(real, fake):
+            return 0.5 * (tf.reduce_mean((real - 0.9) ** 2) + tf.reduce_mean(fake**2))
+
+
+        @keras.saving.register_keras_serializable()
+        def fool(fake):
+            return tf.reduce_mean((fake - 0.9) ** 2)
+
+
+        smoothed = tfcyclegan.Objective(judge, fool)  # least squares, labels smoothed to 0.9
+        model.compile(objective=smoothed)
         ```
     """
 

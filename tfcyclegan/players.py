@@ -27,8 +27,9 @@ class Player:
             the moments.
 
     Example:
-        >>> generators = Player({"G": NetworkCall(G), "F": NetworkCall(F)}, Adam(2e-4))
-        >>> terms = generators.minimise(lambda: {"cycle": l1(F(G(a)), a)})
+        >>> G, F = NetworkCall(generator_G), NetworkCall(generator_F)
+        >>> generators = Player({"G": G, "F": F}, Adam(2e-4))
+        >>> terms = generators.minimise(lambda: {"cycle_A": 10.0 * l1(F(G(a)), a)})
     """
 
     def __init__(self, calls: Mapping[str, NetworkCall], optimizer: keras.optimizers.Optimizer):
@@ -50,7 +51,7 @@ class Player:
         one are in memory at a time. With several replicas the step is that of the whole batch.
 
         Args:
-            losses: functions that return their terms by name. One without terms costs nothing.
+            losses: functions that return their terms by name. One that returns none costs nothing.
 
         Returns:
             All terms. Terms of the same name are added.
@@ -58,9 +59,9 @@ class Player:
         sources = [variable.value for variable in self.variables]
         gradients: list[tf.Tensor | None] = [None] * len(sources)
         terms: Terms = {}
-        for loss in (*losses, self._weight_penalties):
+        for loss in (*losses, self._weight_regularization):
             with (
-                # Waits for the gradients of the losses before.
+                # Waits for the gradients of the earlier losses.
                 tf.control_dependencies([g for g in gradients if g is not None]),
                 # Watches this player's variables only: the other player is fixed.
                 tf.GradientTape(watch_accessed_variables=False) as tape,
@@ -84,7 +85,7 @@ class Player:
     def terms(self, *losses: Callable[[], Terms]) -> Terms:
         """The terms that `minimise` returns, without a step."""
         terms: Terms = {}
-        for loss in (*losses, self._weight_penalties):
+        for loss in (*losses, self._weight_regularization):
             _add(terms, self._with_added_losses(loss))
         return terms
 
@@ -98,8 +99,8 @@ class Player:
                 _add(terms, {f"{name}_regularization": tf.add_n(call.losses)})
         return terms
 
-    def _weight_penalties(self) -> Terms:
-        found = {name: call.weight_penalties() for name, call in self._calls.items()}
+    def _weight_regularization(self) -> Terms:
+        found = {name: call.weight_regularization() for name, call in self._calls.items()}
         return {f"{name}_regularization": tf.add_n(some) for name, some in found.items() if some}
 
     def _apply(self, gradients: list[tf.Tensor | None]) -> None:

@@ -127,7 +127,7 @@ def test_without_ray(forms, capsys, monkeypatch):
     save("a.png")
     monkeypatch.setitem(sys.modules, "ray", None)
     arguments = ("a.png", "--model", forms / "G.keras", "--to", "out")
-    refused(capsys, 'pip install "tfcyclegan[ray]"', *arguments, "--engine", "ray")
+    refused(capsys, 'pip install ".[ray]" in a clone', *arguments, "--engine", "ray")
     assert not Path("out").exists()
     assert translate("a.png", "--model", forms / "G.keras", "--to", "out") == 0
 

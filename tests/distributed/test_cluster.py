@@ -186,7 +186,7 @@ def test_multiworker_without_TF_CONFIG(monkeypatch, tmp_path, capsys):
         (["--workers", "2"], "--workers 2: set --strategy ray as well, or leave it out"),
         (["--strategy", "ray"], "--strategy ray: set --workers as well, for example --workers 2"),
         (["--strategy", "ray", "--workers", "0"], "--workers 0: must be at least 1"),
-        (["--strategy", "ray", "--workers", "2"], 'pip install "tfcyclegan[ray]"'),
+        (["--strategy", "ray", "--workers", "2"], 'pip install ".[ray]" in a clone'),
     ],
 )
 def test_strategy_ray_is_refused(options, message, monkeypatch, tmp_path, capsys):

@@ -43,7 +43,7 @@ def test_same_outputs_losses_and_gradients(settings):
     np.testing.assert_allclose(
         call.losses, [activity, 0.1 * tf.reduce_mean(drawn**2)] * 2, rtol=1e-4
     )
-    (penalty,) = call.weight_penalties()
+    (penalty,) = call.weight_regularization()
     np.testing.assert_allclose(penalty, 0.5 * tf.reduce_sum(tf.square(conv.kernel)), rtol=1e-5)
 
 
@@ -79,3 +79,8 @@ def test_recompute_refuses_layers_that_differ_the_second_time():
         G = resnet_generator(16, filters=1, blocks=1, name="G", **settings)
         with pytest.raises(InputError, match=f"{layer} in G .* does not"):
             check_recompute([D, G])
+    spectral = keras.layers.SpectralNormalization(keras.layers.Conv2D(1, 1), name="sn")
+    for layer in (keras.layers.GaussianNoise(0.1, name="noise"), spectral):
+        nested = network(network(layer))
+        with pytest.raises(InputError, match=f"{layer.name} in {nested.name} .* does not"):
+            check_recompute([D, nested])

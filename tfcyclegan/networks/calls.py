@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import keras
 import tensorflow as tf
@@ -15,8 +15,8 @@ from ..errors import InputError
 class NetworkCall:
     """A network as the training step calls it: traced once, however often a step calls it.
 
-    Tracing once halves the time to the first step. (TensorFlow must be free to inline the traced
-    function. Without inlining, its graph optimizer let the update of D run before G had used D.)
+    Tracing once halves the time to the first step. Do not switch off the inlining of the traced
+    function: without it TensorFlow's graph optimizer moves the update of D before G's use of D.
 
     Args:
         network: a functional `keras.Model`.
@@ -56,7 +56,7 @@ class NetworkCall:
         self.losses += losses
         return output
 
-    def weight_penalties(self) -> list[tf.Tensor]:
+    def weight_regularization(self) -> list[tf.Tensor]:
         """The losses of weight regularizers, which depend on no picture."""
         return [
             tf.cast(variable.regularizer(variable), tf.float32)
@@ -66,7 +66,7 @@ class NetworkCall:
 
 
 def _added_losses(network: keras.Model) -> list[tf.Tensor]:
-    """What layers added in the last call. Keras lists the penalties of weights behind these."""
+    """What layers added in the last call. Keras lists the weight regularizers' losses after it."""
     penalties = sum(v.regularizer is not None for v in network.trainable_variables)
     losses = network.losses
     return [tf.cast(loss, tf.float32) for loss in losses[: len(losses) - penalties]]
@@ -86,23 +86,32 @@ def stand_in(call: NetworkCall) -> Callable[..., tf.Tensor]:
 
 def _may_add_losses(network: keras.Model) -> bool:
     return any(
-        _may_add_losses(layer)
-        if isinstance(layer, keras.Model)
-        else getattr(layer, "activity_regularizer", None) is not None
+        getattr(layer, "activity_regularizer", None) is not None
         or type(layer).__module__.split(".")[0] not in ("keras", "tfcyclegan")
-        for layer in network.layers
+        for layer in _layers(network)
+        if not isinstance(layer, keras.Model)
     )
+
+
+def _layers(network: keras.Model) -> Iterator[keras.layers.Layer]:
+    """All layers of a network, and of the models nested in it."""
+    for layer in network.layers:
+        yield layer
+        if isinstance(layer, keras.Model):
+            yield from _layers(layer)
 
 
 def check_recompute(networks: Iterable[keras.Model]) -> None:
     """Refuses networks that give another result when computed a second time.
 
     Raises:
-        InputError: naming the first layer that does.
+        InputError: naming the first layer that does: one that is random, or that changes its own
+            variables when it is called.
     """
     for network in networks:
-        for layer in network.layers:
-            if isinstance(layer, (keras.layers.BatchNormalization, keras.layers.Dropout)):
+        for layer in _layers(network):
+            changes = (keras.layers.BatchNormalization, keras.layers.SpectralNormalization)
+            if isinstance(layer, changes) or hasattr(layer, "seed_generator"):
                 raise InputError(
                     "recompute=True needs layers that give the same result twice, and "
                     f"{layer.name} in {network.name} ({type(layer).__name__}) does not"

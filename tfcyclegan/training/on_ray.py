@@ -1,6 +1,6 @@
 """Training on Ray: Ray Train starts the workers and restarts them after a failure.
 
-Needs the `ray` extra: `pip install "tfcyclegan[ray]"`.
+Needs the `ray` extra: `pip install ".[ray]"` in a clone.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def train_on_ray(
         from ray.train.tensorflow import TensorflowTrainer
     except ImportError as problem:
         raise InputError(
-            f'strategy=ray needs Ray ({problem}): pip install "tfcyclegan[ray]"'
+            f'strategy=ray needs Ray ({problem}): pip install ".[ray]" in a clone of tfcyclegan'
         ) from problem
     directory = Path(config.run_dir).absolute()
     check_run_folder(directory, resolved, resume)

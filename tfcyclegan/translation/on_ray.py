@@ -178,7 +178,9 @@ def cluster(address: str | None = None) -> Iterator[Any]:
         import ray
         import ray.data
     except ImportError as problem:
-        raise InputError(f'Ray is missing ({problem}): pip install "tfcyclegan[ray]"') from problem
+        raise InputError(
+            f'Ray is missing ({problem}): pip install ".[ray]" in a clone of tfcyclegan'
+        ) from problem
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     _check_address(address)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
