@@ -1,11 +1,12 @@
 # make train        set up .venv, train on the embedded data and export the result
 # make test         set up .venv and run the tests
 # make test-slow    run the tests that start real processes and take minutes
+# make test-pytorch compare with PyTorch, in .pytorch
 # make test-addons  create models with the real tensorflow-addons, in .venv-addons, and import them
 # make docs         build the documentation into docs/_build
 # make lint         check style, formatting and types
 # make install      set up .venv only
-# make clean        remove .venv, .venv-addons and docs/_build
+# make clean        remove .venv, .pytorch, .venv-addons and docs/_build
 
 PYTHON ?= python3
 VENV := .venv
@@ -16,8 +17,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c const
 ADDONS_PYTHON ?= $(shell for python in python3.11 python3.10 python3.9; do \
 	$$python -c "" 2>/dev/null && echo $$python && break; done)
 ADDONS := .venv-addons
+PYTORCH := .pytorch
 
-.PHONY: install train test test-slow test-addons golden-addons docs lint clean
+.PHONY: install train test test-slow test-pytorch test-addons golden-addons docs lint clean
 
 install: $(VENV)/installed
 
@@ -38,10 +40,19 @@ train: $(VENV)/installed
 	$(BIN)/python train.py
 
 test: $(VENV)/test-installed
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 2 -m "not slow and not pytorch"
 
 test-slow: $(VENV)/test-installed
 	$(BIN)/python -m pytest -n 2 -m slow
+
+# Outside .venv, because the package must work without PyTorch.
+test-pytorch: $(PYTORCH)/installed
+	PYTHONPATH=$(PYTORCH) $(BIN)/python -m pytest -m pytorch
+
+$(PYTORCH)/installed: $(VENV)/test-installed requirements-bench.txt
+	rm -rf $(PYTORCH)
+	$(PIP) --target $(PYTORCH) -r requirements-bench.txt
+	@touch $@
 
 # The seed makes the models differ from the golden ones, and from run to run.
 test-addons: $(VENV)/test-installed $(ADDONS)/installed
@@ -77,4 +88,4 @@ docs: $(VENV)/docs-installed
 	@echo "docs/_build/index.html"
 
 clean:
-	rm -rf $(VENV) $(ADDONS) docs/_build
+	rm -rf $(VENV) $(PYTORCH) $(ADDONS) docs/_build

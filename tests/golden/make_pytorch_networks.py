@@ -1,6 +1,6 @@
 """Makes pytorch_networks.npz: small networks of the paper in PyTorch, random weights, and outputs.
 
-    pip install torch && python tests/golden/make_pytorch_networks.py
+    make test-pytorch && PYTHONPATH=.pytorch .venv/bin/python tests/golden/make_pytorch_networks.py
 
 Written from the paper and the published description of its PyTorch implementation. Tests set the
 weights in this package's networks and expect the same outputs, without PyTorch. Weights are stored

@@ -1,11 +1,11 @@
 """Makes pytorch_models.zip: files of small PyTorch CycleGANs, and the outputs of each network.
 
-    pip install torch && python tests/golden/pytorch_models.py
+    make test-pytorch && PYTHONPATH=.pytorch .venv/bin/python tests/golden/pytorch_models.py
 
 The modules have the order and names of the paper's PyTorch implementation and of the one "from
 scratch". They were rewritten from what checkpoints of these contain. Tests import the files and
-expect the same outputs, without PyTorch. If PyTorch is installed, they also make networks with
-other weights.
+expect the same outputs, without PyTorch. `make test-pytorch` also makes networks with other
+weights.
 """
 
 from __future__ import annotations

@@ -19,9 +19,10 @@ from tfcyclegan.networks.architecture import Architecture
         ("D_B", "ReferencePatch"),
     ],
 )
+@pytest.mark.pytorch
 def test_pytorch_loads_exported_networks(name, make, tmp_path, pytorch_outputs):
     """The reference loads our networks with strict=True and gives the same outputs."""
-    torch = pytest.importorskip("torch")
+    import torch
     from golden import pytorch_models as golden
 
     architecture = Architecture(filters=2, blocks=2, discriminator_filters=1)

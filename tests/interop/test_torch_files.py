@@ -422,8 +422,10 @@ def test_what_is_written_is_read(tmp_path):
     assert (tmp_path / "x.pth").read_bytes() == first
 
 
+@pytest.mark.pytorch
 def test_pytorch_reads_what_is_written(tmp_path):
-    torch = pytest.importorskip("torch")
+    import torch
+
     write_torch_file(tmp_path / "x.pth", WRITTEN)
     found = torch.load(tmp_path / "x.pth", weights_only=True)
     for name, array in WRITTEN.items():

@@ -110,9 +110,10 @@ def test_a_folder_becomes_a_cyclegan(name, pytorch_models, pytorch_outputs, tmp_
 
 
 @pytest.mark.parametrize("name", ["resnet", "unet", "batch"])
+@pytest.mark.pytorch
 def test_new_models_of_pytorch(name, tmp_path):
-    """If PyTorch is installed: other weights and other sizes."""
-    torch = pytest.importorskip("torch")
+    """Other weights and other sizes."""
+    import torch
     from golden import pytorch_models as golden
 
     torch.manual_seed(7)
@@ -129,9 +130,10 @@ def test_new_models_of_pytorch(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["resnet", "renamed", "unet", "scratch"])
+@pytest.mark.pytorch
 def test_real_pictures(name, real_data, tmp_path):
     """Each kind of generator in PyTorch and here, for photographs."""
-    torch = pytest.importorskip("torch")
+    import torch
     from golden import pytorch_models as golden
 
     torch.manual_seed(0)
