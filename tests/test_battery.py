@@ -13,7 +13,14 @@ from tfcyclegan import (
     resnet_generator,
     unet_generator,
 )
-from tfcyclegan.layers import Cropping2D, Dropout, LeakyReLU, NarrowConv2D, ResidualTanh
+from tfcyclegan.layers import (
+    Cropping2D,
+    Dropout,
+    LeakyReLU,
+    NarrowConv2D,
+    ReplicationPadding2D,
+    ResidualTanh,
+)
 from tfcyclegan.networks.twins import with_precision
 
 
@@ -35,6 +42,7 @@ def network(build, *arguments, **settings):
 SMALL = {"filters": 4}
 CASES = {
     "reflection": wrap(lambda dtype: ReflectionPadding2D(2, dtype=dtype)),
+    "replication": wrap(lambda dtype: ReplicationPadding2D(2, dtype=dtype)),
     "instance norm": wrap(lambda dtype: InstanceNormalization(dtype=dtype)),
     "affine norm": wrap(lambda dtype: InstanceNormalization(1e-3, affine=True, dtype=dtype)),
     "leaky relu": wrap(lambda dtype: LeakyReLU(0.1, dtype=dtype)),
@@ -54,6 +62,7 @@ CASES = {
         norm="instance-affine",
         bare_first=True,
         downsampling_padding="reflect",
+        block_padding="replicate",
         **SMALL,
     ),
     "resnet tensorflow": network(

@@ -37,3 +37,6 @@ def test_computed_once_and_only_when_used(networks):
     assert calls == []
     assert (A.cycled, A.logits) == ("F1(fake)", "D_B1(fake)")
     assert calls == ["a"]
+    again = A.fresh()
+    assert (again.domain, again.real, again.fake) == ("A", "a", "fake")
+    assert calls == ["a", "a"]

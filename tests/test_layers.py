@@ -6,7 +6,13 @@ import pytest
 import tensorflow as tf
 
 from tfcyclegan import InstanceNormalization, ReflectionPadding2D
-from tfcyclegan.layers import Cropping2D, LeakyReLU, NarrowConv2D, ResidualTanh
+from tfcyclegan.layers import (
+    Cropping2D,
+    LeakyReLU,
+    NarrowConv2D,
+    ReplicationPadding2D,
+    ResidualTanh,
+)
 
 
 def unknown_size(layer):
@@ -18,6 +24,8 @@ def test_reflection_is_numpys():
     images = np.random.default_rng(0).normal(size=(2, 5, 6, 3)).astype(np.float32)
     expected = np.pad(images, ((0, 0), (3, 3), (3, 3), (0, 0)), mode="reflect")
     np.testing.assert_array_equal(ReflectionPadding2D(3)(images), expected)
+    repeated = np.pad(images, [(0, 0), (3, 3), (3, 3), (0, 0)], "edge")
+    np.testing.assert_array_equal(ReplicationPadding2D(3)(images), repeated)
 
 
 @pytest.mark.parametrize("affine", [False, True])
@@ -55,13 +63,69 @@ def slopes(layer, images):
     return tape.gradient(score, [images, *getattr(layer, "trainable_variables", [])])
 
 
+def page(random, size):
+    """Flat areas with little in them, as in a drawing: a channel is nearly constant."""
+    image = np.full((size, size, 2), [3.7, -0.2])
+    image[size // 3 : size // 2, : size // 8] += [1.0, 1e-3]
+    return image
+
+
+@pytest.mark.parametrize("size", [64, 256, 1024])
+@pytest.mark.parametrize(
+    "make",
+    [
+        page,
+        lambda random, size: random.normal([5.0, 0.0], [3.0, 1e-3], (size, size, 2)),
+        lambda random, size: random.normal(100.0, 0.01, (size, size, 2)),
+    ],
+    ids=["page", "noise", "far from 0"],
+)
+def test_instance_norm_is_exact_in_float32(make, size):
+    """Also where one sum over all pixels, or the squares' mean less the mean's square, is not."""
+    image = make(np.random.default_rng(0), size).astype(np.float32)[None]
+    wide = image.astype(np.float64)
+    expected = (wide - wide.mean((1, 2))) / np.sqrt(wide.var((1, 2)) + 1e-5)
+    np.testing.assert_allclose(InstanceNormalization()(image), expected, rtol=3e-5, atol=1e-5)
+
+
+def test_second_gradient_of_instance_norm():
+    """The gradient penalty needs it. tf.nn.moments would give a wrong one."""
+    x, weight, direction = (tf.random.stateless_normal((1, 3, 4, 2), (0, i)) for i in range(3))
+
+    def slope(x):
+        """The derivative of a function of the output in one direction."""
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            score = tf.reduce_sum(tf.tanh(InstanceNormalization(0.01)(x)) * weight)
+        return tf.reduce_sum(tape.gradient(score, x) * direction)
+
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        value = slope(x)
+    found = tape.gradient(value, x)
+    for index in np.ndindex(*x.shape):
+        step = np.zeros(x.shape, np.float32)
+        step[index] = 0.01
+        expected = (slope(x + step) - slope(x - step)) / 0.02
+        np.testing.assert_allclose(found[index], expected, atol=2e-3)
+
+
 @pytest.mark.parametrize("batch", [1, 3])
-def test_fused_kernel_has_the_same_gradient(batch):
+def test_fused_kernel_in_16_bits(batch):
+    """Output and gradient are those of the exact computation, rounded."""
     images = tf.random.stateless_normal((batch, 8, 8, 6), (0, 1), mean=1.0, stddev=2.0)
-    layer = InstanceNormalization()
-    np.testing.assert_allclose(
-        *slopes(layer, images), *slopes(unknown_size(layer), images), atol=1e-5
-    )
+    images = tf.cast(tf.cast(images, tf.bfloat16), tf.float32)
+    fused, exact = InstanceNormalization(dtype="bfloat16"), InstanceNormalization()
+    np.testing.assert_allclose(tf.cast(fused(images), tf.float32), exact(images), atol=0.01)
+    given = tf.cast(images, tf.bfloat16)
+    with tf.GradientTape() as tape:
+        tape.watch(given)
+        cubes = tf.reduce_sum(tf.cast(fused(given), tf.float32) ** 3)
+    with tf.GradientTape() as exact_tape:
+        exact_tape.watch(images)
+        exact_cubes = tf.reduce_sum(exact(images) ** 3)
+    found, expected = tape.gradient(cubes, given), exact_tape.gradient(exact_cubes, images)
+    np.testing.assert_allclose(tf.cast(found, tf.float32), expected, atol=0.1)
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,7 @@ CASES = {
     "resize": lambda: tiny(
         norm="instance-affine",
         downsampling_padding="reflect",
+        block_padding="replicate",
         bare_first=True,
         upsampling="resize",
         residual_output=True,

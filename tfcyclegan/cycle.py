@@ -1,7 +1,8 @@
-"""The pictures of one domain and what the networks make of them: the cycle of section 3.2."""
+"""The pictures of one domain and the networks' outputs for them: the cycle of section 3.2."""
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
@@ -60,6 +61,15 @@ class Cycle:
         self.domain = domain
         self.real = real
         self._computed: dict[str, tf.Tensor] = {}
+
+    def fresh(self) -> Cycle:
+        """The same pictures, with nothing computed yet.
+
+        Each loss is computed on its own tape. It gets no gradient through what another computed.
+        """
+        cycle = copy.copy(self)
+        cycle._computed = {}
+        return cycle
 
     @computed_once
     def fake(self) -> tf.Tensor:

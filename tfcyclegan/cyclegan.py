@@ -36,7 +36,7 @@ class CycleGAN(TranslationModel):
     `G` maps A→B and `F` maps B→A; `D_A` and `D_B` judge pictures of the domain in their name.
     Pictures are float32 `[N, H, W, C]` in [-1, 1]. Train it on a `tf.data.Dataset` of
     `(batch of A, batch of B)` with `compile()` and `fit()`. `model(images)` and `predict(images)`
-    are G; `translate(images, direction)` is either generator.
+    are G; `translate(images, direction)` runs either generator.
 
     To add a term to the loss, override `generator_terms` and return it with the others.
 
@@ -45,9 +45,9 @@ class CycleGAN(TranslationModel):
         F: `keras.Model`, B→A. Default: as G, with weights of its own.
         D_A: `keras.Model`, pictures of A → logits `[N, h, w, 1]`. Default: the paper's.
         D_B: `keras.Model`, pictures of B → logits. Default: as D_A, with weights of its own.
-        image_size: int or `(height, width)` of the training pictures. Sets the default networks
-            and the shape of the pools. Default 256. None allows pictures of many sizes, and needs
-            all four networks and `pool_size=0`.
+        image_size: int or `(height, width)` of the training pictures, multiples of 4 (for a U-Net
+            of 2**depth). Sets the default networks and the shape of the pools. Default 256. None
+            allows pictures of many sizes, and needs all four networks and `pool_size=0`.
         pool_size: int, generated pictures in the pool of each discriminator. Default 50 (section
             4). With 0, discriminators only see fresh pictures.
         seed: int, of the random numbers in training (pools, gradient penalty). Default 0. The
@@ -56,8 +56,8 @@ class CycleGAN(TranslationModel):
             see `tfcyclegan.networks.Architecture`.
 
     Raises:
-        InputError: `image_size=None` with a pool or a missing network, networks whose channels do
-            not fit together, or settings of networks although all four are given.
+        InputError: a size that the pools or the default networks do not take, networks whose
+            channels do not fit together, or network settings although all four are given.
 
     Example:
         ```python
@@ -103,6 +103,8 @@ class CycleGAN(TranslationModel):
                 "leave it out, or leave out a network"
             )
         defaults = Architecture(**architecture)
+        for size in () if all_given else sides or ():
+            defaults.check_size(size)
         side = min(sides) if sides else 0
         self.G = G or defaults.build_generator("AtoB", side)
         self.F = F or defaults.build_generator("BtoA", side)
@@ -114,8 +116,7 @@ class CycleGAN(TranslationModel):
         self.seed = seed
         self.use_strategy_of(list(self.networks.values()))
         channels_A, channels_B = check_channels(**self.networks)
-        height, width = sides or (0, 0)
-        shape_A, shape_B = (height, width, channels_A), (height, width, channels_B)
+        shape_A, shape_B = ((*(sides or (0, 0)), channels) for channels in (channels_A, channels_B))
         with self.strategy.scope():
             # The pools' seeds must differ, or both would get the same random numbers.
             self.pool_A = ImagePool(shape_A, pool_size, 2 * seed, name="pool_A")
@@ -165,11 +166,12 @@ class CycleGAN(TranslationModel):
                 `lambda_identity * lambda_cycle_A`. Default 0.5 as in the reference. The paper uses
                 it only for painting→photo (section 5.2). It keeps colours and reduces change.
             lambda_gan: weight of the adversarial terms. Default 1.
-            learning_rate: of both default optimizers. Default 2e-4 (section 4).
+            learning_rate: of both default optimizers (your own bring their own). Default 2e-4
+                (section 4).
             beta_1: of both default optimizers. Default 0.5 (the reference).
             constant_fraction: fraction of the run before the rate starts to fall. Default 0.5.
-            total_steps: length of the run in steps, at whose end the rate is 0. Default: `fit`
-                sets it to epochs × steps when training starts, and keeps it when training resumes.
+            total_steps: length of the run in steps; the rate reaches 0 after the last. Default:
+                `fit` sets it to epochs × steps at the start, and keeps it when training resumes.
             recompute: bool, gradient checkpointing: whether to compute activations a second time
                 for the gradients instead of keeping them. Less memory, a third more arithmetic.
                 Default False.
@@ -180,8 +182,7 @@ class CycleGAN(TranslationModel):
         Raises:
             InputError: an unknown objective, a negative weight, an identity loss between domains
                 of different channels, a discriminator that ends in a sigmoid with an objective
-                that needs logits, or `recompute` with layers that give another result the second
-                time (dropout, batch norm).
+                that needs logits, or `recompute` with dropout, noise, batch or spectral norm.
             ValueError: with several replicas: `steps_per_execution` above 1, `jit_compile=True`,
                 or an optimizer made outside their strategy's scope.
         """
@@ -233,7 +234,7 @@ class CycleGAN(TranslationModel):
             self.total_steps.assign(total_steps or 0)
             self.generators = Player(G_and_F, generator_optimizer or adam())
             self.discriminators = Player(D_A_and_D_B, discriminator_optimizer or adam())
-            # Keras saves a model's attributes, but does not look into a Player.
+            # Keras saves attributes of a model, not of a Player.
             self.generator_optimizer = self.generators.optimizer
             self.discriminator_optimizer = self.discriminators.optimizer
             if self.objective.gradient_penalty:
@@ -274,7 +275,7 @@ class CycleGAN(TranslationModel):
         self._means.update({"loss": tf.add_n(list(terms.values())), **terms})
 
         if self.lambda_gan:
-            # D_A sees F's pictures, D_B sees G's. Half of them are from earlier steps (section 4).
+            # D_A sees F's pictures, D_B sees G's, half of them from earlier steps (section 4).
             shown_A = self.pool_A.query(B.fake, self.step)
             shown_B = self.pool_B.query(A.fake, self.step)
             terms = self.discriminators.minimise(
@@ -297,13 +298,14 @@ class CycleGAN(TranslationModel):
         return (
             lambda: self.generator_terms(A),
             lambda: self.generator_terms(B),
-            lambda: self.identity_terms(A) | self.identity_terms(B),
+            lambda: self.identity_terms(A.fresh()) | self.identity_terms(B.fresh()),
         )
 
     def generator_terms(self, cycle: Cycle) -> Terms:
         """The terms of equation 3 that the generators minimise, for the pictures of one domain.
 
-        Override it to add terms: all that it returns are summed, minimised and logged.
+        Override it to add terms: their sum is minimised, and each is logged. It is called for A and
+        for B, and must return the same names in every step. A name in both is summed.
 
         Args:
             cycle: the pictures of one domain (`cycle.domain`, "A" or "B"), their translations

@@ -79,6 +79,7 @@ def _log_loss(logits: tf.Tensor, real: bool) -> tf.Tensor:
 
 #: Objectives by name: `lsgan` is the paper's choice (section 4), `vanilla` the log loss of
 #: equation 1. `hinge` (Lim, Ye 2017) and `wgan-gp` (Gulrajani et al. 2017) are not in the paper.
+#: With `wgan-gp`, D takes one step for each of the generators, not five as in its paper.
 OBJECTIVES: dict[str, Objective] = {
     "lsgan": Objective(
         discriminator=lambda real, fake: (

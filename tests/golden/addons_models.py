@@ -5,7 +5,8 @@
 
 It needs the packages of requirements-addons.txt (Python 3.9 to 3.11). The networks are those of
 the CycleGAN example on Keras's site, rewritten: instance norm of tensorflow-addons with scale and
-shift, no biases before a norm, padding "same".
+shift, no biases before a norm, padding "same". LynnHo/CycleGAN-Tensorflow-2 has the same networks,
+with TensorFlow's functions in place of layers without weights.
 """
 
 from __future__ import annotations
@@ -76,6 +77,36 @@ def generator(
     return keras.Model(inputs, layers.Activation("tanh")(x), name=name)
 
 
+def lynnho_generator(filters: int, blocks: int) -> keras.Model:
+    def pad(x: tf.Tensor, amount: int) -> tf.Tensor:
+        return tf.pad(x, [[0, 0], [amount] * 2, [amount] * 2, [0, 0]], "REFLECT")
+
+    def normed(x: tf.Tensor) -> tf.Tensor:
+        return tfa.layers.InstanceNormalization()(x)
+
+    inputs = layers.Input((32, 32, 3))
+    x = tf.nn.relu(normed(layers.Conv2D(filters, 7, use_bias=False)(pad(inputs, 3))))
+    for factor in (2, 4):
+        x = layers.Conv2D(filters * factor, 3, 2, padding="same", use_bias=False)(x)
+        x = tf.nn.relu(normed(x))
+    for _ in range(blocks):
+        y = tf.nn.relu(normed(layers.Conv2D(filters * 4, 3, use_bias=False)(pad(x, 1))))
+        x = layers.add([x, normed(layers.Conv2D(filters * 4, 3, use_bias=False)(pad(y, 1)))])
+    for factor in (2, 1):
+        x = layers.Conv2DTranspose(filters * factor, 3, 2, padding="same", use_bias=False)(x)
+        x = tf.nn.relu(normed(x))
+    return keras.Model(inputs, tf.tanh(layers.Conv2D(3, 7)(pad(x, 3))))
+
+
+def lynnho_discriminator(filters: int) -> keras.Model:
+    inputs = layers.Input((32, 32, 3))
+    x = tf.nn.leaky_relu(layers.Conv2D(filters, 4, 2, padding="same")(inputs), alpha=0.2)
+    for factor, strides in ((2, 2), (4, 2), (8, 1)):
+        x = layers.Conv2D(filters * factor, 4, strides, padding="same", use_bias=False)(x)
+        x = tf.nn.leaky_relu(tfa.layers.InstanceNormalization()(x), alpha=0.2)
+    return keras.Model(inputs, layers.Conv2D(1, 4, padding="same")(x))
+
+
 def discriminator(name: str, filters: int) -> keras.Model:
     inputs = layers.Input((None, None, 3))
     x = layers.LeakyReLU(0.2)(layers.Conv2D(filters, 4, 2, padding="same")(inputs))
@@ -137,6 +168,16 @@ def make(
     model.save_weights(str(folder / "checkpoint" / "cyclegan_checkpoints.003"))
     model.save_weights(str(folder / "cyclegan.h5"))
     model.gen_G.save_weights(str(folder / "gen_G.h5"))
+
+    lynnho = {name: lynnho_generator(filters, blocks) for name in ("G_A2B", "G_B2A")}
+    lynnho |= {name: lynnho_discriminator(filters) for name in ("D_A", "D_B")}
+    for name, network in lynnho.items():
+        randomise(network, random)
+        outputs[f"lynnho/{name}"] = network(images).numpy()
+    tf.train.Checkpoint(**lynnho, ep_cnt=tf.Variable(3)).save(str(folder / "lynnho" / "ckpt"))
+    lynnho["G_A2B"].save(str(folder / "lynnho_whole.h5"))
+    lynnho["G_A2B"].save_weights(str(folder / "lynnho_weights.h5"))
+    lynnho["G_A2B"].save_weights(str(folder / "lynnho.weights.h5"))
 
     whole = generator("whole", filters, blocks, epsilon=1e-4)
     randomise(whole, random)

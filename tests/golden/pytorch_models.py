@@ -38,13 +38,13 @@ def norm_of(kind: str) -> Callable[[int], nn.Module]:
 
 
 class ReferenceBlock(nn.Module):
-    def __init__(self, width: int, kind: str, dropout: bool):
+    def __init__(self, width: int, kind: str, dropout: bool, pad: type = nn.ReflectionPad2d):
         super().__init__()
         norm, bias = norm_of(kind), kind not in ("batch", "none")
         self.conv_block = nn.Sequential(
-            nn.ReflectionPad2d(1), nn.Conv2d(width, width, 3, bias=bias), norm(width), nn.ReLU(),
+            pad(1), nn.Conv2d(width, width, 3, bias=bias), norm(width), nn.ReLU(),
             *([nn.Dropout(0.5)] if dropout else []),
-            nn.ReflectionPad2d(1), nn.Conv2d(width, width, 3, bias=bias), norm(width),
+            pad(1), nn.Conv2d(width, width, 3, bias=bias), norm(width),
         )  # fmt: skip
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -55,6 +55,7 @@ class ReferenceResnet(nn.Module):
     def __init__(
         self, kind: str = "instance", blocks: int = 2, channels: int = 3, out: int = 3,
         filters: int = FILTERS, dropout: bool = False, resize: bool = False,
+        pad: type = nn.ReflectionPad2d,
     ):  # fmt: skip
         super().__init__()
         norm, bias, f = norm_of(kind), kind not in ("batch", "none"), filters
@@ -64,7 +65,7 @@ class ReferenceResnet(nn.Module):
                 nn.Conv2d(width, 2 * width, 3, stride=2, padding=1, bias=bias), norm(2 * width),
                 nn.ReLU(),
             ]  # fmt: skip
-        layers += [ReferenceBlock(4 * f, kind, dropout) for _ in range(blocks)]
+        layers += [ReferenceBlock(4 * f, kind, dropout, pad) for _ in range(blocks)]
         for width in (4 * f, 2 * f):
             half = width // 2
             if resize:
@@ -94,7 +95,7 @@ class ReferenceUnetLevel(nn.Module):
         super().__init__()
         norm, bias = norm_of(kind), kind not in ("batch", "none")
         self.outermost = channels is not None
-        down = nn.Conv2d(channels or outer, inner, 4, 2, 1, bias=self.outermost or bias)
+        down = nn.Conv2d(channels or outer, inner, 4, 2, 1, bias=bias)
         up = nn.ConvTranspose2d(
             inner * (2 if inside else 1), outer, 4, 2, 1, bias=self.outermost or bias
         )
@@ -250,20 +251,22 @@ class ScratchJudge(nn.Module):
 
 
 class ScratchDiscriminator(nn.Module):
-    def __init__(self, layers: int = 3):
+    """The last convolution is in `model`, or with its sigmoid in `final`."""
+
+    def __init__(self, final: bool = False, layers: int = 3):
         super().__init__()
         widths = [2**level for level in range(layers + 1)]
         self.initial = nn.Sequential(mirrored(3, 1, 4, 2, 1), nn.LeakyReLU(0.2))
-        self.model = nn.Sequential(
-            *(
-                ScratchJudge(widths[level - 1], widths[level], 2 if level < layers else 1)
-                for level in range(1, layers + 1)
-            ),
-            mirrored(widths[-1], 1, 4, 1, 1),
-        )
+        strided = [
+            ScratchJudge(widths[level - 1], widths[level], 2 if level < layers else 1)
+            for level in range(1, layers + 1)
+        ]
+        last = mirrored(widths[-1], 1, 4, 1, 1)
+        self.model = nn.Sequential(*strided, *([] if final else [last]))
+        self.final = nn.Sequential(last, nn.Sigmoid()) if final else nn.Sigmoid()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.sigmoid(self.model(self.initial(x)))
+        return self.final(self.model(self.initial(x)))
 
 
 # ---------------------------------------------------------------------- the files
@@ -275,15 +278,20 @@ CASES: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "resnet/latest_net_D_A.pth": (ReferencePatch, "plain"),
     "resnet/latest_net_D_B.pth": (ReferencePatch, "plain"),
     "affine/latest_net_G.pth": (lambda: ReferenceResnet("instance-affine", 1), "plain"),
-    "tracked/latest_net_G.pth": (lambda: ReferenceResnet("tracked", 1), "plain"),
+    "tracked/latest_net_G.pth": (lambda: ReferenceResnet("tracked", 1), "as in 2018"),
     "batch/latest_net_G_A.pth": (lambda: ReferenceResnet("batch", 3), "parallel"),
     "none/latest_net_G_A.pth": (lambda: ReferenceResnet("none", 0), "plain"),
     "grey/latest_net_G_B.pth": (lambda: ReferenceResnet(blocks=1, channels=1), "plain"),
     "dropout/latest_net_G_A.pth": (lambda: ReferenceResnet(blocks=1, dropout=True), "plain"),
     "resize/latest_net_G_A.pth": (lambda: ReferenceResnet(blocks=1, resize=True), "plain"),
+    "replicate/latest_net_G_B.pth": (
+        lambda: ReferenceResnet(blocks=1, pad=nn.ReplicationPad2d),
+        "plain",
+    ),
     "renamed/G_A2B_epoch3.pth": (renamed_resnet, "plain"),
     "unet/latest_net_G_A.pth": (ReferenceUnet, "plain"),
     "unet/5_net_G_A.pth": (lambda: ReferenceUnet("batch", 6), "plain"),
+    "unet_none/latest_net_G_A.pth": (lambda: ReferenceUnet("none"), "plain"),
     "layers/latest_net_D_A.pth": (lambda: ReferencePatch("batch", 2), "parallel"),
     "layers/latest_net_D_B.pth": (lambda: ReferencePatch(layers=4), "plain"),
     "pixel/latest_net_D_A.pth": (ReferencePixel, "plain"),
@@ -291,7 +299,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "scratch/genz.pth.tar": (ScratchGenerator, "with optimizer"),
     "scratch/genh.pth.tar": (ScratchGenerator, "nested"),
     "scratch/critich.pth.tar": (ScratchDiscriminator, "nested"),
-    "scratch/criticz.pth.tar": (ScratchDiscriminator, "nested"),
+    "scratch/criticz.pth.tar": (lambda: ScratchDiscriminator(final=True), "nested"),
     "bare/genz.pth.tar": (lambda: ScratchGenerator("bare"), "nested"),
     "block/genh.pth.tar": (lambda: ScratchGenerator("block", 1, affine=True), "nested"),
 }
@@ -312,8 +320,10 @@ def randomised(network: nn.Module) -> nn.Module:
 def content_of(network: nn.Module, wrapping: str) -> dict:
     """The content of a network's file."""
     state = network.state_dict()
-    if wrapping == "parallel":
-        return OrderedDict((f"module.{name}", value) for name, value in state.items())
+    if wrapping in ("parallel", "as in 2018"):
+        # PyTorch 0.4.0 and earlier did not count batches.
+        names = [n for n in state if wrapping == "parallel" or "num_batches" not in n]
+        return OrderedDict((f"module.{name}", state[name]) for name in names)
     if wrapping == "with optimizer":
         optimizer = torch.optim.Adam(network.parameters(), lr=1e-5, betas=(0.5, 0.999))
         network(torch.zeros(1, 3, 32, 32)).sum().backward()
@@ -382,7 +392,11 @@ def main() -> None:
     outputs = {"images": images}
     for name, (make, wrapping) in CASES.items():
         network = randomised(make())
-        save(name, content_of(network, wrapping))
+        save(
+            name,
+            content_of(network, wrapping),
+            _use_new_zipfile_serialization=wrapping != "as in 2018",
+        )
         outputs[name] = draw(network, part_for(name, images))
     tensors = various_tensors()
     save("tensors.pth", tensors)

@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 
 from tfcyclegan import InputError, InstanceNormalization, patch_discriminator
-from tfcyclegan.interop.addons import EXAMPLE_NAMES, Array, read_network
-from tfcyclegan.interop.description import describe
+from tfcyclegan.interop.addons import EXAMPLE_NAMES, LYNNHO_NAMES, Array, read_network
+from tfcyclegan.interop.description import DIRECTIONS, describe
 from tfcyclegan.runtimes.keras_model import load_model
 from tfcyclegan.training.config import Config
 from tfcyclegan.training.imported import import_checkpoint
@@ -49,6 +49,21 @@ def test_the_whole_example(file, addons_models, addons_outputs, tmp_path):
             np.testing.assert_allclose(
                 network(addons_outputs["odd"]), addons_outputs[f"{theirs}/odd"], atol=CLOSE
             )
+
+
+@pytest.mark.parametrize("file", ["lynnho", "lynnho_weights.h5"])
+def test_lynnhos_models(file, addons_models, addons_outputs, tmp_path):
+    """G_A2B, G_B2A, D_A, D_B are G, F, D_A, D_B; TensorFlow's functions have no weights."""
+    found = describe(addons_models / file)
+    assert list(found.networks) == (["G"] if file.endswith("h5") else ["G", "F", "D_A", "D_B"])
+    for theirs, ours in LYNNHO_NAMES.items():
+        if ours in found.networks:
+            if ours in "GF":
+                network = found.architecture.build_generator(DIRECTIONS[ours], 32)
+            else:
+                network = found.architecture.build_discriminator(ours[-1], 32)
+            output = found.networks[ours].fill(network)(addons_outputs["images"])
+            np.testing.assert_allclose(output, addons_outputs[f"lynnho/{theirs}"], atol=CLOSE)
 
 
 @pytest.mark.parametrize(("file", "direction"), [("gen_G.h5", "BtoA"), ("whole.h5", "AtoB")])

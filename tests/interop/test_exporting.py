@@ -59,8 +59,8 @@ def test_missing_biases_become_zeros(pytorch_models, pytorch_outputs, tmp_path):
         ("generator", {"downsampling_padding": "reflect"}, "^downsampling_padding .* only zero"),
         ("generator", {"alignment": "tensorflow"}, "alignment is tensorflow, but .* only torch"),
         ("generator", {"epsilon": 1e-3}, "epsilon is 0.001, but the reference has only 1e-05"),
-        ("generator", {"norm": "batch"}, "no biases with norm batch"),
-        ("discriminator", {"norm": "none"}, "no biases with norm none"),
+        ("generator", {"norm": "batch"}, "^norm=batch with biases.*use_bias=False"),
+        ("discriminator", {"norm": "none"}, "^norm=none with biases.*use_bias=False"),
         ("discriminator", {"sigmoid": True}, "sigmoid is True, but the reference has only False"),
         ("discriminator", {"discriminator_padding": "reflect"}, "^discriminator_padding is reflec"),
         (

@@ -1,9 +1,10 @@
 """HDF5 files of Keras 2. Damaged and hostile files are refused in one line."""
 
+import keras
 import numpy as np
 import pytest
 
-from tfcyclegan import InputError
+from tfcyclegan import InputError, resnet_generator
 from tfcyclegan.interop.description import describe
 from tfcyclegan.interop.hdf5 import read_hdf5
 
@@ -92,6 +93,36 @@ def test_a_file_that_is_cut_short(copy_of):
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(InputError, match=r"whole.h5: damaged, or not as Keras 2 writes it"):
         describe(path)
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("lynnho_whole.h5", r'pad\w* is a TensorFlow function .* model.save_weights\("G.h5"\)'),
+        ("lynnho.weights.h5", r'in the format of Keras 3.* generator.save_weights\("G.h5"\)'),
+    ],
+)
+def test_files_in_other_forms(file, message, addons_models):
+    with pytest.raises(InputError, match=message):
+        describe(addons_models / file)
+
+
+def test_files_of_keras_3(tmp_path):
+    """Also those of a whole CycleGAN, whose weights have no folder `layers`."""
+
+    class Whole(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.gen_G = resnet_generator(16, filters=1, blocks=0)
+
+    resnet_generator(16, filters=1, blocks=0).save(tmp_path / "G.h5")
+    resnet_generator(16, filters=1, blocks=0).save_weights(tmp_path / "G.weights.h5")
+    whole = Whole()
+    whole.built = True
+    whole.save_weights(tmp_path / "all.weights.h5")
+    for name in ("G.h5", "G.weights.h5", "all.weights.h5"):
+        with pytest.raises(InputError, match=rf'{name}: in the format of Keras 3.*"G.keras"'):
+            describe(tmp_path / name)
 
 
 def test_files_of_something_else(tmp_path):

@@ -20,6 +20,7 @@ DISCRIMINATORS = {
     "pixel/latest_net_D_A.pth": {"discriminator": "pixel", "norm": "instance", "use_bias": True},
     "pixel/latest_net_D_B.pth": {"discriminator": "pixel", "norm": "batch", "use_bias": False},
     "scratch/critich.pth.tar": {"sigmoid": True, "discriminator_padding": "reflect"},
+    "scratch/criticz.pth.tar": {"sigmoid": True, "discriminator_layers": 3},
 }
 
 
@@ -27,7 +28,7 @@ DISCRIMINATORS = {
 def test_discriminators_give_the_scores_of_pytorch(name, pytorch_models, pytorch_outputs):
     found = describe(pytorch_models / name)
     ((key, network),) = found.networks.items()
-    assert key == ("D_B" if "D_A" in name else "D_A")
+    assert key == ("D_B" if "D_A" in name or "criticz" in name else "D_A")
     settings = DISCRIMINATORS[name]
     assert {key: network.settings[key] for key in settings} == settings
     architecture = Architecture(channels_A=network.channels, **network.settings)

@@ -49,6 +49,32 @@ def test_epochs_of_a_folder(pytorch_models, tmp_path):
         find_networks(pytorch_models / "scratch", epoch="9")
 
 
+@pytest.mark.parametrize(
+    ("name", "bad", "found"),
+    [("resnet", "latest_net_D_A.pth", "G F D_A"), ("scratch", "criticz.pth.tar", "G F D_A"),
+     ("resnet", "latest_net_G_B.pth", "G D_A D_B")],
+)  # fmt: skip
+def test_a_folder_with_an_unknown_file(name, bad, found, pytorch_models, tmp_path):
+    """The others are read, and a note names it. Without a generator there is only its error."""
+    folder = tmp_path / "folder"
+    shutil.copytree(pytorch_models / name, folder)
+    (folder / bad).write_bytes(b"something else")
+    description = describe(folder)
+    assert {*description.networks} == {*found.split()}
+    (note,) = [note for note in description.notes if note.startswith("left out: ")]
+    assert bad in note
+    for file in folder.iterdir():
+        if "net_G" in file.name or "gen" in file.name:
+            file.write_bytes(b"something else")
+    with pytest.raises(InputError, match=r"(genh.pth.tar|latest_net_G_A.pth): "):
+        describe(folder)
+
+
+def test_block_padding_goes_with_a_resnet(pytorch_models):
+    with pytest.raises(InputError, match=r"block_padding=replicate: .* no resnet: leave it out"):
+        describe(pytorch_models / "unet" / "5_net_G_A.pth", block_padding="replicate")
+
+
 def test_a_saved_model_is_refused(tmp_path):
     (tmp_path / "saved_model.pb").write_bytes(b"")
     with pytest.raises(InputError, match=r'a SavedModel.*model.save_weights\("G.h5"\)') as caught:

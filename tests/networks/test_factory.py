@@ -53,7 +53,7 @@ def test_other_layers():
     assert isinstance(layer_of(make.conv(INPUTS, 3, 3, "narrow")), NarrowConv2D)
     assert make.dropout(INPUTS, 0, "none") is INPUTS
     assert layer_of(make.dropout(INPUTS, 0.5, "some")).rate == 0.5
-    grown = make.conv_transpose(make.pad(INPUTS, 1, "p", reflect=True), 2, 4, "t")
+    grown = make.conv_transpose(make.pad(INPUTS, 1, "p", "reflect"), 2, 4, "t")
     assert make.crop(make.leaky_relu(grown, "t"), ((1, 1), (1, 1)), "t").shape == (None, 20, 20, 2)
     assert not layer_of(grown).use_bias
 

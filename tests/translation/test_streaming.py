@@ -18,7 +18,8 @@ NETWORKS = {
     "paper": lambda: small(3),
     "variant": lambda: resnet_generator(
         32, filters=4, blocks=2, norm="instance-affine", upsampling="resize",
-        residual_output=True, downsampling_padding="reflect", bare_first=True,
+        residual_output=True, downsampling_padding="reflect", block_padding="replicate",
+        bare_first=True,
     ),
     "batch norm": lambda: resnet_generator(32, filters=4, blocks=2, norm="batch", dropout=0.5),
     "unet": lambda: unet_generator(32, filters=4),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -23,6 +23,7 @@ def import_model(
     epoch: str | None = None,
     image_size: int | None = None,
     data: str = "",
+    block_padding: Literal["reflect", "replicate"] | None = None,
     describe_only: Annotated[bool, tyro.conf.arg(name="describe")] = False,
 ) -> int:
     """Import a model that was trained elsewhere, with PyTorch or tensorflow-addons.
@@ -40,15 +41,18 @@ def import_model(
         image_size: Side in px of the pictures that it was trained on, which is also the size of
             LiteRT exports. Default: 256, or for a U-Net the size that it reduces to one pixel.
         data: Source of the pictures to evaluate on, as in train. Default: none.
+        block_padding: How the blocks of a resnet pad, which no file says. Default: reflect.
         describe_only: Only print what the checkpoint holds.
     """
     if describe_only:
-        _report(describe(checkpoint, direction, epoch=epoch))
+        _report(describe(checkpoint, direction, epoch=epoch, block_padding=block_padding))
         return 0
     run = Path(to) if to else free_run_dir(_name(checkpoint))
-    _report(
-        import_checkpoint(checkpoint, run, direction, epoch=epoch, image_size=image_size, data=data)
-    )
+    found = import_checkpoint(
+        checkpoint, run, direction,
+        epoch=epoch, image_size=image_size, data=data, block_padding=block_padding,
+    )  # fmt: skip
+    _report(found)
     print(f"run: {run}")
     again = f"python -m tfcyclegan translate PICTURES --model {shlex.quote(str(run))} --to FOLDER"
     print(f"use it with: {again}")

@@ -15,7 +15,8 @@ from .workers import CollectiveTimeout, Workers, callback_list, check_callbacks
 class DistributedModel(keras.Model):
     """A model whose steps run under the strategy that its networks were made in.
 
-    Call `fit` inside or outside the strategy's scope: steps run under the strategy either way.
+    Call `fit` inside or outside the strategy's scope (with several workers: outside). Steps run
+    under the strategy either way.
 
     Attributes:
         strategy: `tf.distribute.Strategy` of the networks; TensorFlow's default for one device.

@@ -1,9 +1,9 @@
 """Keras models with tensorflow-addons' InstanceNormalization.
 
-These are the generators and discriminators of the CycleGAN example on Keras's site, and models
-derived from it: convolutions with padding "same", instance norm with scale and shift and an epsilon
-of 1e-3, and no biases before a norm. Their weights are read as arrays (see `hdf5` and
-`tf_checkpoint`), without tensorflow-addons and Keras 2.
+These are the generators and discriminators of the CycleGAN example on Keras's site and of
+LynnHo/CycleGAN-Tensorflow-2, and models derived from them: convolutions with padding "same",
+instance norm with scale and shift and an epsilon of 1e-3, and no biases before a norm. Their
+weights are read as arrays (see `hdf5` and `tf_checkpoint`), without tensorflow-addons and Keras 2.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ ORIGIN = "Keras with tensorflow-addons"
 
 #: The attributes of the example's model. Its X and Y are the paper's A and B.
 EXAMPLE_NAMES = {"gen_G": "G", "gen_F": "F", "disc_X": "D_A", "disc_Y": "D_B"}
+
+#: The names in the checkpoints of LynnHo/CycleGAN-Tensorflow-2.
+LYNNHO_NAMES = {"G_A2B": "G", "G_B2A": "F", "D_A": "D_A", "D_B": "D_B"}
 
 _ASSUMED = (
     "files of weights do not say which norm, epsilon and padding they go with: those of the Keras "

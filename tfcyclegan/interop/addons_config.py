@@ -68,6 +68,12 @@ def epsilon_of(settings: Mapping[str, Any], config: str | bytes, where: object) 
         ) from problem
     steps.append(("nothing more", "its end"))
     for (step, name), wanted in zip(steps, [*_expected(settings), "nothing more"], strict=False):
+        if step in ("TFOpLambda", "TensorFlowOpLayer"):
+            raise InputError(
+                f"{where}: {name} is a TensorFlow function in place of a Keras layer, and a whole "
+                'model with those cannot be read: save its weights, model.save_weights("G.h5"), '
+                "and import that file"
+            )
         # The example's own layer does not save its padding.
         if step != wanted and not (step == "reflection padding" and wanted.startswith(step)):
             raise InputError(

@@ -55,8 +55,9 @@ class Description:
 
 
 def describe(
-    checkpoint: str | os.PathLike, direction: Direction | None = None, *, epoch: str | None = None
-) -> Description:
+    checkpoint: str | os.PathLike, direction: Direction | None = None, *,
+    epoch: str | None = None, block_padding: Literal["reflect", "replicate"] | None = None,
+) -> Description:  # fmt: skip
     """Reads the networks in a checkpoint. Writes nothing.
 
     Args:
@@ -64,19 +65,23 @@ def describe(
         direction: "AtoB" or "BtoA", for a file with one generator. Default: what the file name
             says, else AtoB.
         epoch: which files of a folder to read. Default: the latest.
+        block_padding: "reflect" or "replicate", how the blocks of a resnet pad, which no file says.
+            Default: "reflect", as the reference by default.
 
     Returns:
         `Description`.
 
     Raises:
-        InputError: the checkpoint is missing, unknown, damaged or unsafe, or its networks do not
-            fit together.
+        InputError: the checkpoint is missing, unknown, damaged or unsafe, its networks do not fit
+            together, or `block_padding` for a checkpoint without resnet.
 
     Example:
         >>> describe("G_A2B_epoch33.pth").networks["G"].settings["norm"]
         'instance-affine'
     """
     networks = find_networks(checkpoint, direction, epoch)
+    if block_padding is not None:
+        networks = _with_padding(checkpoint, networks, block_padding)
     for name, network in networks.items():
         if bad := network.non_finite_layer():
             raise InputError(
@@ -86,6 +91,21 @@ def describe(
     if not any(name in DIRECTIONS for name in networks):
         return Description(networks, None)
     return Description(networks, _common_architecture(checkpoint, networks))
+
+
+def _with_padding(
+    checkpoint: str | os.PathLike, networks: Mapping[str, Network], block_padding: str
+) -> dict[str, Network]:
+    if not any(network.settings.get("generator") == "resnet" for network in networks.values()):
+        raise InputError(f"block_padding={block_padding}: {checkpoint} has no resnet: leave it out")
+    return {
+        name: dataclasses.replace(
+            network, settings={**network.settings, "block_padding": block_padding}
+        )
+        if network.role == "generator"
+        else network
+        for name, network in networks.items()
+    }
 
 
 def _common_architecture(

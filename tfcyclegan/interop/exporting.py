@@ -147,6 +147,8 @@ def _check_reference(settings: Mapping[str, Any]) -> None:
             raise InputError(f"{name} is {settings[name]}, but the reference has only {value}")
     norm, bias = settings["norm"], settings["use_bias"]
     if bias and norm in ("batch", "none"):
-        raise InputError(f"the reference has no biases with norm {norm}")
+        raise InputError(
+            f"norm={norm} with biases, which the reference does not have: train with use_bias=False"
+        )
     if not bias and norm.startswith("instance") and settings.get("discriminator") == "pixel":
         raise InputError("the reference has no pixel discriminator without biases")

@@ -48,7 +48,18 @@ def _networks(path: Path, file: Any) -> dict[str, Network]:
     size = path.stat().st_size
     _check_strings(file, size)
     root = _inside(file, "model_weights") if "model_weights" in file else file
-    if "layer_names" not in root.attrs:
+    named = "layer_names" in root.attrs
+    if str(root.attrs.get("keras_version", "")).startswith("3") or (
+        not named and (path.name.endswith(".weights.h5") or "layers" in file)
+    ):
+        raise InputError(
+            f"{path}: in the format of Keras 3, which is not imported: load it in the script that "
+            'made it, and save the generator there with generator.save("G.keras"), which needs no '
+            'import, or in Keras 2 with generator.save_weights("G.h5"). (GroupNormalization('
+            "groups=1) of the present Keras example is not an instance norm: it has one mean for "
+            "all channels)"
+        )
+    if not named:
         raise InputError(
             f"{path}: an HDF5 file without Keras's layer_names: save it with "
             'save_weights("x.h5") or save("x.h5") of Keras 2'

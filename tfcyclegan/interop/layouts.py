@@ -187,7 +187,7 @@ def _unet(
     settings: Mapping[str, Any], channels: int, output_channels: int, normed: Callable
 ) -> list[Convolution]:
     widths = [settings["filters"] * min(2**level, 8) for level in range(settings["depth"])]
-    down = [Convolution("down1", 4, channels, widths[0])]
+    down = [normed("down1", 4, channels, widths[0], norm="none")]
     up = [Convolution("up1", 4, 2 * widths[0], output_channels, transposed=True)]
     for level, (outer, inner) in enumerate(itertools.pairwise(widths), 2):
         innermost = level == len(widths)  # no norm, and no skip connection into it

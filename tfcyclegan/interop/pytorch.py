@@ -169,7 +169,9 @@ def _from_scratch_generator(tensors: Tensors) -> _Layout:
 def _from_scratch_discriminator(tensors: Tensors) -> _Layout:
     layers = sum(bool(re.fullmatch(r"model\.\d+\.conv\.0\.weight", name)) for name in tensors)
     strided = {f"c{level + 2}": f"model.{level}.conv.0" for level in range(layers)}
-    modules = {"c1": "initial.0", **strided, "score": f"model.{layers}"}
+    # The last convolution is in a sequence with its sigmoid, or in that of the others.
+    score = "final.0" if "final.0.weight" in tensors else f"model.{layers}"
+    modules = {"c1": "initial.0", **strided, "score": score}
     settings = {
         "discriminator": "patch",
         "discriminator_layers": layers,

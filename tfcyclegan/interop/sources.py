@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import h5py
@@ -46,7 +48,7 @@ def find_networks(
 
     Example:
         >>> find_networks("checkpoints/horse2zebra").keys()
-        dict_keys(['D_B', 'D_A', 'G', 'F'])
+        dict_keys(['G', 'F', 'D_B', 'D_A'])
     """
     path = Path(checkpoint)
     if path.is_dir():
@@ -87,11 +89,11 @@ def _in_folder(path: Path, epoch: str | None) -> dict[str, Network]:
             raise InputError(f"epoch={epoch}: {path} has {some(sorted(epochs))}")
         if "G" in chosen and len(chosen) > 1:
             raise InputError(f"{path}: it has {some(sorted(chosen))}: name the file to import")
-        return {REFERENCE_NAMES.get(name, ""): _read_torch(file) for name, file in chosen.items()}
+        return _read_several({REFERENCE_NAMES.get(n, ""): file for n, file in chosen.items()})
     if epoch is not None:
         raise InputError(f"epoch={epoch}: {path} has no files named EPOCH_net_G_A.pth")
     if scratch := {name: file for file in files if (name := _from_scratch_name(file))}:
-        return {name: _read_torch(file) for name, file in scratch.items()}
+        return _read_several(scratch)
     if indices := [file for file in files if file.suffix == ".index"]:
         newest = max(indices, key=lambda file: (file.stat().st_mtime, file.name))
         return read_tf_checkpoint(newest.with_suffix(""))
@@ -115,13 +117,34 @@ def _in_file(path: Path) -> dict[str, Network]:
         return {_name_of(path): _read_torch(path)}
     raise InputError(
         f"{path}: not a PyTorch file (.pth), an HDF5 file of Keras 2 (.h5) or a TensorFlow "
-        "checkpoint (.index). A .keras file of Keras 3 needs no import"
+        "checkpoint (.index). A .keras file needs no import: translate, evaluate and export open it"
     )
 
 
 def _read_torch(path: Path) -> Network:
     tensors = state_dict(read_torch_file(path), path, path.stat().st_size)
     return read_network(tensors, path)
+
+
+def _read_several(files: Mapping[str, Path]) -> dict[str, Network]:
+    """The networks in the files of a folder. A file that cannot be read is a note on the others.
+
+    Raises:
+        InputError: no generator can be read.
+    """
+    networks, problems = {}, []
+    for name, file in sorted(files.items(), key=lambda item: item[0].startswith("D")):
+        try:
+            networks[name] = _read_torch(file)
+        except InputError as problem:
+            problems.append(problem)
+    if problems and not any(network.role == "generator" for network in networks.values()):
+        raise problems[0]
+    notes = tuple(f"left out: {problem}" for problem in problems)
+    return {
+        name: dataclasses.replace(network, notes=(*network.notes, *notes))
+        for name, network in networks.items()
+    }
 
 
 def _name_of(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""TensorFlow checkpoints of Keras models: `save_weights("x")`, which the example's callback writes.
+"""TensorFlow checkpoints of Keras models: `save_weights("x")`, `tf.train.Checkpoint(G=…)`.
 
 TensorFlow reads them. Its reader trusts the file: a forged index can end the process. So names and
 shapes are compared with the expected network before values are read, but only checkpoints from
@@ -16,11 +16,14 @@ from typing import Any
 import tensorflow as tf
 
 from ..errors import InputError, first_line
-from .addons import EXAMPLE_NAMES, Array, Layers, read_network
+from .addons import EXAMPLE_NAMES, LYNNHO_NAMES, Array, Layers, read_network
 from .layouts import Network, some
 
+#: Ours by the names in a checkpoint.
+_NAMES = EXAMPLE_NAMES | LYNNHO_NAMES
+
 _KEY = re.compile(
-    rf"(?:({'|'.join(EXAMPLE_NAMES)})/)?layer_with_weights-(\d{{1,6}})/(\w+)"
+    rf"(?:({'|'.join(_NAMES)})/)?layer_with_weights-(\d{{1,6}})/(\w+)"
     r"/\.ATTRIBUTES/VARIABLE_VALUE"
 )
 
@@ -32,8 +35,7 @@ def read_tf_checkpoint(prefix: Path) -> dict[str, Network]:
         prefix: the checkpoint's path without `.index`.
 
     Returns:
-        The networks of the example's whole CycleGAN under G, F, D_A and D_B, or one network
-        under "".
+        The networks of a whole CycleGAN under G, F, D_A and D_B, or one network under "".
 
     Raises:
         InputError: damaged, or no such networks.
@@ -48,7 +50,7 @@ def read_tf_checkpoint(prefix: Path) -> dict[str, Network]:
         if not networks:
             names = sorted(reader.get_variable_to_shape_map())
             raise InputError(
-                f"{prefix}: a checkpoint without {some(list(EXAMPLE_NAMES))} and without the "
+                f"{prefix}: a checkpoint without {some(list(_NAMES))} and without the "
                 f"layers of a Keras model (it has {some(names)})"
             )
         files = prefix.parent.glob(f"{glob.escape(prefix.name)}.data-*")
@@ -57,7 +59,7 @@ def read_tf_checkpoint(prefix: Path) -> dict[str, Network]:
             return {"": read_network(networks[""], prefix, size)}
         return {
             ours: read_network(networks[theirs], f"{prefix} ({theirs})", size)
-            for theirs, ours in EXAMPLE_NAMES.items()
+            for theirs, ours in _NAMES.items()
             if theirs in networks
         }
     except InputError:

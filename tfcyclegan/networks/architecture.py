@@ -33,10 +33,11 @@ class Architecture:
         alignment: "torch" (default) or "tensorflow"; see `resnet_generator`.
         upsampling: "transposed" (default) or "resize"; see `resnet_generator`.
         dropout: float, dropout rate in the generators. Default 0.
-        residual_output: bool, whether generators draw the change to the picture. Default False.
+        residual_output: bool, whether generators output the change to the picture. Default False.
         bare_first: bool, whether a resnet's first convolution has no norm and no ReLU. Default
             False.
         downsampling_padding: "zero" (default) or "reflect", of a resnet's strided convolutions.
+        block_padding: "reflect" (default) or "replicate", of a resnet's blocks.
         discriminator: "patch" (default) or "pixel".
         discriminator_filters: int, channels after a discriminator's first convolution. Default 64.
         discriminator_layers: int, strided layers of a PatchGAN. Default 3: it sees 70 px.
@@ -62,6 +63,7 @@ class Architecture:
     residual_output: bool = False
     bare_first: bool = False
     downsampling_padding: Literal["zero", "reflect"] = "zero"
+    block_padding: Literal["reflect", "replicate"] = "reflect"
     discriminator: Literal["patch", "pixel"] = "patch"
     discriminator_filters: int = 64
     discriminator_layers: int = 3
@@ -97,6 +99,19 @@ class Architecture:
         """The number that heights and widths must be multiples of."""
         return 4 if self.generator == "resnet" else 2 ** (self.depth or default_depth(image_size))
 
+    def check_size(self, image_size: int) -> None:
+        """Refuses a height or width that the generators do not take.
+
+        Raises:
+            InputError: naming the nearest size that they take.
+        """
+        divisor = self.divisor(image_size)
+        if image_size % divisor:
+            near = max(divisor, round(image_size / divisor) * divisor)
+            raise InputError(
+                f"image_size={image_size}: must be a multiple of {divisor}, for example {near}"
+            )
+
     def build_generator(
         self, direction: Direction, image_size: int, dtype: str | None = None
     ) -> keras.Model:
@@ -121,7 +136,12 @@ class Architecture:
         if self.generator == "unet":
             return unet_generator(image_size, depth=self.depth, **settings)
         settings |= self._pick(
-            "blocks", "upsampling", "bare_first", "downsampling_padding", "alignment"
+            "blocks",
+            "upsampling",
+            "bare_first",
+            "downsampling_padding",
+            "block_padding",
+            "alignment",
         )
         return resnet_generator(image_size, **settings)
 

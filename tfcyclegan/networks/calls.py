@@ -105,8 +105,8 @@ def check_recompute(networks: Iterable[keras.Model]) -> None:
     """Refuses networks that give another result when computed a second time.
 
     Raises:
-        InputError: naming the first layer that does: one that is random, or that changes its own
-            variables when it is called.
+        InputError: naming the first random layer, batch norm or spectral norm. Other layers that
+            change their own variables are not detected.
     """
     for network in networks:
         for layer in _layers(network):

@@ -72,7 +72,7 @@ def patch_discriminator(
         if alignment == "tensorflow":
             # How much "same" pads depends on the picture's size, so Keras must do it.
             return make.conv(x, width, 4, name, padding="same", **settings)
-        x = make.pad(x, 1, name, reflect=padding == "reflect")
+        x = make.pad(x, 1, name, padding)
         return make.conv(x, width, 4, name, **settings)
 
     x = make.leaky_relu(conv(inputs, filters, "c1", strides=2, bias=True), "c1")

@@ -17,6 +17,7 @@ from ..layers import (
     LeakyReLU,
     NarrowConv2D,
     ReflectionPadding2D,
+    ReplicationPadding2D,
     ResidualTanh,
 )
 
@@ -42,7 +43,7 @@ class LayerFactory:
 
     Example:
         >>> make = LayerFactory("instance", None, 1e-5, None)
-        >>> x = make.conv(make.pad(images, 3, "c1", reflect=True), 64, 7, "c1")
+        >>> x = make.conv(make.pad(images, 3, "c1", "reflect"), 64, 7, "c1")
         >>> x = make.norm_relu(x, "c1")
     """
 
@@ -93,8 +94,15 @@ class LayerFactory:
     def leaky_relu(self, x: KerasTensor, name: str) -> KerasTensor:
         return LeakyReLU(0.2, name=f"{name}_relu", dtype=self.dtype)(x)
 
-    def pad(self, x: KerasTensor, padding: Any, name: str, reflect: bool = False) -> KerasTensor:
-        kind = ReflectionPadding2D if reflect else layers.ZeroPadding2D
+    def pad(
+        self, x: KerasTensor, padding: Any, name: str,
+        mode: Literal["zero", "reflect", "replicate"] = "zero",
+    ) -> KerasTensor:  # fmt: skip
+        kind = {
+            "zero": layers.ZeroPadding2D,
+            "reflect": ReflectionPadding2D,
+            "replicate": ReplicationPadding2D,
+        }[mode]
         return kind(padding, name=f"{name}_pad", dtype=self.dtype)(x)
 
     def crop(self, x: KerasTensor, cropping: tuple, name: str) -> KerasTensor:

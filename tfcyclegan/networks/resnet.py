@@ -29,6 +29,7 @@ def resnet_generator(
     residual_output: bool = False,
     bare_first: bool = False,
     downsampling_padding: Literal["zero", "reflect"] = "zero",
+    block_padding: Literal["reflect", "replicate"] = "reflect",
     alignment: Alignment = "torch",
     epsilon: float = 1e-5,
     dtype: str | None = None,
@@ -46,12 +47,12 @@ def resnet_generator(
         channels: int, channels of the domain it reads: 3 for RGB, 1 for grey.
         filters: int, channels after the first convolution. Default 64.
         blocks: int, residual blocks. Default 9 from 256 px upwards, 6 below.
-        output_channels: int, channels of the domain it draws. Default: `channels`.
+        output_channels: int, channels of the output domain. Default: `channels`.
         norm: "instance" (no learned scale; default), "instance-affine", "batch" or "none".
         use_bias: bool, whether convolutions before a norm have a bias. Default: yes, unless norm
             is "batch" (the reference). The last convolution always has one.
         upsampling: "transposed" convolution as in the paper (default), or "resize": nearest
-            neighbour and a 3×3 convolution, which draws no checkerboards (Odena et al. 2016).
+            neighbour and a 3×3 convolution, which avoids checkerboards (Odena et al. 2016).
         dropout: float, rate between the two convolutions of a block. Default 0.
         residual_output: bool, whether to add the input picture before the tanh, which the paper
             does not. Default False.
@@ -59,6 +60,8 @@ def resnet_generator(
             as in some imported models. Default False.
         downsampling_padding: "zero" as in the paper (default), or "reflect" as in some imported
             models.
+        block_padding: how the residual blocks pad: "reflect" as in the paper (default), or
+            "replicate" as in some imported models.
         alignment: how strided and transposed convolutions pad: "torch" (default: one pixel on
             each side, as in the reference), or "tensorflow" (one on the right and below: Keras's
             "same" for even sides).
@@ -82,6 +85,7 @@ def resnet_generator(
     """
     blocks = default_blocks(image_size) if blocks is None else blocks
     check_choice("upsampling", upsampling, ("transposed", "resize"))
+    check_choice("block_padding", block_padding, ("reflect", "replicate"))
     check_padding(alignment, "downsampling_padding", downsampling_padding)
     make = LayerFactory(norm, use_bias, epsilon, dtype)
     # Rows (and columns) before and behind: `padded` are added, `surplus` are cut off after a
@@ -91,11 +95,11 @@ def resnet_generator(
     inputs = keras.Input((None, None, channels), name="images")
 
     def reflected_conv(
-        x: keras.KerasTensor, width: int, size: int, name: str, bias: bool | None = None
-    ) -> keras.KerasTensor:
+        x: keras.KerasTensor, width: int, size: int, name: str, bias: bool | None = None,
+        mode: Literal["reflect", "replicate"] = "reflect",
+    ) -> keras.KerasTensor:  # fmt: skip
         """A convolution of stride 1 that keeps the picture's size."""
-        x = make.pad(x, size // 2, name, reflect=True)
-        return make.conv(x, width, size, name, bias=bias)
+        return make.conv(make.pad(x, size // 2, name, mode), width, size, name, bias=bias)
 
     if bare_first:
         x = reflected_conv(inputs, filters, 7, "c7_in", bias=True)
@@ -104,17 +108,15 @@ def resnet_generator(
 
     for level in (1, 2):
         label = f"d{level}"
-        if downsampling_padding == "reflect":
-            x = make.pad(x, 1, label, reflect=True)
-        else:
-            x = make.pad(x, (padded, padded), label)
+        sides = 1 if downsampling_padding == "reflect" else (padded, padded)
+        x = make.pad(x, sides, label, downsampling_padding)
         x = make.norm_relu(make.conv(x, filters * 2**level, 3, label, strides=2), label)
 
     for block in range(1, blocks + 1):
         first, second = f"r{block}a", f"r{block}b"
-        y = make.norm_relu(reflected_conv(x, filters * 4, 3, first), first)
+        y = make.norm_relu(reflected_conv(x, filters * 4, 3, first, mode=block_padding), first)
         y = make.dropout(y, dropout, f"r{block}")
-        y = make.norm(reflected_conv(y, filters * 4, 3, second), second)
+        y = make.norm(reflected_conv(y, filters * 4, 3, second, mode=block_padding), second)
         x = layers.Add(name=f"r{block}_add", dtype=dtype)([x, y])
 
     for level in (1, 0):

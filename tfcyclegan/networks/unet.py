@@ -39,11 +39,11 @@ def unet_generator(
         image_size: int, the pictures' side in training. Only sets the default of `depth`.
         channels: int, channels of the domain it reads.
         filters: int, channels after the first convolution. Default 64.
-        output_channels: int, channels of the domain it draws. Default: `channels`.
+        output_channels: int, channels of the output domain. Default: `channels`.
         depth: int, halvings, at least 5. Default: as many as lead from `image_size` to one pixel,
             at most 8 (256 px). Height and width must be multiples of 2**depth.
         norm: see `resnet_generator`.
-        use_bias: see `resnet_generator`.
+        use_bias: see `resnet_generator`. The last convolution always has a bias.
         dropout: float, rate on the way up in the layers of 8 × filters, except the innermost.
             Default 0.
         residual_output: see `resnet_generator`.
@@ -75,7 +75,7 @@ def unet_generator(
         if not outermost:
             x = make.leaky_relu(x, label)
         x = make.pad(x, 1, label)
-        x = make.conv(x, width, 4, label, strides=2, bias=True if outermost else None)
+        x = make.conv(x, width, 4, label, strides=2)
         if not outermost and not innermost:
             x = make.norm(x, label)
         skips.append(x)

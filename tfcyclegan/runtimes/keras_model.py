@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shlex
+import zipfile
 from pathlib import Path
 
 import keras
@@ -35,10 +37,40 @@ def load_model(path: Path) -> keras.Model:
         # safe_mode: do not run the code of lambda layers.
         return keras.saving.load_model(file, compile=False, safe_mode=True)
     except Exception as problem:  # Keras raises whatever its parts raise
+        if classes := _foreign_classes(file):
+            raise InputError(
+                f"{file}: it needs the class {' and '.join(classes)}, whose code is not in the "
+                "file: load it in a script that defines the class, under "
+                "keras.saving.register_keras_serializable()"
+            ) from problem
         raise InputError(
             f"{file}: not a model this version can load "
             f"({type(problem).__name__}: {first_line(problem)})"
         ) from problem
+
+
+def _foreign_classes(file: Path) -> list[str]:
+    """The classes that a `.keras` file names and that are not known here."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            if archive.getinfo("config.json").file_size > 2**26:
+                return []
+            todo = [json.loads(archive.read("config.json"))]
+    except (OSError, KeyError, ValueError, RecursionError, zipfile.BadZipFile):
+        return []
+    found: list[str] = []
+    while todo:
+        entry = todo.pop()
+        if isinstance(entry, dict):
+            todo += entry.values()
+            name, registered = entry.get("class_name"), entry.get("registered_name")
+            builtin = str(entry.get("module", "keras")).split(".")[0] in ("keras", "builtins")
+            known = builtin or keras.saving.get_registered_object(str(registered))
+            if isinstance(name, str) and not known and name not in found:
+                found.append(name)
+        elif isinstance(entry, list):
+            todo += entry
+    return found
 
 
 def generator_of(model: keras.Model, direction: Direction, where: object) -> keras.Model:

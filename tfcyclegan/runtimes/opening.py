@@ -95,6 +95,11 @@ def _open(
         return LiteRTRuntime(path, threads)
     if path.suffix == ".keras" or (path / "config.json").exists():
         return _keras_runtime(load_model(path), direction, text)
+    if path.is_file():
+        raise InputError(
+            f"model={text}: neither a .keras nor a .tflite file: make a run folder of other models "
+            "first (tfcyclegan import)"
+        )
     for candidate in (path, *versions(path)[-1:], *versions(path / "serving" / direction)[-1:]):
         if (candidate / "saved_model.pb").exists():
             return SavedModelRuntime(candidate)

@@ -109,6 +109,8 @@ class Config:
     """No norm and no ReLU after a resnet's first convolution (as in some imported models)."""
     downsampling_padding: Literal["zero", "reflect"] = "zero"
     """Padding of a resnet's strided convolutions (reflect: as in some imported models)."""
+    block_padding: Literal["reflect", "replicate"] = "reflect"
+    """Padding of a resnet's blocks (replicate: as in some imported models)."""
     discriminator: Literal["patch", "pixel"] = "patch"
     """PatchGAN, or a discriminator of single pixels."""
     discriminator_filters: int | None = None

@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 import keras
 
@@ -30,6 +31,7 @@ def import_checkpoint(
     epoch: str | None = None,
     image_size: int | None = None,
     data: str = "",
+    block_padding: Literal["reflect", "replicate"] | None = None,
 ) -> Description:
     """Makes a run folder of a model that was trained elsewhere.
 
@@ -47,6 +49,7 @@ def import_checkpoint(
         image_size: int, side in px of the pictures that it was trained on. LiteRT exports have
             this size. Default 256; for a U-Net the size that it reduces to one pixel.
         data: source of the pictures to evaluate on; see `load_data`. Default: none.
+        block_padding: see `interop.describe`.
 
     Returns:
         `Description`.
@@ -62,7 +65,7 @@ def import_checkpoint(
     to = Path(to)
     if to.is_file() or (to.is_dir() and any(to.iterdir())):
         raise InputError(f"to={to}: there is something already: give another `to`")
-    found = describe(checkpoint, direction, epoch=epoch)
+    found = describe(checkpoint, direction, epoch=epoch, block_padding=block_padding)
     if found.architecture is None:
         raise InputError(
             f"{checkpoint}: only a discriminator, which translates nothing: give the generator's "

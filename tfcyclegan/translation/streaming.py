@@ -17,6 +17,7 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
 
 import keras
 import numpy as np
@@ -24,7 +25,14 @@ import tensorflow as tf
 from keras import layers
 
 from ..data.preprocessing import to_float, to_uint8
-from ..layers import Dropout, InstanceNormalization, LeakyReLU, ReflectionPadding2D, ResidualTanh
+from ..layers import (
+    Dropout,
+    InstanceNormalization,
+    LeakyReLU,
+    ReflectionPadding2D,
+    ReplicationPadding2D,
+    ResidualTanh,
+)
 from ..runtimes.protocol import BadPicture
 
 #: Bytes of one strip of one layer. A few strips are in memory at a time.
@@ -128,27 +136,33 @@ class _Enlarged(_Stage):
 
 
 class _Padded(_Stage):
-    """Reflection or zero padding."""
+    """Padding by zeros, by reflection or by the edge."""
 
-    def __init__(self, layer: keras.layers.Layer, source: _Stage, amounts: tuple, mirror: bool):
+    def __init__(
+        self,
+        layer: keras.layers.Layer,
+        source: _Stage,
+        amounts: tuple,
+        mode: Literal["zero", "reflect", "edge"],
+    ):
         super().__init__(_shape(layer, source), source)
-        above_below, self._sides = amounts
-        self._mode = "REFLECT" if mirror else "CONSTANT"
-        # The row of the source for each row, and 0 for rows of zeros, else 1.
-        self._rows = np.pad(
-            np.arange(source.shape[0]), above_below, "reflect" if mirror else "edge"
+        known: Literal["reflect", "edge"] = "reflect" if mode == "reflect" else "edge"
+        # For each row and column its index in the source, and 0 where it is zero, else 1.
+        self._rows, self._columns = (
+            np.pad(np.arange(side), amount, known)
+            for side, amount in zip(source.shape, amounts, strict=False)
         )
-        self._factors = np.pad(
-            np.ones((source.shape[0], 1, 1), np.float32), [above_below, (0, 0), (0, 0)]
+        self._row_factors, self._column_factors = (
+            np.pad(np.ones(side, np.float32), amount, "constant" if mode == "zero" else "edge")
+            for side, amount in zip(source.shape, amounts, strict=False)
         )
 
     def rows(self, first: int, last: int) -> tf.Tensor:
         wanted = self._rows[first:last]
         start, end = int(wanted.min()), int(wanted.max()) + 1
         values = tf.gather(self.sources[0].rows(start, end), wanted - start, axis=1)
-        if self._mode == "CONSTANT":
-            values = values * self._factors[first:last]
-        return tf.pad(values, [[0, 0], [0, 0], self._sides, [0, 0]], mode=self._mode)
+        values = tf.gather(values, self._columns, axis=2)
+        return values * np.outer(self._row_factors[first:last], self._column_factors)[..., None]
 
 
 def _normalized(layer: InstanceNormalization, source: _Stage) -> _Stage:
@@ -192,9 +206,11 @@ def _stage_of(layer: keras.layers.Layer, sources: list[_Stage]) -> _Stage:
     if isinstance(layer, _PER_PIXEL):
         return _Local(layer, (*source.shape[:2], layer.output.shape[-1]), *sources)
     if isinstance(layer, ReflectionPadding2D):
-        return _Padded(layer, source, ((layer.padding,) * 2,) * 2, mirror=True)
+        repeats = isinstance(layer, ReplicationPadding2D)
+        amounts = ((layer.padding,) * 2,) * 2
+        return _Padded(layer, source, amounts, "edge" if repeats else "reflect")
     if isinstance(layer, layers.ZeroPadding2D):
-        return _Padded(layer, source, layer.padding, mirror=False)
+        return _Padded(layer, source, layer.padding, "zero")
     if isinstance(layer, layers.Cropping2D):
         (top, _), (left, _) = layer.cropping
         columns = slice(left, left + _shape(layer, source)[1])
