@@ -40,7 +40,7 @@ train: $(VENV)/installed
 	$(BIN)/python train.py
 
 test: $(VENV)/test-installed
-	$(BIN)/python -m pytest -n 2 -m "not slow and not pytorch"
+	$(BIN)/python -m pytest -n 2
 
 test-slow: $(VENV)/test-installed
 	$(BIN)/python -m pytest -n 2 -m slow

@@ -1,6 +1,7 @@
 """What is found in folders, zips and TFDS data sets, and what is refused."""
 
 import struct
+import time
 import zipfile
 
 import pytest
@@ -97,6 +98,21 @@ def test_a_failed_download_is_one_line(tmp_path, monkeypatch):
     with served(tmp_path) as address:
         monkeypatch.setitem(cycle_gan._DL_URLS, "facades", f"{address}/facades.zip")
         refused("facades: TFDS could not fetch it", "facades", data_dir=str(tmp_path))
+
+
+def test_a_host_that_is_not_there(tmp_path, monkeypatch, caplog):
+    """It says at once what it fetches from where, gives the whole reason, and leaves nothing."""
+    from tensorflow_datasets.image_classification import cycle_gan
+
+    address = "http://nowhere.invalid/maps.zip"
+    monkeypatch.setitem(cycle_gan._DL_URLS, "maps", address)
+    start = time.monotonic()
+    refused(
+        r"maps: TFDS could not fetch it \(URLError: .*\): check", "maps", data_dir=str(tmp_path)
+    )
+    assert time.monotonic() - start < 30
+    assert address in caplog.text
+    assert not list(tmp_path.iterdir())
 
 
 def test_unknown_names_are_refused_with_a_hint():

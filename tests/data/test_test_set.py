@@ -94,9 +94,23 @@ def test_partners_have_the_same_name(paired):
     assert len(some.A) == len(some.truth_A) == 2
 
 
+def test_label_maps_keep_their_colours(paired):
+    """Only as truth: as input they are resized like all pictures of their domain."""
+    colours = np.uint8([[250, 0, 0], [0, 0, 250], [0, 128, 0]])
+    for path in (paired / "testB").rglob("*.png"):
+        stripes = colours[np.arange(20) % 3][None].repeat(20, 0)
+        Image.fromarray(stripes).save(path)
+    found = load_test_set(str(paired), image_size=12, paired=True, label_maps=True)
+    for truth, given in zip(found.truth_A, found.B, strict=True):
+        assert {*map(tuple, truth.reshape(-1, 3))} <= {*map(tuple, colours)}
+        assert not {*map(tuple, given.reshape(-1, 3))} <= {*map(tuple, colours)}
+    data = load_data(paired, image_size=12, paired=True, label_maps=True)
+    np.testing.assert_array_equal(list(data.test_set.truth_A), list(found.truth_A))
+
+
 def test_a_picture_without_a_partner(paired):
     draw(paired / "testA" / "11_A.png", 5)
-    with pytest.raises(InputError, match=r"1 pictures have no partner .* such as .*11_A.png"):
+    with pytest.raises(InputError, match=r"1 picture has no partner .* such as .*11_A.png"):
         load_test_set(str(paired), image_size=20, paired=True)
     (paired / "testA" / "11_A.png").rename(paired / "testB" / "12.png")
     with pytest.raises(InputError, match=r"such as .*12.png: give partners the same name"):

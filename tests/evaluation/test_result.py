@@ -56,7 +56,7 @@ def test_facts(found):
         "pictures: 3 testA, 2 trainB",
         "FID, KID and diversity of features: look at 16 px, pixels unit",
         "hit rate: tell at 8 px, pixels tf, classes [0] for A, [1, 2] for B",
-        "label maps: nearest colour of cityscapes",
+        "label maps: nearest pixel, nearest colour of cityscapes",
         "few pictures",
     ]
 

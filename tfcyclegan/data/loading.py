@@ -96,6 +96,7 @@ def load_data(
     cache_dir: str | None = None,
     data_dir: str | None = None,
     paired: bool = False,
+    label_maps: bool = False,
     floor: bool = False,
     test_count: int | None = None,
 ) -> Data:
@@ -127,6 +128,8 @@ def load_data(
         data_dir: folder of TFDS's data sets. Default: TFDS's own.
         paired: bool, whether testA and testB show the same scenes under the same file names (an
             ending `_A` or `_B` is ignored), so that the truth is known. Default False.
+        label_maps: bool, whether domain B is label maps. With `paired`, the truth for A is then
+            resized to the nearest neighbour, so that no colours mix. Default False.
         floor: bool, whether `test_set` also gets training pictures, to measure the distance between
             two sets of real pictures of one domain. Default False.
         test_count: int, test pictures of each domain to read. Default: all.
@@ -159,7 +162,9 @@ def load_data(
     stores: dict[str, Any] = {s: reader.read(s, training=True) for s in ("trainA", "trainB")}
     test_set, tests = None, [split for split in ("testA", "testB") if split in found.splits]
     if len(tests) == 2:
-        test_set = read_test_set(reader, paired=paired, floor=floor, test_count=test_count)
+        test_set = read_test_set(
+            reader, paired=paired, label_maps=label_maps, floor=floor, test_count=test_count
+        )
         stores |= {"testA": test_set.A, "testB": test_set.B}
     elif tests:
         logger.warning("%s: %s is not read, because the other is missing", found.name, tests[0])

@@ -33,8 +33,8 @@ class Preprocessing:
         flip: whether half of the pictures are mirrored left to right.
         divisor: sides become multiples of it, as the generators need.
         channels: 3 for RGB, 1 for grey.
-
-    Resizing is bicubic with antialiasing, by Pillow, in 8 bits, as in the reference.
+        nearest: whether to resize to the nearest pixel, as label maps need. Otherwise resizing is
+            bicubic with antialiasing, by Pillow, in 8 bits, as in the reference.
     """
 
     kind: Preprocess = "resize_and_crop"
@@ -43,6 +43,7 @@ class Preprocessing:
     flip: bool = True
     divisor: int = 4
     channels: int = 3
+    nearest: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Preprocess):
@@ -103,7 +104,8 @@ class Preprocessing:
                 f"{name}: {width}×{height} px is smaller than the crop of {target}×{target}: take "
                 "a smaller `image_size` or preprocess=resize_and_crop"
             )
-        image = image.resize((width, height), Image.Resampling.BICUBIC)
+        resampling = Image.Resampling.NEAREST if self.nearest else Image.Resampling.BICUBIC
+        image = image.resize((width, height), resampling)
         if self.crops and not training:
             left, top = (width - target) // 2, (height - target) // 2
             image = image.crop((left, top, left + target, top + target))

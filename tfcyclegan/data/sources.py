@@ -6,21 +6,26 @@ each, always in the same order. Nothing is decoded or resized here.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import logging
 import os
+import urllib.request
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Literal
+from typing import Any, Literal
 
 from PIL import Image
 
-from ..errors import InputError, first_line
+from ..errors import InputError
 from . import shapes
 from .decoding import SUFFIXES, open_picture
 from .preprocessing import Preprocess
+
+logger = logging.getLogger(__name__)
 
 SPLITS = ("trainA", "trainB", "testA", "testB")
 
@@ -219,16 +224,22 @@ def _tfds(config: str, data_dir: str | None) -> Source:
     source = f"cycle_gan/{config}"
     builder = tfds.builder(source, data_dir=data_dir)
     try:
+        if not builder.is_prepared():
+            _check_download(config, tfds.image_classification.cycle_gan._DL_URLS[config], builder)
         builder.download_and_prepare()
     except Exception as problem:  # the network and TFDS raise many kinds
+        for path in (builder.data_path.parent, builder.data_path.parent.parent):
+            with contextlib.suppress(OSError):
+                path.rmdir()  # if TFDS left it empty
+        reason = str(getattr(problem, "reason", "") or problem).replace("\n", " ")
         raise InputError(
-            f"{config}: TFDS could not fetch it ({type(problem).__name__}: {first_line(problem)}): "
-            "check the network, or give a folder or zip of it"
+            f"{config}: TFDS could not fetch it ({type(problem).__name__}: {reason}): check the "
+            "network, or give a folder or zip of it"
         ) from problem
 
     def pictures(split: str) -> Iterator[Picture]:
-        # Encoded, so that pixels equal those from a folder: TensorFlow's default JPEG decoding
-        # differs from Pillow's by up to 5 levels.
+        # Encoded, so that pixels equal those from a folder: the fast JPEG decoding of TFDS differs
+        # from Pillow's by up to 23 levels.
         raw = {"image": tfds.decode.SkipDecoding()}
         stream = builder.as_dataset(split=split, decoders=raw, shuffle_files=False)
         for index, row in enumerate(stream.as_numpy_iterator()):
@@ -236,6 +247,19 @@ def _tfds(config: str, data_dir: str | None) -> Source:
             yield Picture(label, partial(_decode, row["image"], label))
 
     return Source(source, SPLITS, pictures, "tfds")
+
+
+def _check_download(config: str, url: str, builder: Any) -> None:
+    """Says what TFDS is about to download, and asks for it: TFDS itself would retry for minutes.
+
+    Raises:
+        OSError: there is no such address, or no answer.
+    """
+    root = Path(builder.data_dir_root)
+    logger.warning("%s: TFDS fetches %s into %s (once)", config, url, root)
+    if not any((root / "downloads").glob(f"*{config}*")):
+        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=20):
+            pass
 
 
 def _decode(data: bytes, label: str) -> Image.Image:

@@ -63,6 +63,7 @@ def load_test_set(
     channels_B: int = 3,
     divisor: int = 4,
     paired: bool = False,
+    label_maps: bool = False,
     floor: bool = False,
     test_count: int | None = None,
     or_training: bool = False,
@@ -73,7 +74,7 @@ def load_test_set(
 
     Args:
         source, image_size, preprocess, channels_A, channels_B, divisor: as in `load_data`.
-        paired, floor, test_count, skip_bad_images, data_dir: as in `load_data`.
+        paired, label_maps, floor, test_count, skip_bad_images, data_dir: as in `load_data`.
         or_training: bool, take training pictures of a domain without test pictures. Default False.
 
     Returns:
@@ -97,15 +98,19 @@ def load_test_set(
         for domain, channels in (("A", channels_A), ("B", channels_B))
     }
     reader = Reader(found, preparation, MemoryBudget(), skip_bad_images)
-    return read_test_set(reader, paired=paired, floor=floor, test_count=test_count)
+    return read_test_set(
+        reader, paired=paired, label_maps=label_maps, floor=floor, test_count=test_count
+    )
 
 
-def read_test_set(reader: Reader, *, paired: bool, floor: bool, test_count: int | None) -> TestSet:
+def read_test_set(
+    reader: Reader, *, paired: bool, floor: bool, test_count: int | None, label_maps: bool = False
+) -> TestSet:
     """Reads the test pictures of a source, or training pictures of a domain without any.
 
     Args:
         reader: how they are read. With `paired` no picture is left out.
-        paired, floor, test_count: as in `load_data`.
+        paired, label_maps, floor, test_count: as in `load_data`.
 
     Raises:
         InputError: as `load_test_set`.
@@ -135,6 +140,10 @@ def read_test_set(reader: Reader, *, paired: bool, floor: bool, test_count: int 
                     f"{a.shape[0]} and {b.shape[1]}×{b.shape[0]}: take a `preprocess` that crops"
                 )
         known = {"truth_A": B, "truth_B": A}
+        if label_maps:
+            exact = {**reader.preparation, "B": replace(reader.preparation["B"], nearest=True)}
+            maps = replace(strict, preparation=exact)
+            known["truth_A"] = maps.read(splits[1], islice(pictures[1], test_count))
     if floor:
         for split, count in (("trainA", len(B)), ("trainB", len(A))):
             all_of = list(source.pictures(split))
@@ -182,8 +191,9 @@ def _partners(source: Source, A: list[Picture], B: list[Picture]) -> list[Iterab
     named_A, named_B = by_key(A), by_key(B)
     lonely = sorted((named_A | named_B)[name].name for name in named_A.keys() ^ named_B.keys())
     if lonely:
+        count = "1 picture has" if len(lonely) == 1 else f"{len(lonely)} pictures have"
         raise InputError(
-            f"paired=True: {len(lonely)} pictures have no partner of the same name in the other "
-            f"domain, such as {lonely[0]}: give partners the same name, or leave `paired` out"
+            f"paired=True: {count} no partner of the same name in the other domain, such as "
+            f"{lonely[0]}: give partners the same name, or leave `paired` out"
         )
     return [A, [named_B[name] for name in named_A]]

@@ -110,7 +110,7 @@ class Evaluation:
                 if classes := network.get("classes"):
                     facts[-1] += f", classes {classes['A']} for A, {classes['B']} for B"
         if self.palette:
-            facts.append(f"label maps: nearest colour of {self.palette}")
+            facts.append(f"label maps: nearest pixel, nearest colour of {self.palette}")
         return [*facts, *self.notes]
 
     def to_dict(self) -> dict[str, Any]:

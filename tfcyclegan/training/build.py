@@ -114,6 +114,7 @@ def load_config_data(config: ResolvedConfig) -> Data:
         cache_memory=config.cache_memory * 2**20,
         cache_dir=config.cache_dir,
         paired=how.paired,
+        label_maps=how.palette is not None,
         floor=how.extractor not in (None, "none"),
         test_count=how.test_count,
         **config.pictures,

@@ -77,7 +77,12 @@ def load_config_test_set(config: Config, floor: bool = False) -> TestSet:
     """Loads the test pictures of a resolved configuration; see `load_test_set` for `floor`."""
     how = config.measuring
     return load_test_set(
-        config.data, paired=how.paired, floor=floor, test_count=how.test_count, **config.pictures
+        config.data,
+        paired=how.paired,
+        label_maps=how.palette is not None,
+        floor=floor,
+        test_count=how.test_count,
+        **config.pictures,
     )
 
 
