@@ -108,7 +108,7 @@ def direction_of(generator: keras.Model) -> Direction | None:
 class KerasRuntime(Runtime):
     """A generator in Keras. It computes in float32, whatever precision it was trained in."""
 
-    max_pixels = 2**20  # larger ones go through `translation.streaming`, with the same result
+    max_pixels = 2**20  # larger ones go through `translation.streaming`
 
     def __init__(self, network: keras.Model, name: str, direction: Direction | None = None):
         self.name = name
