@@ -27,14 +27,6 @@ COMMANDS: dict[str, Callable] = {
     "import": import_model,
 }
 
-#: Arguments whose option has another name.
-_NAMES = {"source": "data"}
-
-
-def option(name: str) -> str:
-    """The option of a Python argument: `--image-size` for `image_size`."""
-    return "--" + _NAMES.get(name, name).replace("_", "-")
-
 
 def as_flags(message: str) -> str:
     """Replaces the Python arguments in a message by command-line options.
@@ -51,23 +43,21 @@ def as_flags(message: str) -> str:
         >>> as_flags("image_size=250: take 252, or leave `preprocess` out")
         '--image-size 250: take 252, or leave --preprocess out'
     """
-    options = _options()
+    types = _options()
 
-    def with_value(found: re.Match[str]) -> str:
-        name, value = found["name"], found["value"]
-        if name not in options:
+    def as_option(found: re.Match[str]) -> str:
+        name, value = found["name"] or found["bare"], found["value"]
+        if name not in types:
             return found[0]
-        if value in ("True", "False") and options[name] == "bool":
-            return option(name) if value == "True" else "--no-" + option(name)[2:]
-        return f"{option(name)} {value}"
-
-    def bare(found: re.Match[str]) -> str:
-        return option(found["name"]) if found["name"] in options else found[0]
+        option = name.replace("_", "-")
+        if types[name] == "bool" and value in ("True", "False"):
+            return f"--{option}" if value == "True" else f"--no-{option}"
+        return f"--{option} {value}" if value else f"--{option}"
 
     # A colon, comma or full stop after a value is the sentence's.
     value = r"(?P<value>(?:'[^']*'|[^\s:;,)])+?)(?=\.?(?:[\s:;,)]|$))"
-    text = re.sub(rf"(?<![\w.])(?P<name>[a-z]\w*)={value}", with_value, message)
-    return re.sub(r"`(?P<name>[a-z]\w*)`", bare, text)
+    argument = rf"(?<![\w.])(?P<name>[a-z]\w*)={value}|`(?P<bare>[a-z]\w*)`"
+    return re.sub(argument, as_option, message)
 
 
 @functools.cache
@@ -78,5 +68,4 @@ def _options() -> dict[str, str]:
     ]
     types = {p.name: p.annotation for p in parameters if "Positional" not in p.annotation}
     types |= {f.name: f.type for group in (Config, Measuring) for f in dataclasses.fields(group)}
-    types |= {name: types[other] for name, other in _NAMES.items()}
     return types
