@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import inspect
 import re
 from collections.abc import Callable
@@ -43,7 +42,12 @@ def as_flags(message: str) -> str:
         >>> as_flags("image_size=250: take 252, or leave `preprocess` out")
         '--image-size 250: take 252, or leave --preprocess out'
     """
-    types = _options()
+    parameters = [
+        p for command in COMMANDS.values() for p in inspect.signature(command).parameters.values()
+    ]
+    # The options and their types, as written in the source.
+    types = {p.name: p.annotation for p in parameters if "Positional" not in p.annotation}
+    types |= {f.name: f.type for group in (Config, Measuring) for f in dataclasses.fields(group)}
 
     def as_option(found: re.Match[str]) -> str:
         name, value = found["name"] or found["bare"], found["value"]
@@ -58,14 +62,3 @@ def as_flags(message: str) -> str:
     value = r"(?P<value>(?:'[^']*'|[^\s:;,)])+?)(?=\.?(?:[\s:;,)]|$))"
     argument = rf"(?<![\w.])(?P<name>[a-z]\w*)={value}|`(?P<bare>[a-z]\w*)`"
     return re.sub(argument, as_option, message)
-
-
-@functools.cache
-def _options() -> dict[str, str]:
-    """The type of every argument that is an option, as written in the source."""
-    parameters = [
-        p for command in COMMANDS.values() for p in inspect.signature(command).parameters.values()
-    ]
-    types = {p.name: p.annotation for p in parameters if "Positional" not in p.annotation}
-    types |= {f.name: f.type for group in (Config, Measuring) for f in dataclasses.fields(group)}
-    return types
