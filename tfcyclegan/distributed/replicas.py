@@ -173,13 +173,13 @@ def check_batch(batch_size: int, replicas: int) -> None:
     """Refuses a batch size that is not a multiple of the number of replicas.
 
     Raises:
-        ValueError: names a batch size that is.
+        InputError: names a batch size that is.
     """
     if batch_size % replicas:
         near = max(1, round(batch_size / replicas)) * replicas
-        raise ValueError(
-            f"a batch of {batch_size} pictures cannot be shared evenly by {replicas} replicas: "
-            f"take a batch size of {near}"
+        raise InputError(
+            f"batch_size={batch_size}: {batch_size} pictures cannot be shared evenly by "
+            f"{replicas} replicas: take batch_size={near}"
         )
 
 

@@ -64,7 +64,7 @@ class SavedModelRuntime(Runtime):
             raise BadPicture(
                 f"{self.name} refuses it: {assertion_message(str(problem))}"
             ) from problem
-        return from_png(answer["image_bytes"].numpy()[0], pixels, self.name)
+        return from_png(lambda: answer["image_bytes"].numpy()[0], pixels, self.name)
 
 
 def versions(directory: str | os.PathLike) -> list[Path]:

@@ -25,9 +25,6 @@ from ..errors import InputError, first_line
 from .png import assertion_message, from_png, to_png
 from .protocol import BadPicture, Runtime
 
-#: Exceptions that reading a malformed reply raises.
-_MALFORMED = (ValueError, KeyError, IndexError, TypeError)
-
 
 class RestRuntime(Runtime):
     """TF Serving's REST interface, `http://HOST:PORT/v1/models/NAME`.
@@ -75,11 +72,11 @@ class RestRuntime(Runtime):
         text = base64.b64encode(to_png(pixels)).decode()
         body = {"signature_name": "serving_bytes", "instances": [{"b64": text}]}
         answer = self._ask("post", f"{self.name}:predict", json=body)
-        try:
-            data = base64.b64decode(answer.json()["predictions"][0]["b64"])
-        except _MALFORMED as problem:
-            raise InputError(f"{self.name} answers something else than a picture") from problem
-        return from_png(data, pixels, self.name)
+
+        def png() -> bytes:
+            return base64.b64decode(answer.json()["predictions"][0]["b64"])
+
+        return from_png(png, pixels, self.name)
 
 
 class GrpcRuntime(Runtime):
@@ -134,11 +131,8 @@ class GrpcRuntime(Runtime):
         request.model_spec.signature_name = "serving_bytes"
         request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([to_png(pixels)]))
         answer = self._call(self._service.Predict, request)
-        try:
-            data = tf.make_ndarray(answer.outputs["image_bytes"])[0]
-        except _MALFORMED as problem:
-            raise InputError(f"{self.name} answers something else than a picture") from problem
-        return from_png(data, pixels, self.name)
+        outputs = answer.outputs
+        return from_png(lambda: tf.make_ndarray(outputs["image_bytes"])[0], pixels, self.name)
 
 
 def _channels(metadata: Callable[[], Any], where: str) -> int:
@@ -160,7 +154,7 @@ def _channels(metadata: Callable[[], Any], where: str) -> int:
 def _said(answer: Any) -> str:
     try:
         return str(answer.json()["error"])
-    except _MALFORMED:
+    except (ValueError, KeyError, TypeError):
         return first_line(answer.text)
 
 

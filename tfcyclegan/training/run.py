@@ -94,10 +94,7 @@ def train(
     resolved = config.resolved()
     strategy = make_strategy(resolved.strategy, collective_timeout=resolved.collective_timeout)
     workers = Workers(strategy)
-    try:
-        check_batch(resolved.batch_size, workers.replicas)
-    except ValueError as problem:
-        raise InputError(f"batch_size={resolved.batch_size}: {problem}") from problem
+    check_batch(resolved.batch_size, workers.replicas)
     try:
         with workers.watched():
             resolved = _agree_on_settings(resolved, workers)
