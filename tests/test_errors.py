@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tfcyclegan import cli
+from tfcyclegan.commands import train
 from tfcyclegan.errors import (
     TRY_AGAIN,
     InputError,
@@ -47,8 +48,8 @@ def test_exit_codes(problem, code, said, monkeypatch, capsys):
     def stop(arguments):
         raise problem
 
-    monkeypatch.setattr(cli, "_run", stop)
-    assert cli.main([]) == code
+    monkeypatch.setattr(train, "understand", stop)
+    assert cli.main(["train"]) == code
     assert capsys.readouterr().err.startswith(said)
 
 
@@ -56,6 +57,6 @@ def test_the_command_line_says_how_to_resume(monkeypatch, capsys):
     def stop(arguments):
         raise Interrupted(signal.SIGTERM, Path("runs/my horses/checkpoints/7.zip"))
 
-    monkeypatch.setattr(cli, "_run", stop)
-    assert cli.main([]) == 143
+    monkeypatch.setattr(train, "understand", stop)
+    assert cli.main(["train"]) == 143
     assert "train --resume --run-dir 'runs/my horses'" in capsys.readouterr().out

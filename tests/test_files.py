@@ -6,7 +6,13 @@ import os
 import pytest
 
 from tfcyclegan import InputError
-from tfcyclegan.files import atomic_write, is_temporary, sync_folder, temporary_name
+from tfcyclegan.files import (
+    atomic_write,
+    is_temporary,
+    sync_folder,
+    temporary_name,
+    write_text,
+)
 
 
 def test_a_file_appears_complete_or_not_at_all(tmp_path):
@@ -20,6 +26,8 @@ def test_a_file_appears_complete_or_not_at_all(tmp_path):
     with pytest.raises(FileNotFoundError), atomic_write(path) as part:
         part.with_name("none").read_text()
     assert path.read_text() == "one"
+    write_text(path, "zwölf")
+    assert path.read_text(encoding="utf-8") == "zwölf"
     assert os.listdir(path.parent) == ["a.txt"]
 
 

@@ -43,7 +43,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if problem := backend_problem():
         return _complain(problem, 2)
     try:
-        return _run(arguments)
+        import tyro
+
+        from .commands.flags import COMMANDS
+        from .commands.train import train, understand
+
+        if arguments[:1] == ["train"]:
+            return train(*understand(arguments[1:]))
+        return tyro.extras.subcommand_cli_from_dict(
+            COMMANDS,
+            prog="tfcyclegan",
+            description="CycleGAN for Keras: translate pictures between two domains, unpaired.",
+            args=arguments,
+            config=(tyro.conf.OmitArgPrefixes,),
+        )
     except (InputError, NonFiniteLoss, PeerLost) as problem:
         from .commands.flags import as_flags
 
@@ -70,20 +83,3 @@ def _complain(problem: object, code: int) -> int:
     text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(problem))
     print(f"tfcyclegan: {text}", file=sys.stderr)
     return code
-
-
-def _run(arguments: list[str]) -> int:
-    import tyro
-
-    from .commands.flags import COMMANDS
-    from .commands.train import train, understand
-
-    if arguments[:1] == ["train"]:
-        return train(*understand(arguments[1:]))
-    return tyro.extras.subcommand_cli_from_dict(
-        COMMANDS,
-        prog="tfcyclegan",
-        description="CycleGAN for Keras: translate pictures between two domains, unpaired.",
-        args=arguments,
-        config=(tyro.conf.OmitArgPrefixes,),
-    )

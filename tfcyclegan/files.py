@@ -68,6 +68,12 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
             part.unlink(missing_ok=True)
 
 
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Writes a text file in UTF-8, as `atomic_write` does."""
+    with atomic_write(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
 def sync_folder(folder: Path) -> None:
     """Flushes a folder and everything in it to disk, before a rename publishes it."""
     for path in (*folder.rglob("*"), folder):

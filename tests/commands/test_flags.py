@@ -2,7 +2,7 @@
 
 import pytest
 
-from tfcyclegan.commands.flags import COMMANDS, as_flags, option
+from tfcyclegan.commands.flags import COMMANDS, as_flags
 
 
 @pytest.mark.parametrize(
@@ -27,8 +27,5 @@ def test_what_becomes_an_option(message, expected):
     assert as_flags(message) == expected
 
 
-def test_option():
-    """Every command has options; positional arguments are none."""
+def test_commands():
     assert list(COMMANDS) == ["train", "evaluate", "export", "translate", "reproduce", "import"]
-    assert option("image_size") == "--image-size"
-    assert option("source") == "--data"

@@ -11,6 +11,7 @@ from tfcyclegan.runtimes.keras_model import (
     direction_of,
     generator_of,
     load_model,
+    networks_of,
 )
 
 
@@ -44,7 +45,10 @@ def test_the_generator_of_a_direction(make_model):
     assert generator_of(model, "BtoA", "it") is model.F
     assert generator_of(model.F, "AtoB", "it") is model.F
     assert [direction_of(model.G), direction_of(model.F)] == ["AtoB", "BtoA"]
-    assert direction_of(resnet_generator(16, filters=4, blocks=1, name="other")) is None
+    other = resnet_generator(16, filters=4, blocks=1, name="other")
+    assert direction_of(other) is direction_of(model) is None
+    assert list(networks_of(model)) == ["G", "F", "D_A", "D_B"]
+    assert (networks_of(model.F), networks_of(other)) == ({"F": model.F}, {"G": other})
 
 
 def test_other_networks_are_no_generators():

@@ -6,8 +6,8 @@ import json
 import pytest
 
 from tfcyclegan import InputError
+from tfcyclegan.networks import Architecture
 from tfcyclegan.training.config import (
-    ARCHITECTURE,
     EMBEDDED_RECIPE,
     PAPER_RECIPE,
     Config,
@@ -34,7 +34,7 @@ def test_parts_of_the_settings():
     config = Config(data="x", image_size=64, filters=8, measuring=Measuring(paired=True))
     assert config.architecture.filters == 8
     assert config.architecture.discriminator_filters == 64  # the paper's
-    assert set(ARCHITECTURE) <= set(config.flat())
+    assert {field.name for field in dataclasses.fields(Architecture)} <= set(config.flat())
     assert config.divisor == config.pictures["divisor"] == 4
     assert Config(generator="unet", image_size=64).divisor == 64
     assert config.flat()["paired"] is True

@@ -1,6 +1,6 @@
 """The settings of evaluation, laid over those of a run."""
 
-from tfcyclegan.training.measuring import RETIRED, Measuring
+from tfcyclegan.training.measuring import Measuring
 
 
 def test_over():
@@ -16,7 +16,3 @@ def test_another_classifier_has_other_classes():
     run = Measuring(classifier="a", classes="names.txt", class_A="horse", class_B="zebra")
     other = Measuring(classifier="b", class_A="1").over(run)
     assert (other.classes, other.class_A, other.class_B) == (None, "1", None)
-
-
-def test_retired_settings_are_no_settings():
-    assert not any(hasattr(Measuring(), name) for name in RETIRED)

@@ -8,7 +8,7 @@ import pytest
 
 from tfcyclegan import InputError
 from tfcyclegan.training.config import Config
-from tfcyclegan.training.run import Run, agree_on_settings, check_same_data, train
+from tfcyclegan.training.run import Run, _agree_on_settings, _check_same_data, train
 
 
 class Follower:
@@ -58,15 +58,15 @@ def test_refusals(tiny, folder, tmp_path):
 def test_agree_on_settings(tiny):
     chief = dataclasses.replace(tiny, cache_dir="/chief").resolved()
     mine = dataclasses.replace(tiny, cache_dir="/mine", sample_every=5).resolved()
-    agreed = agree_on_settings(mine, Follower(chief.to_json()))
+    agreed = _agree_on_settings(mine, Follower(chief.to_json()))
     assert agreed == dataclasses.replace(chief, cache_dir="/mine")
     other = Config(filters=3).resolved()
     with pytest.raises(InputError, match=r"worker 1 has other settings .*`filters` was 2, now 3"):
-        agree_on_settings(other, Follower(chief.to_json()))
+        _agree_on_settings(other, Follower(chief.to_json()))
 
 
 def test_check_same_data():
     data = SimpleNamespace(name="maps", counts={"trainA": 5}, steps_per_epoch=5)
-    check_same_data(data, Follower(json.dumps([{"trainA": 5}, 5])))
+    _check_same_data(data, Follower(json.dumps([{"trainA": 5}, 5])))
     with pytest.raises(InputError, match=r"maps: worker 1 has .*5.* but the chief has .*4"):
-        check_same_data(data, Follower(json.dumps([{"trainA": 4}, 4])))
+        _check_same_data(data, Follower(json.dumps([{"trainA": 4}, 4])))

@@ -1,14 +1,16 @@
 """The grids that `SampleGrids` draws."""
 
+from types import SimpleNamespace
+
 import numpy as np
 from PIL import Image
 
-from tfcyclegan.training.samples import SampleGrids, same_size
+from tfcyclegan.training.samples import SampleGrids
 
 
 def test_grids_every_few_epochs_and_at_the_end(start, data, fit, tmp_path):
     d = data()
-    images = same_size(*d.some_pictures(2))
+    images = d.some_pictures(2)
     log_dir = tmp_path / "tb"
     fit(start(), d, SampleGrids(tmp_path / "samples", *images, every=2, log_dir=log_dir))
     paths = sorted((tmp_path / "samples").iterdir())
@@ -20,9 +22,17 @@ def test_grids_every_few_epochs_and_at_the_end(start, data, fit, tmp_path):
     assert list(log_dir.iterdir())
 
 
-def test_same_size():
+def test_pictures_of_other_sizes_are_cropped(tmp_path):
     A = [np.zeros((8, 6, 3), np.uint8), np.full((4, 12, 3), 255, np.uint8)]
     B = [np.zeros((5, 5, 1), np.uint8)] * 3
-    a, b = same_size(A, B)
-    assert (a.shape, b.shape) == ((2, 4, 6, 3), (2, 5, 5, 1))
-    assert (a[0].max(), a[1].min()) == (-1, 1)
+    shapes = []
+
+    def network(images):
+        shapes.append(tuple(images.shape))
+        return images
+
+    grids = SampleGrids(tmp_path, A, B)
+    grids.set_model(SimpleNamespace(G=network, F=network))
+    with Image.open(grids.draw(1)) as grid:
+        assert grid.height == 22 + 2 * (4 * 21 + 4) - 4
+    assert set(shapes) == {(2, 4, 6, 3), (2, 5, 5, 1)}

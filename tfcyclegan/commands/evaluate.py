@@ -15,7 +15,7 @@ from ..directions import Direction
 from ..errors import InputError
 from ..evaluation import METRICS, Evaluation, Pretrained, open_pretrained
 from ..evaluation.metrics import split_names
-from ..files import atomic_write
+from ..files import write_text
 from ..runtimes.keras_model import direction_of, generator_of
 from ..training.config import Config
 from ..training.evaluation import make_evaluator
@@ -56,8 +56,7 @@ def evaluate(
     config = _to_measure(config, measuring, generators, path)
     evaluation = make_evaluator(config, _default_extractor(config))(generators)
     print_evaluation(evaluation)
-    with atomic_write(folder / "evaluation.json") as part:
-        part.write_text(evaluation.to_json())
+    write_text(folder / "evaluation.json", evaluation.to_json())
     page = write_report(run_folder(path), evaluation, folder, path.name if path.is_file() else None)
     print(f"report: {page}")
     return 0

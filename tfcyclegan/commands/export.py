@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 import keras
 import tyro
 
-from ..cyclegan import CycleGAN
 from ..data.test_set import load_test_set
 from ..directions import Direction
 from ..errors import InputError
@@ -64,7 +63,7 @@ def export(
             print(path)
         return 0
     model, config, name = open_run(run, data)
-    own = None if isinstance(model, CycleGAN) else direction_of(model)
+    own = direction_of(model)
     if own and direction not in ("both", own):
         raise InputError(f"{run} goes {own}: leave --direction {direction} out")
     if count < 1:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import inspect
 import re
 from collections.abc import Callable
@@ -27,14 +26,6 @@ COMMANDS: dict[str, Callable] = {
     "import": import_model,
 }
 
-#: Arguments whose option has another name.
-_NAMES = {"source": "data"}
-
-
-def option(name: str) -> str:
-    """The option of a Python argument: `--image-size` for `image_size`."""
-    return "--" + _NAMES.get(name, name).replace("_", "-")
-
 
 def as_flags(message: str) -> str:
     """Replaces the Python arguments in a message by command-line options.
@@ -51,32 +42,23 @@ def as_flags(message: str) -> str:
         >>> as_flags("image_size=250: take 252, or leave `preprocess` out")
         '--image-size 250: take 252, or leave --preprocess out'
     """
-    options = _options()
-
-    def with_value(found: re.Match[str]) -> str:
-        name, value = found["name"], found["value"]
-        if name not in options:
-            return found[0]
-        if value in ("True", "False") and options[name] == "bool":
-            return option(name) if value == "True" else "--no-" + option(name)[2:]
-        return f"{option(name)} {value}"
-
-    def bare(found: re.Match[str]) -> str:
-        return option(found["name"]) if found["name"] in options else found[0]
-
-    # A colon, comma or full stop after a value is the sentence's.
-    value = r"(?P<value>(?:'[^']*'|[^\s:;,)])+?)(?=\.?(?:[\s:;,)]|$))"
-    text = re.sub(rf"(?<![\w.])(?P<name>[a-z]\w*)={value}", with_value, message)
-    return re.sub(r"`(?P<name>[a-z]\w*)`", bare, text)
-
-
-@functools.cache
-def _options() -> dict[str, str]:
-    """The type of every argument that is an option, as written in the source."""
     parameters = [
         p for command in COMMANDS.values() for p in inspect.signature(command).parameters.values()
     ]
+    # The options and their types, as written in the source.
     types = {p.name: p.annotation for p in parameters if "Positional" not in p.annotation}
     types |= {f.name: f.type for group in (Config, Measuring) for f in dataclasses.fields(group)}
-    types |= {name: types[other] for name, other in _NAMES.items()}
-    return types
+
+    def as_option(found: re.Match[str]) -> str:
+        name, value = found["name"] or found["bare"], found["value"]
+        if name not in types:
+            return found[0]
+        option = name.replace("_", "-")
+        if types[name] == "bool" and value in ("True", "False"):
+            return f"--{option}" if value == "True" else f"--no-{option}"
+        return f"--{option} {value}" if value else f"--{option}"
+
+    # A colon, comma or full stop after a value is the sentence's.
+    value = r"(?P<value>(?:'[^']*'|[^\s:;,)])+?)(?=\.?(?:[\s:;,)]|$))"
+    argument = rf"(?<![\w.])(?P<name>[a-z]\w*)={value}|`(?P<bare>[a-z]\w*)`"
+    return re.sub(argument, as_option, message)

@@ -18,7 +18,7 @@ from ..evaluation import METRICS
 from ..evaluation.metrics import metric_name
 from ..networks.unet import default_depth
 from ..precision import resolve_precision
-from ..training.config import ARCHITECTURE, Config
+from ..training.config import Config
 from ..training.on_ray import train_on_ray
 from ..training.run import Run
 from ..training.run import train as run_training
@@ -73,10 +73,11 @@ def understand(arguments: Sequence[str]) -> tuple[Config, bool]:
 def architecture(path: Path) -> dict[str, Any]:
     """The settings in a run's `config.json` that describe its networks."""
     saved = Config.load(path)
-    depth = default_depth(saved.image_size or 256) if saved.generator == "unet" else None
-    settings = {name: getattr(saved, name) for name in ARCHITECTURE}
-    # The default depth follows the image size, which the new run may change.
-    return {**settings, "depth": saved.depth or depth}
+    settings = dataclasses.asdict(saved.architecture)
+    if saved.generator == "unet" and saved.depth is None:
+        # The default depth follows the image size, which the new run may change.
+        settings["depth"] = default_depth(saved.image_size or 256)
+    return settings
 
 
 def train(config: Config, resume: bool) -> int:

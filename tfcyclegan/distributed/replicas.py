@@ -12,6 +12,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from ..errors import InputError
+
 
 def strategy_of(network: keras.Model) -> tf.distribute.Strategy:
     """The strategy in whose scope a network was made, or else TensorFlow's default strategy."""
@@ -26,14 +28,14 @@ def common_strategy(networks: Sequence[keras.Model]) -> tf.distribute.Strategy:
     """The strategy in whose scope all networks were made, which must be the current one.
 
     Raises:
-        ValueError: a network was made in another scope.
+        InputError: a network was made in another scope.
     """
     strategy = strategy_of(networks[0])
     around = tf.distribute.get_strategy() if tf.distribute.has_strategy() else strategy
     for network in networks:
         own = strategy_of(network)
         if is_distributed(own, strategy, around) and not own is strategy is around:
-            raise ValueError(
+            raise InputError(
                 f"{network.name} was made in the scope of another strategy: make all four networks "
                 "and the CycleGAN in one `with strategy.scope():`"
             )
@@ -55,23 +57,23 @@ def check_compiling(
         jit_compile: bool or "auto", as given to `compile`.
 
     Raises:
-        ValueError: names the setting.
+        InputError: names the setting.
     """
     for optimizer in optimizers:
         inner = getattr(optimizer, "inner_optimizer", optimizer)
         theirs = getattr(inner, "_distribution_strategy", strategy)
         if inner is not None and theirs is not strategy and is_distributed(theirs, strategy):
-            raise ValueError(
+            raise InputError(
                 f"{inner.name} was made in the scope of another strategy than the networks: make "
                 "it in the scope of theirs"
             )
     if is_distributed(strategy) and steps_per_execution > 1:
-        raise ValueError(
+        raise InputError(
             f"steps_per_execution={steps_per_execution}: with several replicas it must be 1 "
             "(compile again; load a saved model with compile=False)"
         )
     if is_distributed(strategy) and jit_compile is True:
-        raise ValueError(
+        raise InputError(
             "jit_compile=True: XLA does not work with several replicas (compile again; load a "
             "saved model with compile=False)"
         )
@@ -171,13 +173,13 @@ def check_batch(batch_size: int, replicas: int) -> None:
     """Refuses a batch size that is not a multiple of the number of replicas.
 
     Raises:
-        ValueError: names a batch size that is.
+        InputError: names a batch size that is.
     """
     if batch_size % replicas:
         near = max(1, round(batch_size / replicas)) * replicas
-        raise ValueError(
-            f"a batch of {batch_size} pictures cannot be shared evenly by {replicas} replicas: "
-            f"take a batch size of {near}"
+        raise InputError(
+            f"batch_size={batch_size}: {batch_size} pictures cannot be shared evenly by "
+            f"{replicas} replicas: take batch_size={near}"
         )
 
 

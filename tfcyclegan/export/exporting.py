@@ -14,26 +14,24 @@ import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import keras
 import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from ..data.loading import Data
 from ..data.preprocessing import resized, to_float, to_uint8
+from ..data.test_set import TestSet
 from ..directions import Direction, check_direction
 from ..errors import InputError
-from ..files import atomic_write, sync_folder
+from ..files import sync_folder, write_text
 from ..networks.inspection import divisor, least_size
 from ..runtimes.keras_model import direction_of, generator_of
 from ..runtimes.protocol import MAX_PIXELS
 from . import litert, serving
 from .proof import Proof, Report, Result
-
-if TYPE_CHECKING:
-    from ..data.loading import Data
-    from ..data.test_set import TestSet
 
 ServingPrecision = Literal["float32", "bfloat16"]
 
@@ -140,10 +138,8 @@ def export_model(
             for result in report.results
         ]
         serving.write_server_files(directory, name)
-        with atomic_write(directory / "report.json") as part:
-            part.write_text(report.to_json())
-        with atomic_write(directory / "report.md") as part:
-            part.write_text(report.to_markdown())
+        write_text(directory / "report.json", report.to_json())
+        write_text(directory / "report.md", report.to_markdown())
     return report
 
 

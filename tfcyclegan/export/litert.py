@@ -9,7 +9,7 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
-from ..files import atomic_write
+from ..files import atomic_write, write_text
 from ..networks.inspection import divisor, least_size
 from ..runtimes.protocol import DESCRIPTION_NAME
 from .portable import portable_twin
@@ -149,6 +149,6 @@ def write_beside(path: Path, content: bytes, metadata: dict[str, Any]) -> None:
     """Writes a LiteRT file, and its metadata as JSON beside it."""
     with atomic_write(path) as part:
         part.write_bytes(content)
-    with atomic_write(path.with_suffix(".json")) as part:
-        described = {"file": path.name, "bytes": len(content), **metadata}
-        part.write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n")
+    described = {"file": path.name, "bytes": len(content), **metadata}
+    text = json.dumps(described, indent=2, ensure_ascii=False) + "\n"
+    write_text(path.with_suffix(".json"), text)

@@ -12,6 +12,7 @@ import platform
 import re
 import statistics
 import time
+import timeit
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -24,6 +25,7 @@ import tensorflow as tf
 
 from ..data.preprocessing import to_uint8
 from ..evaluation.pairs import similarity
+from ..evaluation.result import finite
 from ..runtimes.keras_model import KerasRuntime
 from ..runtimes.litert import LiteRTRuntime
 from ..runtimes.saved_model import SavedModelRuntime
@@ -180,13 +182,8 @@ class Proof:
 
 def _median_milliseconds(run: Callable[[np.ndarray], np.ndarray], images: np.ndarray) -> float:
     """The first run, which is slower, does not count."""
-    run(images)
-    times = []
-    for _ in range(RUNS):
-        start = time.perf_counter()
-        run(images)
-        times.append(time.perf_counter() - start)
-    return 1e3 * statistics.median(times)
+    seconds = timeit.repeat(lambda: run(images), number=1, repeat=RUNS + 1)
+    return 1e3 * statistics.median(seconds[1:])
 
 
 @dataclass
@@ -233,10 +230,7 @@ class Report:
         found = {**dataclasses.asdict(self), "runs": RUNS, **_circumstances()}
         for result in found["results"]:
             del result["staged"]
-            for name, value in result.items():
-                if isinstance(value, float) and not math.isfinite(value):
-                    result[name] = None
-        return json.dumps(found, indent=2) + "\n"
+        return json.dumps(finite(found), indent=2) + "\n"
 
     def to_markdown(self) -> str:
         """The whole report as Markdown."""

@@ -16,7 +16,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from ..files import atomic_write
+from ..files import write_text
 from ..networks.inspection import divisor, least_size
 from ..networks.twins import with_precision
 from ..runtimes.protocol import DESCRIPTION_NAME, MAX_PIXELS
@@ -110,16 +110,12 @@ def write_server_files(export_dir: Path, name: str) -> None:
         for direction in ("AtoB", "BtoA")
         if versions(serving / direction)
     ]
-    with atomic_write(serving / "models.config") as part:
-        part.write_text("model_config_list {\n" + "".join(entries) + "}\n")
+    write_text(serving / "models.config", "model_config_list {\n" + "".join(entries) + "}\n")
     # Users edit these two, so they are not overwritten.
-    for path, text in {
-        serving / "batching.config": _BATCHING,
-        export_dir / "compose.yaml": _COMPOSE,
-    }.items():
+    files = {serving / "batching.config": _BATCHING, export_dir / "compose.yaml": _COMPOSE}
+    for path, text in files.items():
         if not path.exists():
-            with atomic_write(path) as part:
-                part.write_text(text)
+            write_text(path, text)
 
 
 _BATCHING = """\

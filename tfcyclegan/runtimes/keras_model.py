@@ -105,6 +105,13 @@ def direction_of(generator: keras.Model) -> Direction | None:
     return next((way for way, name in GENERATORS.items() if name == generator.name), None)
 
 
+def networks_of(model: keras.Model) -> dict[str, keras.Model]:
+    """Returns the networks of a `CycleGAN`, or a single generator as G or F, whatever its name."""
+    if hasattr(model, "networks"):
+        return model.networks
+    return {GENERATORS[direction_of(model) or "AtoB"]: model}
+
+
 class KerasRuntime(Runtime):
     """A generator in Keras. It computes in float32, whatever precision it was trained in."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from pathlib import Path
 
 import numpy as np
@@ -65,11 +64,11 @@ class SavedModelRuntime(Runtime):
             raise BadPicture(
                 f"{self.name} refuses it: {assertion_message(str(problem))}"
             ) from problem
-        return from_png(answer["image_bytes"].numpy()[0], pixels, self.name)
+        return from_png(lambda: answer["image_bytes"].numpy()[0], pixels, self.name)
 
 
 def versions(directory: str | os.PathLike) -> list[Path]:
     """Returns a model's version folders, which TF Serving names by numbers, oldest first."""
     found = Path(directory).glob("[0-9]*")
-    numbers = [path for path in found if re.fullmatch("[0-9]+", path.name) and path.is_dir()]
-    return sorted(numbers, key=lambda path: int(path.name))
+    numbered = [path for path in found if path.name.isdecimal() and path.is_dir()]
+    return sorted(numbered, key=lambda path: int(path.name))

@@ -6,17 +6,24 @@ import base64
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+import grpc
 import numpy as np
+import requests
 import tensorflow as tf
+from google.protobuf.json_format import MessageToDict
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
+from urllib3.util import Retry
 
 from ..errors import InputError, first_line
 from .png import assertion_message, from_png, to_png
 from .protocol import BadPicture, Runtime
-
-#: Exceptions that reading a malformed reply raises.
-_MALFORMED = (ValueError, KeyError, IndexError, TypeError)
 
 
 class RestRuntime(Runtime):
@@ -29,9 +36,6 @@ class RestRuntime(Runtime):
     concurrent = 4
 
     def __init__(self, url: str, timeout: float):
-        import requests
-        from urllib3.util import Retry
-
         url = url.removesuffix("/").removesuffix(":predict")
         if not re.match(r"https?://[^/]+/v1/models/[^/:]+(/(versions|labels)/[^/:]+)?$", url):
             raise InputError(
@@ -40,7 +44,6 @@ class RestRuntime(Runtime):
             )
         self.name = url
         self._timeout = timeout
-        self._requests = requests
         self._session = requests.Session()
         retry = Retry(
             total=6, read=0, backoff_factor=0.5, status_forcelist=(429, 502, 503, 504),
@@ -48,22 +51,13 @@ class RestRuntime(Runtime):
         )  # fmt: skip
         adapter = requests.adapters.HTTPAdapter(max_retries=retry, pool_maxsize=self.concurrent)
         self._session.mount(url, adapter)
-        answer = self._ask("get", f"{url}/metadata")
-        try:
-            signatures = answer.json()["metadata"]["signature_def"]["signature_def"]
-            dims = signatures["serving_default"]["inputs"]["images"]["tensor_shape"]["dim"]
-            self.channels = int(dims[-1]["size"])
-            found = "image_bytes" in signatures["serving_bytes"]["inputs"]
-        except _MALFORMED as problem:
-            raise InputError(_without_signatures(url)) from problem
-        if not found or self.channels not in (1, 3):
-            raise InputError(_without_signatures(url))
+        self.channels = _channels(self._ask("get", f"{url}/metadata").json, url)
 
     def _ask(self, method: str, url: str, **body: Any) -> Any:
         """Returns the reply of a request that succeeds."""
         try:
             answer = self._session.request(method, url, timeout=self._timeout, **body)
-        except self._requests.RequestException as problem:
+        except requests.RequestException as problem:
             raise InputError(
                 f"{url} does not answer ({_cause(problem)}): check that the server runs and is "
                 "reachable from here"
@@ -78,11 +72,11 @@ class RestRuntime(Runtime):
         text = base64.b64encode(to_png(pixels)).decode()
         body = {"signature_name": "serving_bytes", "instances": [{"b64": text}]}
         answer = self._ask("post", f"{self.name}:predict", json=body)
-        try:
-            data = base64.b64decode(answer.json()["predictions"][0]["b64"])
-        except _MALFORMED as problem:
-            raise InputError(f"{self.name} answers something else than a picture") from problem
-        return from_png(data, pixels, self.name)
+
+        def png() -> bytes:
+            return base64.b64decode(answer.json()["predictions"][0]["b64"])
+
+        return from_png(png, pixels, self.name)
 
 
 class GrpcRuntime(Runtime):
@@ -91,16 +85,11 @@ class GrpcRuntime(Runtime):
     concurrent = 4
 
     def __init__(self, url: str, timeout: float):
-        import grpc
-        from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
-
         parts = re.fullmatch(r"grpc://([^/]+)/([^/]+)(?:/([0-9]{1,18}))?/?", url)
         if not parts:
             raise InputError(f"model={url}: not the address of a model: give grpc://HOST:8500/NAME")
         self.name = url
         self._timeout = timeout
-        self._grpc = grpc
-        self._predict_pb2 = predict_pb2
         address, self._model, self._version = parts.groups()
         policy = {
             "maxAttempts": 5, "initialBackoff": "0.5s", "maxBackoff": "8s",
@@ -117,24 +106,10 @@ class GrpcRuntime(Runtime):
             ],
         )
         self._service = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
-        self.channels = self._ask_channels()
-
-    def _ask_channels(self) -> int:
-        from google.protobuf.message import DecodeError
-        from tensorflow_serving.apis import get_model_metadata_pb2
-
         request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
         answer = self._call(self._service.GetModelMetadata, request)
-        signatures = get_model_metadata_pb2.SignatureDefMap()
-        try:
-            answer.metadata["signature_def"].Unpack(signatures)
-            found = signatures.signature_def
-            channels = found["serving_default"].inputs["images"].tensor_shape.dim[-1].size
-            if "image_bytes" not in found["serving_bytes"].inputs or channels not in (1, 3):
-                raise KeyError("image_bytes")
-        except (*_MALFORMED, DecodeError) as problem:
-            raise InputError(_without_signatures(self.name)) from problem
-        return channels
+        as_json = partial(MessageToDict, answer, preserving_proto_field_name=True)
+        self.channels = _channels(as_json, url)
 
     def _call(self, method: Callable, request: Any) -> Any:
         request.model_spec.name = self._model
@@ -142,9 +117,9 @@ class GrpcRuntime(Runtime):
             request.model_spec.version.value = int(self._version)
         try:
             return method(request, timeout=self._timeout)
-        except self._grpc.RpcError as problem:
+        except grpc.RpcError as problem:
             said = problem.details() or "no reason given"
-            if problem.code() == self._grpc.StatusCode.INVALID_ARGUMENT:
+            if problem.code() == grpc.StatusCode.INVALID_ARGUMENT:
                 raise BadPicture(f"{self.name} refuses it: {assertion_message(said)}") from problem
             raise InputError(
                 f"{self.name} does not answer as it should ({problem.code().name}: "
@@ -152,28 +127,34 @@ class GrpcRuntime(Runtime):
             ) from problem
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        request = self._predict_pb2.PredictRequest()
+        request = predict_pb2.PredictRequest()
         request.model_spec.signature_name = "serving_bytes"
         request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([to_png(pixels)]))
         answer = self._call(self._service.Predict, request)
-        try:
-            data = tf.make_ndarray(answer.outputs["image_bytes"])[0]
-        except _MALFORMED as problem:
-            raise InputError(f"{self.name} answers something else than a picture") from problem
-        return from_png(data, pixels, self.name)
+        outputs = answer.outputs
+        return from_png(lambda: tf.make_ndarray(outputs["image_bytes"])[0], pixels, self.name)
 
 
-def _without_signatures(where: str) -> str:
-    return (
-        f"{where}: that model has no signature serving_default from images and serving_bytes from "
-        "image_bytes: serve one that this package exported"
-    )
+def _channels(metadata: Callable[[], Any], where: str) -> int:
+    """The input channels of a served model, from its metadata as JSON."""
+    try:
+        signatures = metadata()["metadata"]["signature_def"]["signature_def"]
+        dims = signatures["serving_default"]["inputs"]["images"]["tensor_shape"]["dim"]
+        channels = int(dims[-1]["size"])
+        if "image_bytes" not in signatures["serving_bytes"]["inputs"] or channels not in (1, 3):
+            raise KeyError("image_bytes")
+    except Exception as problem:  # a server may answer anything
+        raise InputError(
+            f"{where}: that model has no signature serving_default from images and serving_bytes "
+            "from image_bytes: serve one that this package exported"
+        ) from problem
+    return channels
 
 
 def _said(answer: Any) -> str:
     try:
         return str(answer.json()["error"])
-    except _MALFORMED:
+    except (ValueError, KeyError, TypeError):
         return first_line(answer.text)
 
 

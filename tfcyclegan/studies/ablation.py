@@ -23,7 +23,7 @@ from ..directions import Direction
 from ..errors import InputError
 from ..evaluation import METRICS, Evaluation
 from ..evaluation.result import finite
-from ..files import atomic_write
+from ..files import write_text
 from ..runtimes.keras_model import load_model
 from ..training.config import Config
 from ..training.evaluation import load_config_test_set
@@ -221,10 +221,9 @@ class Findings:
             The three paths.
         """
         paths = [directory / f"{name}{suffix}" for suffix in (".md", ".json", ".png")]
-        for path, text in zip(paths, (self.to_markdown(), self.to_json()), strict=False):
-            with atomic_write(path) as part:
-                part.write_text(text, encoding="utf-8")
-        draw_grid(self._pictures(), paths[-1])
+        write_text(paths[0], self.to_markdown())
+        write_text(paths[1], self.to_json())
+        draw_grid(self._pictures(), paths[2])
         return paths
 
     def _pictures(self) -> dict[str, list[Any]]:

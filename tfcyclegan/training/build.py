@@ -7,10 +7,9 @@ from pathlib import Path
 
 from ..cyclegan import CycleGAN
 from ..data.loading import Data, load_data
-from ..directions import GENERATORS
 from ..errors import InputError
 from ..networks.inspection import difference
-from ..runtimes.keras_model import direction_of, load_model
+from ..runtimes.keras_model import load_model, networks_of
 from .config import ResolvedConfig
 
 logger = logging.getLogger(__name__)
@@ -30,18 +29,15 @@ def build_model(config: ResolvedConfig) -> CycleGAN:
     """
     settings = config.architecture
     size, dtype = config.image_size, config.precision
-    try:
-        return CycleGAN(
-            settings.build_generator("AtoB", size, dtype),
-            settings.build_generator("BtoA", size, dtype),
-            settings.build_discriminator("A", size, dtype),
-            settings.build_discriminator("B", size, dtype),
-            image_size=size if config.pool_size else None,
-            pool_size=config.pool_size,
-            seed=config.seed,
-        )
-    except ValueError as problem:
-        raise InputError(str(problem)) from problem
+    return CycleGAN(
+        settings.build_generator("AtoB", size, dtype),
+        settings.build_generator("BtoA", size, dtype),
+        settings.build_discriminator("A", size, dtype),
+        settings.build_discriminator("B", size, dtype),
+        image_size=size if config.pool_size else None,
+        pool_size=config.pool_size,
+        seed=config.seed,
+    )
 
 
 def set_initial_weights(model: CycleGAN, path: str | Path) -> None:
@@ -57,12 +53,7 @@ def set_initial_weights(model: CycleGAN, path: str | Path) -> None:
     Raises:
         InputError: the file cannot be loaded, or its networks have another architecture.
     """
-    source = load_model(Path(path))
-    networks = model.networks
-    if isinstance(source, CycleGAN):
-        given = source.networks
-    else:
-        given = {GENERATORS[direction_of(source) or "AtoB"]: source}
+    networks, given = model.networks, networks_of(load_model(Path(path)))
     for name, network in given.items():
         if odd := difference(network, networks[name]):
             raise InputError(
@@ -91,14 +82,11 @@ def compile_model(model: CycleGAN, config: ResolvedConfig, total_steps: int) -> 
         "objective", "lambda_cycle_A", "lambda_cycle_B", "lambda_identity", "lambda_gan",
         "learning_rate", "beta_1", "constant_fraction", "recompute",
     )  # fmt: skip
-    try:
-        model.compile(
-            **{name: getattr(config, name) for name in names},
-            total_steps=total_steps,
-            jit_compile={"on": True, "off": False}.get(config.xla, "auto"),
-        )
-    except ValueError as problem:
-        raise InputError(str(problem)) from problem
+    model.compile(
+        **{name: getattr(config, name) for name in names},
+        total_steps=total_steps,
+        jit_compile={"on": True, "off": False}.get(config.xla, "auto"),
+    )
 
 
 def load_config_data(config: ResolvedConfig) -> Data:

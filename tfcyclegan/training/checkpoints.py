@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import uuid
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,13 +66,11 @@ class Checkpoints:
         workers = model.workers
         step = int(model.step.numpy())
         path = self.directory / f"step_{step:09d}.npz"
-        shared, own = {}, {}
-        for name, variable in model.state().items():
-            if variable.synchronization == "on_read":
-                for place, copy in enumerate(local_copies(variable)):
-                    own[_of_replica(workers.first + place, name)] = copy.numpy()
-            else:
-                shared[name] = variable.numpy()
+        shared: dict[str, np.ndarray] = {}
+        own: dict[str, np.ndarray] = {}
+        replicas = range(workers.first, workers.first + workers.local)
+        for name, variable, of_replica in _named(model, replicas):
+            (own if of_replica else shared)[name] = variable.numpy()
         meta: dict[str, Any] = {"format": 1, "about": about or {}}
         meta |= {"replicas": workers.replicas, "workers": workers.count}
         several = workers.count > 1
@@ -192,9 +191,14 @@ def _part(path: Path, index: int, count: int) -> Path:
     return path.with_name(f"{path.stem}.worker_{index}_of_{count}.npz")
 
 
-def _of_replica(number: int, name: str) -> str:
-    """The name of a replica's own variable in a checkpoint."""
-    return f"replica_{number}/{name}" if number else name
+def _named(model: CycleGAN, replicas: Iterable[int]) -> Iterator[tuple[str, Any, bool]]:
+    """Variables by their names in the checkpoint of these replicas, and whether a replica's own."""
+    for name, variable in model.state().items():
+        if variable.synchronization == "on_read":
+            for number, copy in zip(replicas, local_copies(variable), strict=True):
+                yield (f"replica_{number}/{name}" if number else name), copy, True
+        else:
+            yield name, variable, False
 
 
 def _write(path: Path, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
@@ -234,13 +238,7 @@ def _read_parts(
 
 def _assign(values: dict[str, np.ndarray], sources: list[int], model: CycleGAN, path: Path) -> None:
     """Sets a model's variables, those of its replicas from the saved replicas `sources`."""
-    pairs: list[tuple[str, Any]] = []
-    for name, variable in model.state().items():
-        if variable.synchronization == "on_read":
-            taken = (_of_replica(source, name) for source in sources)
-            pairs += zip(taken, local_copies(variable), strict=True)
-        else:
-            pairs.append((name, variable))
+    pairs = [(name, variable) for name, variable, _ in _named(model, sources)]
     wanted = {name for name, _ in pairs}
     there = {name for name in values if name in wanted or not name.startswith("replica_")}
     if wanted - there or (0 in sources and there - wanted):

@@ -11,16 +11,13 @@ from typing import Any, Literal
 from ..data.preprocessing import Preprocess
 from ..distributed.workers import COLLECTIVE_TIMEOUT, StrategyName
 from ..errors import InputError
-from ..files import atomic_write
+from ..files import write_text
 from ..losses import check_losses
 from ..networks.architecture import Architecture
 from ..networks.factory import Alignment, Norm
 from ..networks.resnet import default_blocks
 from ..precision import Precision, resolve_precision
-from .measuring import RETIRED, Measuring
-
-#: The settings that describe the networks. Weights fit only networks of the same settings.
-ARCHITECTURE = tuple(field.name for field in dataclasses.fields(Architecture))
+from .measuring import Measuring
 
 #: Sections 4 and 7 of the paper. The number of blocks depends on the image size.
 PAPER_RECIPE: dict[str, Any] = {
@@ -204,7 +201,8 @@ class Config:
     @property
     def architecture(self) -> Architecture:
         """The settings that describe the networks. None stands for the paper's."""
-        given = {name: getattr(self, name) for name in ARCHITECTURE}
+        names = (field.name for field in dataclasses.fields(Architecture))
+        given = {name: getattr(self, name) for name in names}
         return Architecture(**{name: value for name, value in given.items() if value is not None})
 
     @property
@@ -287,15 +285,14 @@ class Config:
         """
         values = json.loads(text)
         measuring = values.pop("measuring", {})
-        for name in RETIRED & measuring.keys():
-            if (value := measuring.pop(name)) not in (None, "none"):
-                raise ValueError(f"the setting {name}={value} was removed")
+        # Version 0.1 had this setting.
+        if (value := measuring.pop("extractor_scaling", None)) not in (None, "none"):
+            raise ValueError(f"the setting extractor_scaling={value} was removed")
         return cls(**values, measuring=Measuring(**measuring))
 
     def save(self, path: str | Path) -> None:
         """Writes the settings to a file, as JSON."""
-        with atomic_write(path) as part:
-            part.write_text(self.to_json())
+        write_text(path, self.to_json())
 
     @classmethod
     def load(cls, path: str | Path) -> Config:

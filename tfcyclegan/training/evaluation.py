@@ -18,7 +18,7 @@ from ..evaluation.label_maps import load_palette
 from ..evaluation.metrics import METRICS, better, metric_name
 from ..evaluation.pretrained import Pretrained, class_indices, load_class_names, open_pretrained
 from ..evaluation.result import Evaluation, finite
-from ..files import atomic_write
+from ..files import atomic_write, write_text
 from .config import Config
 
 logger = logging.getLogger(__name__)
@@ -167,8 +167,8 @@ class EvaluateEvery(keras.callbacks.Callback):
                 # The model first, so that best.json never describes a model that is not there.
                 with atomic_write(self._directory / "best.keras") as part:
                     self.model.save(part)
-                with atomic_write(self._directory / "best.json") as part:
-                    part.write_text(json.dumps(finite(self.best), indent=2) + "\n")
+                text = json.dumps(finite(self.best), indent=2) + "\n"
+                write_text(self._directory / "best.json", text)
 
 
 def read_best(directory: Path) -> dict[str, Any] | None:

@@ -10,11 +10,31 @@ from typing import Any
 
 import keras
 
+from ..errors import InputError
 from ..files import atomic_write
 from .plots import loss_curves
 
 #: Seconds between drawings of the curves during training.
 REDRAW = 60.0
+
+
+def read_history(path: Path) -> list[dict[str, Any]]:
+    """Returns the rows of a `history.csv`, or none if there is no such file.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    if not path.exists():
+        return []
+    try:
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        for row in rows:
+            int(row["epoch"])
+            [float(value) for value in row.values() if value]
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as problem:
+        raise InputError(f"{path}: damaged ({problem}): move it away to go on without") from problem
+    return rows
 
 
 class HistoryFile(keras.callbacks.Callback):
@@ -37,9 +57,7 @@ class HistoryFile(keras.callbacks.Callback):
         self.rows: list[dict[str, Any]] = []
 
     def on_train_begin(self, logs: Mapping | None = None) -> None:
-        if self._csv.exists():
-            with self._csv.open(newline="") as file:
-                self.rows = list(csv.DictReader(file))
+        self.rows = read_history(self._csv)
 
     def on_epoch_begin(self, epoch: int, logs: Mapping | None = None) -> None:
         self.rows = [row for row in self.rows if int(row["epoch"]) <= epoch]

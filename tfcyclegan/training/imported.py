@@ -5,20 +5,18 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Literal
 
 import keras
 
-from ..cyclegan import CycleGAN
 from ..directions import Direction
 from ..errors import InputError
-from ..files import sync_folder
+from ..files import sync_folder, temporary_name
 from ..interop.description import DIRECTIONS, Description, describe
 from ..interop.exporting import export_to_pytorch
 from ..networks.architecture import Architecture
-from ..runtimes.keras_model import load_model
+from ..runtimes.keras_model import load_model, networks_of
 from .build import build_model
 from .config import Config, ResolvedConfig
 
@@ -73,14 +71,22 @@ def import_checkpoint(
         )
     config = _config(found.architecture, image_size, to)
     model = _build(found, config)
-    config = dataclasses.replace(config, data=data)
+    staging = to.with_name(temporary_name(to.name))
     try:
-        _write(model, config, to)
+        staging.mkdir(parents=True)
+        model.save(staging / "model.keras")
+        dataclasses.replace(config, data=data).save(staging / "config.json")
+        sync_folder(staging)
+        if to.exists():
+            to.rmdir()
+        staging.rename(to)
     except OSError as problem:
         raise InputError(
             f"to={to}: cannot be written ({problem.strerror or problem}): make room, or choose "
             "another `to`"
         ) from problem
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
     return found
 
 
@@ -112,24 +118,6 @@ def _build(found: Description, config: ResolvedConfig) -> keras.Model:
     return model
 
 
-def _write(model: keras.Model, config: Config, to: Path) -> None:
-    """Writes the run folder under a temporary name, then renames it."""
-    to.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{to.name}.part-", dir=to.parent))
-    try:
-        model.save(staging / "model.keras")
-        config.save(staging / "config.json")
-        umask = os.umask(0)  # it cannot be read without setting it
-        os.umask(umask)
-        staging.chmod(0o777 & ~umask)  # mkdtemp gives access to one user only
-        sync_folder(staging)
-        if to.exists():
-            to.rmdir()
-        staging.rename(to)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
 def export_run_to_pytorch(run: str | os.PathLike, directory: str | os.PathLike) -> list[Path]:
     """Writes the networks of a run as files for the paper's PyTorch implementation.
 
@@ -152,9 +140,5 @@ def export_run_to_pytorch(run: str | os.PathLike, directory: str | os.PathLike) 
     if not Path(run, "config.json").exists():
         raise InputError(f"{run} does not say how its networks are built: give a run folder")
     config = Config.load(Path(run, "config.json"))
-    model = load_model(Path(run))
-    if isinstance(model, CycleGAN):
-        networks = model.networks
-    else:
-        networks = {model.name if model.name in DIRECTIONS else "G": model}
+    networks = networks_of(load_model(Path(run)))
     return export_to_pytorch(networks, config.architecture, directory, config.image_size or 256)

@@ -7,9 +7,6 @@ from dataclasses import dataclass
 
 from ..evaluation.pretrained import Pixels
 
-#: Settings of earlier versions that a saved configuration may still hold. Loading drops them.
-RETIRED = {"extractor_scaling"}
-
 
 @dataclass(frozen=True)
 class Measuring:

@@ -92,12 +92,10 @@ def score_curves(rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -
 
 
 def _curves(rows: Sequence[Mapping[str, Any]], panels: Mapping[str, tuple[str, ...]]) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     lines = -(-len(panels) // 2)
     figure = Figure(figsize=(10, 3.25 * lines), layout="constrained")
-    FigureCanvasAgg(figure)
     places = figure.subplots(lines, 2, squeeze=False).flat
     for axes, (title, names) in zip(places, panels.items(), strict=False):
         axes.set(title=title, xlabel="epoch")

@@ -5,12 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import keras
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
+import rich
+from rich import progress
 
 
 class ProgressLine(keras.callbacks.Callback):
@@ -28,11 +26,6 @@ class ProgressLine(keras.callbacks.Callback):
         super().__init__()
         self._total = total_steps
         self._interval = interval
-        self._live: Progress | None = None
-
-    def on_train_begin(self, logs: Mapping | None = None) -> None:
-        from rich import progress
-
         self._live = progress.Progress(
             "epoch {task.fields[epoch]}",
             progress.BarColumn(),
@@ -43,8 +36,10 @@ class ProgressLine(keras.callbacks.Callback):
             progress.TimeRemainingColumn(),
             "{task.fields[losses]}",
             speed_estimate_period=120,
+            disable=not rich.get_console().is_terminal,
         )
-        self._live.disable = not self._live.console.is_terminal
+
+    def on_train_begin(self, logs: Mapping | None = None) -> None:
         step = int(self.model.step.numpy())
         self._task = self._live.add_task(
             "train", total=self._total, completed=step, epoch="", speed="", losses=""
@@ -62,7 +57,6 @@ class ProgressLine(keras.callbacks.Callback):
         epoch = f"{(step - 1) * epochs // self._total + 1}/{epochs}"
         shown = {name: (logs or {}).get(name) for name in ("loss", "D_A_loss", "D_B_loss")}
         losses = " ".join(f"{n} {float(v):.3f}" for n, v in shown.items() if v is not None)
-        assert self._live
         self._live.update(self._task, completed=step, epoch=epoch, speed=speed, losses=losses)
         waited, end_of_epoch = now - self._printed, step * epochs % self._total == 0
         due = waited > (1 if end_of_epoch else 6) * self._interval or step == self._total
@@ -80,5 +74,4 @@ class ProgressLine(keras.callbacks.Callback):
 
     def close(self) -> None:
         """Restores the terminal. Call it if `fit` raised an exception."""
-        if self._live:
-            self._live.stop()
+        self._live.stop()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import csv
 import io
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,12 @@ import jinja2
 import numpy as np
 from PIL import Image
 
-from ..errors import InputError
 from ..evaluation.metrics import METRICS
 from ..evaluation.result import Evaluation
-from ..files import atomic_write
+from ..files import write_text
 from .config import Config
 from .evaluation import read_best
+from .history import read_history
 from .plots import loss_curves, score_curves
 
 #: The most sample grids in a report. Of more, evenly spaced ones are shown.
@@ -58,7 +57,7 @@ def write_report(
     path = Path(folder) / "report.html"
     rows, grids, config, best = [], [], None, None
     if directory:
-        rows, grids = _history(directory / "history.csv"), _grids(directory / "samples")
+        rows, grids = read_history(directory / "history.csv"), _grids(directory / "samples")
         if (directory / "config.json").exists():
             config = Config.load(directory / "config.json")
         if model is None and (best := read_best(directory)):
@@ -70,6 +69,7 @@ def write_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["embedded"] = lambda pixels: _embedded(Image.fromarray(np.squeeze(pixels)))
     page = environment.get_template("report.html.j2").render(
         name=(directory or path.parent).resolve().name,
         title=model or "The last model (model.keras)",
@@ -80,25 +80,11 @@ def write_report(
         meanings={metric.label: metric.meaning for metric in METRICS.values()},
         curves=_curves(rows) if rows else [],
         grids=grids,
-        examples=_examples(evaluation) if evaluation else {},
+        directions=_DIRECTIONS,
+        examples=evaluation.examples if evaluation else {},
     )
-    with atomic_write(path) as part:
-        part.write_text(page, encoding="utf-8")
+    write_text(path, page)
     return path
-
-
-def _history(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    try:
-        with path.open(newline="") as file:
-            rows = list(csv.DictReader(file))
-        for row in rows:
-            int(row["epoch"])
-            [float(value) for value in row.values() if value]
-    except (OSError, ValueError, KeyError, TypeError, csv.Error) as problem:
-        raise InputError(f"{path}: damaged ({problem}): move it away to go on without") from problem
-    return rows
 
 
 def _curves(rows: list[dict[str, Any]]) -> list[str]:
@@ -136,24 +122,6 @@ def _grids(folder: Path) -> list[dict[str, str]]:
         except (OSError, ValueError, Image.DecompressionBombError):
             continue  # damaged, or not a sample grid
     return grids
-
-
-def _examples(evaluation: Evaluation) -> dict[str, list[dict[str, Any]]]:
-    """The best and the worst translations by their direction."""
-    return {
-        _DIRECTIONS[way]: [
-            {
-                "name": Path(example.name).name,
-                "error": example.error,
-                "pictures": [
-                    _embedded(Image.fromarray(np.squeeze(pixels)))
-                    for pixels in (example.image, example.translated, example.cycled)
-                ],
-            }
-            for example in shown
-        ]
-        for way, shown in evaluation.examples.items()
-    }
 
 
 def _embedded(image: Image.Image, quality: int = 92) -> str:

@@ -8,19 +8,16 @@ import signal
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
+from ..data.loading import Data
 from ..distributed.replicas import local_copies
 from ..errors import Interrupted
 from .checkpoints import Checkpoints
-
-if TYPE_CHECKING:
-    import tensorflow as tf
-
-    from ..data.loading import Data
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from ..distributed.workers import Workers, make_strategy
 from ..errors import InputError, PeerLost
 from ..evaluation import Evaluation
 from ..evaluation.result import finite
-from ..files import atomic_write
+from ..files import atomic_write, write_text
 from .build import build_model, compile_model, load_config_data, set_initial_weights
 from .checkpoints import Checkpoints
 from .config import Config, ResolvedConfig
@@ -31,7 +31,7 @@ from .progress import ProgressLine
 from .report import write_report
 from .resume import ResumableState, StopOnSignal
 from .run_folder import check_run_folder
-from .samples import SampleGrids, same_size
+from .samples import SampleGrids
 
 logger = logging.getLogger(__name__)
 
@@ -94,13 +94,10 @@ def train(
     resolved = config.resolved()
     strategy = make_strategy(resolved.strategy, collective_timeout=resolved.collective_timeout)
     workers = Workers(strategy)
-    try:
-        check_batch(resolved.batch_size, workers.replicas)
-    except ValueError as problem:
-        raise InputError(f"batch_size={resolved.batch_size}: {problem}") from problem
+    check_batch(resolved.batch_size, workers.replicas)
     try:
         with workers.watched():
-            resolved = agree_on_settings(resolved, workers)
+            resolved = _agree_on_settings(resolved, workers)
             resume = bool(workers.broadcast("resume" if resume else ""))
             return _train(resolved, directory, resume, callbacks, strategy, workers)
     except PeerLost as lost:
@@ -113,16 +110,8 @@ def train(
         ) from lost
 
 
-def agree_on_settings(config: ResolvedConfig, workers: Workers) -> ResolvedConfig:
-    """Returns the chief's settings, with this worker's own places for data and caches.
-
-    Args:
-        config: the settings of this worker.
-        workers: the workers.
-
-    Raises:
-        InputError: the settings of this worker differ from the chief's.
-    """
+def _agree_on_settings(config: ResolvedConfig, workers: Workers) -> ResolvedConfig:
+    """Returns the chief's settings, with this worker's own places for data and caches."""
     chiefs = Config.from_json(workers.broadcast(config.to_json()))
     if differences := chiefs.differences(config, longer=False):
         raise InputError(
@@ -133,16 +122,8 @@ def agree_on_settings(config: ResolvedConfig, workers: Workers) -> ResolvedConfi
     return dataclasses.replace(chiefs, **own).resolved()
 
 
-def check_same_data(data: Data, workers: Workers) -> None:
-    """Checks that this worker has as many pictures as the chief.
-
-    Args:
-        data: the data of this worker.
-        workers: the workers.
-
-    Raises:
-        InputError: the counts differ.
-    """
+def _check_same_data(data: Data, workers: Workers) -> None:
+    """Checks that this worker has as many pictures as the chief."""
     mine = json.dumps([data.counts, data.steps_per_epoch])
     if (chiefs := workers.broadcast(mine)) != mine:
         raise InputError(
@@ -165,7 +146,7 @@ def _train(
 
     # Everything that may refuse the settings comes before the first file is written.
     data = load_config_data(config)
-    check_same_data(data, workers)
+    _check_same_data(data, workers)
     if config.evaluate_every and not data.test_set:
         raise InputError(
             f"evaluate_every={config.evaluate_every}: {data.name} has no test pictures: leave it "
@@ -210,7 +191,7 @@ def _train(
         history = HistoryFile(directory)
         grids = SampleGrids(
             directory / "samples",
-            *same_size(*data.some_pictures(config.sample_count)),
+            *data.some_pictures(config.sample_count),
             every=config.sample_every,
             log_dir=log_dir,
         )
@@ -255,7 +236,6 @@ def _train(
         "evaluation": evaluation.to_dict() if evaluation else None,
         "best": finite(best),
     }
-    with atomic_write(directory / "result.json") as part:
-        part.write_text(json.dumps(result, indent=2))
+    write_text(directory / "result.json", json.dumps(result, indent=2))
     write_report(directory, evaluation)
     return Run(directory, model, evaluation, best, grid, data)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -21,8 +20,8 @@ class SampleGrids(keras.callbacks.Callback):
 
     Args:
         directory: folder for `epoch_0001.png` and so on.
-        images_A: float32 `[N, H, W, C]` in [-1, 1].
-        images_B: the same of B, with the same N.
+        images_A: pictures of A, uint8 `[H, W, C]` each. They are cropped to the smallest.
+        images_B: the same of B. The grid has as many rows as both domains have pictures.
         every: int, epochs between grids. Default 1. The last epoch always has one.
         log_dir: folder of TensorBoard logs to write the grids to as well. Default: none.
     """
@@ -30,17 +29,17 @@ class SampleGrids(keras.callbacks.Callback):
     def __init__(
         self,
         directory: str | Path,
-        images_A: np.ndarray,
-        images_B: np.ndarray,
+        images_A: Sequence[np.ndarray],
+        images_B: Sequence[np.ndarray],
         every: int = 1,
         log_dir: str | Path | None = None,
     ):
         super().__init__()
         self._directory = Path(directory)
-        self._images_A, self._images_B = images_A, images_B
+        count = min(len(images_A), len(images_B))
+        self._A, self._B = _batch(images_A[:count]), _batch(images_B[:count])
         self._every = every
-        self._log_dir = log_dir
-        self._writer: Any = None
+        self._writer = tf.summary.create_file_writer(str(log_dir)) if log_dir else None
 
     def on_epoch_end(self, epoch: int, logs: Mapping | None = None) -> None:
         last = epoch + 1 == self.params["epochs"]
@@ -50,8 +49,7 @@ class SampleGrids(keras.callbacks.Callback):
     def draw(self, epoch: int) -> Path:
         """Draws the grid of the current weights and returns its path."""
         # Not `translate`: tracing a graph takes longer than running a few pictures eagerly.
-        G, F = self.model.G, self.model.F
-        A, B = self._images_A, self._images_B
+        G, F, A, B = self.model.G, self.model.F, self._A, self._B
         fake_B, fake_A = G(A), F(B)
         columns = {
             "A": A, "G(A)": fake_B, "F(G(A))": F(fake_B),
@@ -59,30 +57,14 @@ class SampleGrids(keras.callbacks.Callback):
         }  # fmt: skip
         path = self._directory / f"epoch_{epoch:04d}.png"
         grid = draw_grid({name: [*to_uint8(images)] for name, images in columns.items()}, path)
-        if self._log_dir:
-            self._writer = self._writer or tf.summary.create_file_writer(str(self._log_dir))
+        if self._writer:
             with self._writer.as_default(step=epoch):
                 tf.summary.image("samples", np.asarray(grid)[None])
             self._writer.flush()
         return path
 
 
-def same_size(A: Sequence[np.ndarray], B: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Makes a batch of each domain, of the same number of pictures.
-
-    The pictures of a domain are cropped to the smallest of them.
-
-    Args:
-        A: uint8 `[H, W, C]` each, of any sizes.
-        B: the same.
-
-    Returns:
-        float32 `[N, H, W, C]` in [-1, 1] of A, and of B.
-    """
-    count = min(len(A), len(B))
-
-    def stacked(pictures: Sequence[np.ndarray]) -> np.ndarray:
-        height, width = np.min([picture.shape[:2] for picture in pictures], axis=0)
-        return to_float(np.stack([picture[:height, :width] for picture in pictures])).numpy()
-
-    return stacked(A[:count]), stacked(B[:count])
+def _batch(pictures: Sequence[np.ndarray]) -> tf.Tensor:
+    """A batch of pictures in float32, cropped to the smallest."""
+    height, width = np.min([picture.shape[:2] for picture in pictures], axis=0)
+    return to_float(np.stack([picture[:height, :width] for picture in pictures]))
