@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,7 +52,8 @@ class PictureStore(Sequence):
         self.names: list[str] = []
         self.nbytes = 0
         self._sizes: list[tuple[int, int]] = []
-        self._arrays: list[np.ndarray] = []
+        # The pixels of each picture, or the path of their file.
+        self._contents: list[bytes] = []
         self._folder: tempfile.TemporaryDirectory | None = None
 
     def __len__(self) -> int:
@@ -82,11 +84,11 @@ class PictureStore(Sequence):
         """
         if not self._folder and pixels.nbytes > self._budget.left:
             self._spill()
+        self._contents.append(pixels.tobytes())
         if self._folder:
-            self._write(len(self), pixels)
+            self._move(len(self))
         else:
             self._budget.left -= pixels.nbytes
-            self._arrays.append(pixels)
         self._sizes.append(pixels.shape[:2])
         self.names.append(name)
         self.nbytes += pixels.nbytes
@@ -99,16 +101,17 @@ class PictureStore(Sequence):
             raise InputError(
                 f"cache_dir={folder}: cannot be used ({problem.strerror})"
             ) from problem
-        for index, pixels in enumerate(self._arrays):
-            self._write(index, pixels)
-            self._budget.left += pixels.nbytes
-        self._arrays = []
+        self._budget.left += self.nbytes
+        for index in range(len(self)):
+            self._move(index)
 
-    def _write(self, index: int, pixels: np.ndarray) -> None:
+    def _move(self, index: int) -> None:
+        """Moves the pixels of a picture to a file."""
         assert self._folder
         folder = self._folder.name
+        path = Path(folder, f"{index}.raw")
         try:
-            Path(folder, f"{index}.raw").write_bytes(pixels.tobytes())
+            path.write_bytes(self._contents[index])
         except OSError as problem:
             self._folder.cleanup()
             if problem.errno == errno.ENOSPC:
@@ -117,26 +120,20 @@ class PictureStore(Sequence):
                     "a larger disk, or a larger `cache_memory`"
                 ) from problem
             raise
+        self._contents[index] = os.fsencode(path)
 
     def close(self) -> None:
         """Makes the pictures ready for `lookup`; no more can be added."""
-        self._table = tf.constant(np.array(self._sizes, np.int64).reshape(-1, 2))
-        if not self._folder:
-            flat = [pixels.reshape(-1) for pixels in self._arrays]
-            self._offsets = tf.constant(np.cumsum([0, *map(len, flat)])[:-1], tf.int64)
-            self._pixels = tf.constant(np.concatenate(flat))
-            self._arrays = []
+        self._table = tf.constant(self._sizes, tf.int64)
+        self._content = tf.constant(self._contents)
+        self._contents = []
 
     def lookup(self, index: tf.Tensor) -> tf.Tensor:
         """The picture of that number, uint8 `[H, W, channels]`, as TensorFlow operations."""
-        size = tf.gather(self._table, index)
-        shape = tf.concat([size, [self._channels]], axis=0)
-        if not self._folder:
-            start = tf.gather(self._offsets, index)
-            flat = tf.slice(self._pixels, start[None], tf.reduce_prod(shape)[None])
-        else:
-            name = tf.strings.join([f"{self._folder.name}/", tf.strings.as_string(index), ".raw"])
-            flat = tf.io.decode_raw(tf.io.read_file(name), tf.uint8)
-        pixels = tf.reshape(flat, shape)
+        shape = tf.concat([tf.gather(self._table, index), [self._channels]], axis=0)
+        content = tf.gather(self._content, index)
+        if self._folder:
+            content = tf.io.read_file(content)
+        pixels = tf.reshape(tf.io.decode_raw(content, tf.uint8), shape)
         pixels.set_shape([*(self.size or (None, None)), self._channels])
         return pixels
