@@ -177,21 +177,6 @@ def _store_errors(path: UPath) -> Iterator[None]:
         raise unreachable(path, problem) from problem
 
 
-def make_folder(place: Place) -> None:
-    """Creates a local folder. Remote folders are created with their first file.
-
-    Raises:
-        InputError: it cannot be created.
-    """
-    try:
-        if isinstance(place, Path):
-            place.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise InputError(
-            f"{place}: cannot be created ({problem.strerror}): choose another `to`"
-        ) from problem
-
-
 def _listed(folder: Place) -> set[str]:
     """The names of the files in one folder, empty if there is no such folder."""
     try:
