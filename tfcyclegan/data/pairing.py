@@ -21,13 +21,13 @@ class Shards:
         batch_size: int, pictures of a whole batch.
         steps: int, batches an epoch.
         position: the step that an iteration starts at. The caller advances it, because replicas
-            prefetch and the dataset cannot know what they used. None is the first step.
+            prefetch and the dataset cannot know what they used.
     """
 
     of: Callable[[tf.distribute.InputContext], tf.data.Dataset]
     batch_size: int
     steps: int
-    position: tf.Variable | None = None
+    position: tf.Variable
 
 
 def training_pairs(
@@ -129,34 +129,14 @@ def validation_pairs(stores: Sequence[PictureStore], batch_size: int) -> tf.data
     """Batches of A and B in file order, as many as the longer domain fills; the last may be short.
 
     Returns:
-        A dataset of `(A, B)`, float32 `[N, H, W, C]` in [-1, 1], with `Shards` of it as `shards`.
+        A dataset of `(A, B)`, float32 `[N, H, W, C]` in [-1, 1].
     """
-    longer = max(map(len, stores))
-    steps = -(-longer // batch_size)
 
     def pair(place: tf.Tensor) -> tuple[tf.Tensor, ...]:
         return tuple(to_float(store.lookup(place % len(store))) for store in stores)
 
-    pairs = tf.data.Dataset.range(longer).map(pair, tf.data.AUTOTUNE)
-    pairs = pairs.batch(batch_size).prefetch(tf.data.AUTOTUNE)
-
-    def share(context: tf.distribute.InputContext) -> tf.data.Dataset:
-        per_replica = batch_size // context.num_replicas_in_sync
-        local = context.num_replicas_in_sync // context.num_input_pipelines
-
-        def pictures(element: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            replica = context.input_pipeline_id * local + element % local
-            first = element // local * batch_size + replica * per_replica
-            # A short last batch may leave a replica no picture.
-            places = tf.range(tf.minimum(first, longer), tf.minimum(first + per_replica, longer))
-            specs = [tf.TensorSpec(spec.shape[1:], spec.dtype) for spec in pairs.element_spec]
-            return tf.map_fn(pair, places, fn_output_signature=tuple(specs))
-
-        elements = tf.data.Dataset.range(steps * local).repeat()
-        return elements.map(pictures, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
-
-    pairs.shards = Shards(share, batch_size, steps)
-    return pairs
+    pairs = tf.data.Dataset.range(max(map(len, stores))).map(pair, tf.data.AUTOTUNE)
+    return pairs.batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
 
 def batches(store: PictureStore, batch_size: int) -> tf.data.Dataset:

@@ -54,13 +54,10 @@ class DistributedModel(keras.Model):
         if workers.count > 1:
             callbacks = [CollectiveTimeout(workers), *callbacks]
         validation = kwargs.pop("validation_data", None)
-        if workers.replicas > 1:
-            if shards := getattr(x, "shards", None):
-                # One endless iterator serves all epochs.
-                steps_per_epoch = steps_per_epoch or shards.steps
-                callbacks = [FollowPosition(shards.position), *callbacks]
-            if shards := getattr(validation, "shards", None):
-                kwargs["validation_steps"] = kwargs.get("validation_steps") or shards.steps
+        if workers.replicas > 1 and (shards := getattr(x, "shards", None)):
+            # One endless iterator serves all epochs.
+            steps_per_epoch = steps_per_epoch or shards.steps
+            callbacks = [FollowPosition(shards.position), *callbacks]
         with workers.watched():
             return super().fit(
                 distribute(x, self.strategy, training=True),

@@ -131,7 +131,7 @@ def all_reduce_overflow(gradients: Sequence[Any]) -> list[Any]:
 def distribute(data: Any, strategy: tf.distribute.Strategy, training: bool = False) -> Any:
     """A dataset that gives each replica its shard of every batch.
 
-    With a dataset from `load_data` each worker prepares only its own pictures. TensorFlow shards
+    With `train` of `load_data` each worker prepares only its own pictures. TensorFlow shards
     other datasets and prepares every batch on every worker.
 
     Args:
