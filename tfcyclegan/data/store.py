@@ -32,8 +32,8 @@ class MemoryBudget:
 class PictureStore(Sequence):
     """A sequence of uint8 pictures of one split, of any sizes, in memory or on disk.
 
-    When a picture does not fit the budget, all of them move to raw files in a temporary folder,
-    which is deleted with the store.
+    Pictures that do not fit the budget are raw files in a temporary folder, which is deleted with
+    the store.
 
     Args:
         budget: `MemoryBudget`, shared with other stores.
@@ -52,8 +52,9 @@ class PictureStore(Sequence):
         self.names: list[str] = []
         self.nbytes = 0
         self._sizes: list[tuple[int, int]] = []
-        # The pixels of each picture, or the path of their file.
+        # The pixels of each picture in memory, then the path of each file.
         self._contents: list[bytes] = []
+        self._in_memory = 0
         self._folder: tempfile.TemporaryDirectory | None = None
 
     def __len__(self) -> int:
@@ -61,7 +62,7 @@ class PictureStore(Sequence):
 
     @property
     def on_disk(self) -> bool:
-        """Whether the pictures are in files on disk."""
+        """Whether some pictures are in files on disk."""
         return self._folder is not None
 
     @property
@@ -82,45 +83,37 @@ class PictureStore(Sequence):
         Raises:
             InputError: the disk is full.
         """
-        if not self._folder and pixels.nbytes > self._budget.left:
-            self._spill()
-        self._contents.append(pixels.tobytes())
-        if self._folder:
-            self._move(len(self))
+        if self._folder or pixels.nbytes > self._budget.left:
+            self._contents.append(self._write(pixels))
         else:
+            self._contents.append(pixels.tobytes())
+            self._in_memory += 1
             self._budget.left -= pixels.nbytes
         self._sizes.append(pixels.shape[:2])
         self.names.append(name)
         self.nbytes += pixels.nbytes
 
-    def _spill(self) -> None:
+    def _write(self, pixels: np.ndarray) -> bytes:
+        """Writes the next picture to a file and returns its path."""
         folder = self._budget.cache_dir
         try:
-            self._folder = tempfile.TemporaryDirectory(prefix="tfcyclegan-", dir=folder)
+            self._folder = self._folder or tempfile.TemporaryDirectory("", "tfcyclegan-", folder)
         except OSError as problem:
             raise InputError(
                 f"cache_dir={folder}: cannot be used ({problem.strerror})"
             ) from problem
-        self._budget.left += self.nbytes
-        for index in range(len(self)):
-            self._move(index)
-
-    def _move(self, index: int) -> None:
-        """Moves the pixels of a picture to a file."""
-        assert self._folder
-        folder = self._folder.name
-        path = Path(folder, f"{index}.raw")
+        path = Path(self._folder.name, f"{len(self)}.raw")
         try:
-            path.write_bytes(self._contents[index])
+            path.write_bytes(pixels.tobytes())
         except OSError as problem:
             self._folder.cleanup()
             if problem.errno == errno.ENOSPC:
                 raise InputError(
-                    f"the disk is full: decoded pictures go to {folder}; choose a `cache_dir` on "
-                    "a larger disk, or a larger `cache_memory`"
+                    f"the disk is full: decoded pictures go to {path.parent}; choose a `cache_dir` "
+                    "on a larger disk, or a larger `cache_memory`"
                 ) from problem
             raise
-        self._contents[index] = os.fsencode(path)
+        return os.fsencode(path)
 
     def close(self) -> None:
         """Makes the pictures ready for `lookup`; no more can be added."""
@@ -132,8 +125,7 @@ class PictureStore(Sequence):
         """The picture of that number, uint8 `[H, W, channels]`, as TensorFlow operations."""
         shape = tf.concat([tf.gather(self._table, index), [self._channels]], axis=0)
         content = tf.gather(self._content, index)
-        if self._folder:
-            content = tf.io.read_file(content)
-        pixels = tf.reshape(tf.io.decode_raw(content, tf.uint8), shape)
+        pixels = tf.cond(index < self._in_memory, lambda: content, lambda: tf.io.read_file(content))
+        pixels = tf.reshape(tf.io.decode_raw(pixels, tf.uint8), shape)
         pixels.set_shape([*(self.size or (None, None)), self._channels])
         return pixels
