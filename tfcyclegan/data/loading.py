@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from ..errors import InputError
-from .pairing import batches, training_pairs, validation_pairs
+from .pairing import in_order, training_pairs
 from .preprocessing import Preprocess, Preprocessing, to_uint8
 from .reading import Reader
 from .sources import find_source
@@ -187,8 +187,8 @@ def load_data(
     validation = test_A = test_B = None
     if test_set:
         test = [stores["testA"], stores["testB"]]
-        validation = validation_pairs(test, batch_size)
-        test_A, test_B = (batches(store, batch_size) for store in test)
+        validation = in_order(*test, batch_size=batch_size)
+        test_A, test_B = (in_order(store, batch_size=batch_size) for store in test)
     with tf.device("CPU"):
         position = tf.Variable(0, dtype=tf.int64, trainable=False)
     return Data(

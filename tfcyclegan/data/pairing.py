@@ -125,22 +125,17 @@ def training_pairs(
     return pairs
 
 
-def validation_pairs(stores: Sequence[PictureStore], batch_size: int) -> tf.data.Dataset:
-    """Batches of A and B in file order, as many as the longer domain fills; the last may be short.
+def in_order(*stores: PictureStore, batch_size: int) -> tf.data.Dataset:
+    """Batches of one split or of several, in file order; the last batch may be short.
 
     Returns:
-        A dataset of `(A, B)`, float32 `[N, H, W, C]` in [-1, 1].
+        A dataset as long as the longest split, of float32 `[N, H, W, C]` in [-1, 1] from one split,
+        or of tuples of that.
     """
 
-    def pair(place: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        return tuple(to_float(store.lookup(place % len(store))) for store in stores)
+    def pictures(place: tf.Tensor) -> tf.Tensor | tuple[tf.Tensor, ...]:
+        found = tuple(to_float(store.lookup(place % len(store))) for store in stores)
+        return found if len(found) > 1 else found[0]
 
-    pairs = tf.data.Dataset.range(max(map(len, stores))).map(pair, tf.data.AUTOTUNE)
-    return pairs.batch(batch_size).prefetch(tf.data.AUTOTUNE)
-
-
-def batches(store: PictureStore, batch_size: int) -> tf.data.Dataset:
-    """Batches of one split in file order, float32 `[N, H, W, C]` in [-1, 1]."""
-    places = tf.data.Dataset.range(len(store))
-    pictures = places.map(lambda place: to_float(store.lookup(place)), tf.data.AUTOTUNE)
-    return pictures.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+    places = tf.data.Dataset.range(max(map(len, stores)))
+    return places.map(pictures, tf.data.AUTOTUNE).batch(batch_size).prefetch(tf.data.AUTOTUNE)
