@@ -50,9 +50,7 @@ def check_compiling(
 
     Args:
         strategy: the strategy of the networks.
-        optimizers: the optimizers given to `compile`.
-        steps_per_execution: int, as given to `compile`.
-        jit_compile: bool or "auto", as given to `compile`.
+        optimizers, steps_per_execution, jit_compile: as given to `compile`.
 
     Raises:
         ValueError: names the setting.

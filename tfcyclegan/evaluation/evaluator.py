@@ -237,13 +237,7 @@ class Evaluator:
         return self._baselines[way]
 
     def _compare(self, way: str, pictures: Sequence[np.ndarray], column: str) -> dict[str, float]:
-        """Scores of pictures that should look like those of the target domain.
-
-        Args:
-            way: the direction.
-            pictures: one for each test picture of the source domain, or real ones of the target.
-            column: their column in `COLUMNS`.
-        """
+        """Scores of the pictures of a column, which should look like those of the target domain."""
         side = self._sides[way]
         scores: dict[str, float] = {}
         if side.truth is not None and column != "real":

@@ -206,11 +206,8 @@ def remove_temporary(place: Place, names: Iterable[str]) -> None:
 def write(path: Place, content: bytes) -> None:
     """Writes a file, which appears complete or not at all.
 
-    Object stores receive one upload. In other stores a temporary file is renamed.
-
-    Args:
-        path: the file to write. Its folder is created if it is missing.
-        content: what to write.
+    Its folder is created if it is missing. Object stores receive one upload. In other stores a
+    temporary file is renamed.
 
     Raises:
         InputError: the disk is full, or the place or store is not writable.
