@@ -77,14 +77,13 @@ def training_pairs(
     def from_position(_: tf.Tensor) -> tf.data.Dataset:
         start = position.read_value()
         end = start + steps_per_epoch
-        return tf.data.Dataset.range(start * batch_size, end * batch_size).enumerate()
+        return tf.data.Dataset.range(start * batch_size, end * batch_size)
 
-    def move_on(
-        pictures: tuple[tf.Tensor, tf.Tensor], samples: tf.Tensor, counts: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    def move_on(count: tf.Tensor, batch: tuple) -> tuple[tf.Tensor, tf.Tensor]:
+        pictures, samples = batch
         after = samples[-1] + 1
         last_of_epoch = after % samples_per_epoch == 0
-        last_of_iteration = counts[-1] + 1 == samples_per_epoch
+        last_of_iteration = count + 1 == steps_per_epoch
         if tf.logical_or(last_of_epoch, last_of_iteration):
             position.assign(after // batch_size)
         return pictures
@@ -94,9 +93,10 @@ def training_pairs(
     pairs = (
         tf.data.Dataset.range(1)
         .flat_map(from_position)  # reads the position when iteration starts
-        .map(lambda count, sample: (pair(sample), sample, count), tf.data.AUTOTUNE)
+        .map(lambda sample: (pair(sample), sample), tf.data.AUTOTUNE)
         .batch(batch_size, drop_remainder=True)
         .prefetch(tf.data.AUTOTUNE)
+        .enumerate()
         .map(move_on)  # after prefetching, so it runs when the batch is taken
         .apply(tf.data.experimental.assert_cardinality(steps_per_epoch))
         .with_options(options)

@@ -206,15 +206,13 @@ def stream(network: keras.Model, pixels: np.ndarray, folder: str | os.PathLike) 
         BadPicture: a layer cannot run in strips.
         OSError: the disk is full.
     """
-    readers = Counter(id(x) for layer in network.layers for x in _inputs(layer))
-    norms = [layer for layer in network.layers if isinstance(layer, InstanceNormalization)]
-    feeds_norm = {id(layer.input) for layer in norms}
+    steps = [layer for layer in network.layers if not isinstance(layer, layers.InputLayer)]
+    readers = Counter(id(x) for layer in steps for x in keras.tree.flatten(layer.input))
+    feeds_norm = {id(layer.input) for layer in steps if isinstance(layer, InstanceNormalization)}
     picture = _Stage(pixels.shape, lambda first, last: to_float(pixels[np.newaxis, first:last]))
     stages = {id(network.inputs[0]): picture}
-    for layer in network.layers:
-        inputs = _inputs(layer)
-        if not inputs:
-            continue
+    for layer in steps:
+        inputs = keras.tree.flatten(layer.input)
         stage = _stage_of(layer, [stages[id(x)] for x in inputs])
         key = id(layer.output)
         # Read more than once, and not cheap to recompute from a kept stage.
@@ -233,9 +231,3 @@ def stream(network: keras.Model, pixels: np.ndarray, folder: str | os.PathLike) 
     for first, last, values in drawn.strips():
         result[first:last] = to_uint8(values[0])
     return result
-
-
-def _inputs(layer: keras.layers.Layer) -> list[keras.KerasTensor]:
-    if isinstance(layer, layers.InputLayer):
-        return []
-    return layer.input if isinstance(layer.input, list) else [layer.input]
