@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from .replicas import FollowPosition, common_strategy, distribute
+from .replicas import FollowPosition, distribute, is_distributed, strategy_of
 from .workers import CollectiveTimeout, Workers, callback_list, check_callbacks
 
 
@@ -23,16 +23,26 @@ class DistributedModel(keras.Model):
     """
 
     def use_strategy_of(self, networks: Sequence[keras.Model]) -> None:
-        """Adopts the strategy in whose scope the networks were made.
+        """Adopts the strategy in whose scope the networks were made, which must be the current one.
 
         Raises:
-            ValueError: the networks were made in different scopes.
+            ValueError: a network was made in another scope.
         """
         # Otherwise Keras would build this model from a batch of data, which fails with several
         # workers, and would not let a single worker call predict() on a network.
         for model in (self, *networks):
             model._distribute_strategy = None
-        self.strategy = common_strategy(networks)
+        strategy = strategy_of(networks[0])
+        # Variables of a strategy with one replica do not show their strategy.
+        around = tf.distribute.get_strategy() if tf.distribute.has_strategy() else strategy
+        for network in networks:
+            own = strategy_of(network)
+            if is_distributed(own, strategy, around) and not own is strategy is around:
+                raise ValueError(
+                    f"{network.name} was made in the scope of another strategy: make all four "
+                    "networks and the CycleGAN in one `with strategy.scope():`"
+                )
+        self.strategy = around
         self.workers = Workers(self.strategy)
 
     @property

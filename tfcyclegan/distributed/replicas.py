@@ -22,24 +22,6 @@ def strategy_of(network: keras.Model) -> tf.distribute.Strategy:
         return tf.distribute.get_strategy()
 
 
-def common_strategy(networks: Sequence[keras.Model]) -> tf.distribute.Strategy:
-    """The strategy in whose scope all networks were made, which must be the current one.
-
-    Raises:
-        ValueError: a network was made in another scope.
-    """
-    strategy = strategy_of(networks[0])
-    around = tf.distribute.get_strategy() if tf.distribute.has_strategy() else strategy
-    for network in networks:
-        own = strategy_of(network)
-        if is_distributed(own, strategy, around) and not own is strategy is around:
-            raise ValueError(
-                f"{network.name} was made in the scope of another strategy: make all four networks "
-                "and the CycleGAN in one `with strategy.scope():`"
-            )
-    return around  # variables of a strategy with one replica do not show their strategy
-
-
 def check_compiling(
     strategy: tf.distribute.Strategy,
     optimizers: Sequence[keras.optimizers.Optimizer | None],
