@@ -18,15 +18,11 @@ class Shards:
     Attributes:
         of: makes one worker's shard, which never ends. For each batch it gives the pictures of the
             worker's first replica, of its second, and so on.
-        batch_size: int, pictures of a whole batch.
-        steps: int, batches an epoch.
         position: the step that an iteration starts at. The caller advances it, because replicas
             prefetch and the dataset cannot know what they used.
     """
 
     of: Callable[[tf.distribute.InputContext], tf.data.Dataset]
-    batch_size: int
-    steps: int
     position: tf.Variable
 
 
@@ -121,7 +117,7 @@ def training_pairs(
             .prefetch(tf.data.AUTOTUNE)
         )
 
-    pairs.shards = Shards(share, batch_size, steps_per_epoch, position)
+    pairs.shards = Shards(share, position)
     return pairs
 
 

@@ -66,7 +66,7 @@ class DistributedModel(keras.Model):
         validation = kwargs.pop("validation_data", None)
         if workers.replicas > 1 and (shards := getattr(x, "shards", None)):
             # One endless iterator serves all epochs.
-            steps_per_epoch = steps_per_epoch or shards.steps
+            steps_per_epoch = steps_per_epoch or int(x.cardinality())
             callbacks = [FollowPosition(shards.position), *callbacks]
         with workers.watched():
             return super().fit(
@@ -80,8 +80,6 @@ class DistributedModel(keras.Model):
     def evaluate(self, x: Any = None, y: Any = None, **kwargs: Any) -> Any:
         """`keras.Model.evaluate` on a dataset, on all replicas."""
         workers = self.workers
-        if workers.replicas > 1 and (shards := getattr(x, "shards", None)):
-            kwargs["steps"] = kwargs.get("steps") or shards.steps
         if workers.count > 1 and "_use_cached_eval_dataset" not in kwargs:  # not from fit
             callbacks = callback_list(kwargs.get("callbacks"))
             kwargs["callbacks"] = [CollectiveTimeout(workers), *callbacks]

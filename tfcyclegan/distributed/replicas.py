@@ -111,8 +111,8 @@ def all_reduce_overflow(gradients: Sequence[Any]) -> list[Any]:
 def distribute(data: Any, strategy: tf.distribute.Strategy, training: bool = False) -> Any:
     """A dataset that gives each replica its shard of every batch.
 
-    With `train` of `load_data` each worker prepares only its own pictures. TensorFlow shards
-    other datasets and prepares every batch on every worker.
+    In training with `load_data` each worker prepares only its own pictures. TensorFlow shards other
+    datasets and prepares every batch on every worker.
 
     Args:
         data: anything that `fit` accepts.
@@ -128,9 +128,6 @@ def distribute(data: Any, strategy: tf.distribute.Strategy, training: bool = Fal
     replicas = strategy.num_replicas_in_sync
     if replicas == 1 or data is None:
         return data
-    if isinstance(data, tf.data.Dataset) and (shards := getattr(data, "shards", None)):
-        check_batch(shards.batch_size, replicas)
-        return strategy.distribute_datasets_from_function(shards.of)
     if training:
         known = isinstance(data, tf.data.Dataset)
         batch_size = tf.nest.flatten(data.element_spec)[0].shape[0] if known else None
@@ -140,6 +137,8 @@ def distribute(data: Any, strategy: tf.distribute.Strategy, training: bool = Fal
                 "tf.data.Dataset made with .batch(size, drop_remainder=True)"
             )
         check_batch(batch_size, replicas)
+        if shards := getattr(data, "shards", None):
+            return strategy.distribute_datasets_from_function(shards.of)
     if not isinstance(data, tf.data.Dataset):
         return data
     options = tf.data.Options()
