@@ -83,12 +83,11 @@ def test_steps_per_epoch_can_be_set(folder):
 def test_replicas_share_every_batch(folder):
     replicas, workers = 4, 2
     data = load_data(folder, image_size=16, batch_size=4, steps_per_epoch=2)
-    shards = data.train.shards
     contexts = [tf.distribute.InputContext(workers, i, replicas) for i in range(workers)]
     local, expected = replicas // workers, list(data.train.as_numpy_iterator())
     data.seek(0)
     taken = [
-        list(shards.of(context).take(local * len(expected)).as_numpy_iterator())
+        list(data.train.shards(context).take(local * len(expected)).as_numpy_iterator())
         for context in contexts
     ]
     for step, batch in enumerate(expected):

@@ -50,12 +50,11 @@ class Data:
     batch_size: int
     counts: dict[str, int]
     skipped: tuple[str, ...]
-    _position: tf.Variable
 
     @property
     def position(self) -> int:
         """The training step that the next iteration of `train` starts at."""
-        return int(self._position.numpy())
+        return int(self.train.position.numpy())
 
     def seek(self, step: int) -> None:
         """Makes the next iteration of `train` start at that training step.
@@ -64,7 +63,7 @@ class Data:
         wherever it starts. If you start within an epoch, stop at its end, as `ResumableState`
         does.
         """
-        self._position.assign(step)
+        self.train.position.assign(step)
 
     def some_pictures(self, count: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """The first few test pictures of A and of B, or training pictures if there are none.
@@ -189,8 +188,6 @@ def load_data(
         test = [stores["testA"], stores["testB"]]
         validation = in_order(*test, batch_size=batch_size)
         test_A, test_B = (in_order(store, batch_size=batch_size) for store in test)
-    with tf.device("CPU"):
-        position = tf.Variable(0, dtype=tf.int64, trainable=False)
     return Data(
         name=found.name,
         train=training_pairs(
@@ -198,7 +195,6 @@ def load_data(
             [preparation["A"], preparation["B"]],
             batch_size=batch_size,
             steps_per_epoch=steps_per_epoch,
-            position=position,
             seed=seed,
         ),
         validation=validation,
@@ -209,5 +205,4 @@ def load_data(
         batch_size=batch_size,
         counts={split: len(store) for split, store in stores.items()},
         skipped=tuple(reader.skipped),
-        _position=position,
     )

@@ -2,28 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import tensorflow as tf
 
 from .preprocessing import Preprocessing, to_float
 from .store import PictureStore
-
-
-@dataclass(frozen=True)
-class Shards:
-    """How replicas share the batches of a dataset.
-
-    Attributes:
-        of: makes one worker's shard, which never ends. For each batch it gives the pictures of the
-            worker's first replica, of its second, and so on.
-        position: the step that an iteration starts at. The caller advances it, because replicas
-            prefetch and the dataset cannot know what they used.
-    """
-
-    of: Callable[[tf.distribute.InputContext], tf.data.Dataset]
-    position: tf.Variable
 
 
 def training_pairs(
@@ -32,7 +16,6 @@ def training_pairs(
     *,
     batch_size: int,
     steps_per_epoch: int,
-    position: tf.Variable,
     seed: int,
 ) -> tf.data.Dataset:
     """Batches of A and B for training, an epoch for every iteration.
@@ -47,16 +30,20 @@ def training_pairs(
         preparation: crop and flip of A and of B.
         batch_size: int; batches are always full.
         steps_per_epoch: int.
-        position: int64, the training step whose pictures come first. It advances when the last
-            batch of an epoch or of the iteration is taken; an iteration that is abandoned midway
-            leaves it where it was.
         seed: int.
 
     Returns:
         A dataset of `(A, B)`, float32 `[batch_size, H, W, C]` in [-1, 1], of cardinality
-        `steps_per_epoch`, with `Shards` of it as `shards`.
+        `steps_per_epoch`. Its attribute `position` is the training step whose pictures come first.
+        It advances when the last batch of an epoch or of the iteration is taken; an iteration that
+        is abandoned midway leaves it where it was. Its attribute `shards` makes the shard of a
+        worker, which never ends: for each batch the pictures of the worker's first replica, of its
+        second, and so on. Its caller advances `position`, because replicas prefetch and a shard
+        does not know what they used.
     """
     samples_per_epoch = steps_per_epoch * batch_size
+    with tf.device("CPU"):
+        position = tf.Variable(0, dtype=tf.int64, trainable=False)
 
     def picture(domain: int, sample: tf.Tensor) -> tf.Tensor:
         count, key = len(stores[domain]), 2 * seed + domain
@@ -117,7 +104,7 @@ def training_pairs(
             .prefetch(tf.data.AUTOTUNE)
         )
 
-    pairs.shards = Shards(share, position)
+    pairs.shards, pairs.position = share, position
     return pairs
 
 

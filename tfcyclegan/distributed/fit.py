@@ -64,10 +64,10 @@ class DistributedModel(keras.Model):
         if workers.count > 1:
             callbacks = [CollectiveTimeout(workers), *callbacks]
         validation = kwargs.pop("validation_data", None)
-        if workers.replicas > 1 and (shards := getattr(x, "shards", None)):
+        if workers.replicas > 1 and hasattr(x, "shards"):
             # One endless iterator serves all epochs.
             steps_per_epoch = steps_per_epoch or int(x.cardinality())
-            callbacks = [FollowPosition(shards.position), *callbacks]
+            callbacks = [FollowPosition(x.position), *callbacks]
         with workers.watched():
             return super().fit(
                 distribute(x, self.strategy, training=True),

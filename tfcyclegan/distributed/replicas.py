@@ -138,7 +138,7 @@ def distribute(data: Any, strategy: tf.distribute.Strategy, training: bool = Fal
             )
         check_batch(batch_size, replicas)
         if shards := getattr(data, "shards", None):
-            return strategy.distribute_datasets_from_function(shards.of)
+            return strategy.distribute_datasets_from_function(shards)
     if not isinstance(data, tf.data.Dataset):
         return data
     options = tf.data.Options()
