@@ -183,8 +183,8 @@ class CycleGAN(TranslationModel):
             InputError: an unknown objective, a negative weight, an identity loss between domains
                 of different channels, a discriminator that ends in a sigmoid with an objective
                 that needs logits, or `recompute` with dropout, noise, batch or spectral norm.
-            ValueError: with several replicas: `steps_per_execution` above 1, `jit_compile=True`,
-                or an optimizer made outside their strategy's scope.
+                With several replicas: `steps_per_execution` above 1, `jit_compile=True`, or an
+                optimizer made outside their strategy's scope.
         """
         # Saved with the model, to compile it again when it is loaded. (total_steps is a variable.)
         arguments = dict(locals())

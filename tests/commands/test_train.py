@@ -223,7 +223,7 @@ def test_refusals(refused, folder, tiny):
         refused(message, "train", *arguments)
 
     refuse("did you mean horse2zebra", "--data", "horse2zebar")
-    refuse("image-size 18: no multiple of 4.*take 16", "--image-size", 18)
+    refuse("image-size 18: must be a multiple of 4, for example 16", "--image-size", 18)
     refuse("--batch-size 0: must be at least 1", "--batch-size", 0)
     refuse("--dropout 1.5: must lie between 0 and 1", "--dropout", 1.5)
     refuse("leaves no patch of 16 px", "--image-size", 16, "--discriminator-layers", 3)

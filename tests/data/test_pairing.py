@@ -83,21 +83,18 @@ def test_steps_per_epoch_can_be_set(folder):
 def test_replicas_share_every_batch(folder):
     replicas, workers = 4, 2
     data = load_data(folder, image_size=16, batch_size=4, steps_per_epoch=2)
-    for whole in (data.train, data.validation):
-        shards = whole.shards
-        assert (shards.batch_size, shards.steps) == (4, whole.cardinality())
-        contexts = [tf.distribute.InputContext(workers, i, replicas) for i in range(workers)]
-        local, expected = replicas // workers, list(whole.as_numpy_iterator())
-        data.seek(0)
-        taken = [
-            list(shards.of(context).take(local * shards.steps).as_numpy_iterator())
-            for context in contexts
-        ]
-        for step, batch in enumerate(expected):
-            parts = [part for of in taken for part in of[step * local : (step + 1) * local]]
-            for domain in (0, 1):
-                joined = np.concatenate([part[domain] for part in parts])
-                np.testing.assert_array_equal(joined, batch[domain])
+    contexts = [tf.distribute.InputContext(workers, i, replicas) for i in range(workers)]
+    local, expected = replicas // workers, list(data.train.as_numpy_iterator())
+    data.seek(0)
+    taken = [
+        list(data.train.shards(context).take(local * len(expected)).as_numpy_iterator())
+        for context in contexts
+    ]
+    for step, batch in enumerate(expected):
+        parts = [part for of in taken for part in of[step * local : (step + 1) * local]]
+        for domain in (0, 1):
+            joined = np.concatenate([part[domain] for part in parts])
+            np.testing.assert_array_equal(joined, batch[domain])
 
 
 def test_batches_of_one_split_are_in_file_order(folder):

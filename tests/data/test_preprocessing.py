@@ -54,9 +54,10 @@ def test_the_seed_decides_crop_and_flip():
 
 
 def test_the_size_before_the_crop():
-    assert Preprocessing(image_size=256).loaded == 286
-    assert Preprocessing(image_size=128).loaded == 143
-    assert Preprocessing(image_size=128, load_size=200).loaded == 200
+    image = Image.new("RGB", (40, 20))
+    for settings, size in (((256,), 286), ((128,), 143), ((128, 200), 200)):
+        prepared = Preprocessing("resize_and_crop", *settings)
+        assert prepared.fixed(image, "x", training=True).shape == (size, size, 3)
 
 
 def test_float_and_back():

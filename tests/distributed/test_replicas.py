@@ -20,7 +20,6 @@ from tfcyclegan.distributed.replicas import (
     all_reduce_overflow,
     check_batch,
     check_compiling,
-    common_strategy,
     distribute,
     is_distributed,
     local_copies,
@@ -357,9 +356,8 @@ for make in (
 def test_one_device(make_model, pairs):
     """Every function works without a strategy, and nothing is copied or padded."""
     model = make_model()
-    networks = [model.G, model.F]
     strategy = strategy_of(model.G)
-    assert strategy is common_strategy(networks) is tf.distribute.get_strategy()
+    assert strategy is model.strategy is tf.distribute.get_strategy()
     assert not is_distributed(strategy)
     check_compiling(strategy, [keras.optimizers.Adam()], 3, True)
     variable = model.G.variables[0]

@@ -50,7 +50,7 @@ def test_parts_of_the_settings():
         ({"workers": 2}, "workers=2: set strategy=ray as well"),
         ({"best_by": "kid"}, "best_by=kid: set evaluate_every=1 as well"),
         ({"seed": 2**32}, "seed=4294967296: must be below"),
-        ({"image_size": 18}, "image_size=18: no multiple of 4: take 16"),
+        ({"image_size": 18}, "image_size=18: must be a multiple of 4, for example 16"),
         ({"preprocess": "none", "data": "x"}, "preprocess=none gives pictures of many sizes"),
         ({"filters": 0}, "filters=0: must be at least 1"),
         ({"lambda_gan": -1}, "lambda_gan"),

@@ -341,7 +341,7 @@ def test_refused_checkpoints(pytorch_models, folder, capsys):
     refuse("--direction AtoB: goes with one generator, but .* has 2", pytorch_models / "resnet",
        "--direction", "AtoB")  # fmt: skip
     refuse("--epoch 3: goes with a folder", discriminator, "--epoch", 3)
-    refuse("--image-size 18: no multiple of 4", pytorch_models / "resnet", "--image-size", 18)
+    refuse("--image-size 18: must be a multiple of 4", pytorch_models / "resnet", "--image-size", 18)
     write_torch_file("nothing.pth", {})
     refuse("nothing.pth: no state dictionary in it", "nothing.pth")
     assert not Path("run").exists()

@@ -66,4 +66,4 @@ def test_a_fixed_file_refuses_another_size(forms, capsys):
 def test_grey_generators(tmp_path):
     runtime = KerasRuntime(small(5, channels=1), "grey")
     drawn = draw(Image.fromarray(noise(20, 12)), runtime, None, False, tmp_path)
-    assert drawn.shape == (12, 20, 1)
+    assert (drawn.mode, drawn.size) == ("L", (20, 12))

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from ..errors import InputError
-from .pairing import batches, training_pairs, validation_pairs
+from .pairing import in_order, training_pairs
 from .preprocessing import Preprocess, Preprocessing, to_uint8
 from .reading import Reader
 from .sources import find_source
@@ -50,12 +50,11 @@ class Data:
     batch_size: int
     counts: dict[str, int]
     skipped: tuple[str, ...]
-    _position: tf.Variable
 
     @property
     def position(self) -> int:
         """The training step that the next iteration of `train` starts at."""
-        return int(self._position.numpy())
+        return int(self.train.position.numpy())
 
     def seek(self, step: int) -> None:
         """Makes the next iteration of `train` start at that training step.
@@ -64,7 +63,7 @@ class Data:
         wherever it starts. If you start within an epoch, stop at its end, as `ResumableState`
         does.
         """
-        self._position.assign(step)
+        self.train.position.assign(step)
 
     def some_pictures(self, count: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """The first few test pictures of A and of B, or training pictures if there are none.
@@ -192,10 +191,8 @@ def load_data(
     validation = test_A = test_B = None
     if test_set:
         test = [stores["testA"], stores["testB"]]
-        validation = validation_pairs(test, batch_size)
-        test_A, test_B = (batches(store, batch_size) for store in test)
-    with tf.device("CPU"):
-        position = tf.Variable(0, dtype=tf.int64, trainable=False)
+        validation = in_order(*test, batch_size=batch_size)
+        test_A, test_B = (in_order(store, batch_size=batch_size) for store in test)
     return Data(
         name=found.name,
         train=training_pairs(
@@ -203,7 +200,6 @@ def load_data(
             [preparation["A"], preparation["B"]],
             batch_size=batch_size,
             steps_per_epoch=steps_per_epoch,
-            position=position,
             seed=seed,
         ),
         validation=validation,
@@ -214,5 +210,4 @@ def load_data(
         batch_size=batch_size,
         counts={split: len(store) for split, store in stores.items()},
         skipped=tuple(reader.skipped),
-        _position=position,
     )

@@ -2,32 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import tensorflow as tf
 
 from .preprocessing import Preprocessing, to_float
 from .store import PictureStore
-
-
-@dataclass(frozen=True)
-class Shards:
-    """How replicas share the batches of a dataset.
-
-    Attributes:
-        of: makes one worker's shard, which never ends. For each batch it gives the pictures of the
-            worker's first replica, of its second, and so on.
-        batch_size: int, pictures of a whole batch.
-        steps: int, batches an epoch.
-        position: the step that an iteration starts at. The caller advances it, because replicas
-            prefetch and the dataset cannot know what they used. None is the first step.
-    """
-
-    of: Callable[[tf.distribute.InputContext], tf.data.Dataset]
-    batch_size: int
-    steps: int
-    position: tf.Variable | None = None
 
 
 def training_pairs(
@@ -36,7 +16,6 @@ def training_pairs(
     *,
     batch_size: int,
     steps_per_epoch: int,
-    position: tf.Variable,
     seed: int,
 ) -> tf.data.Dataset:
     """Batches of A and B for training, an epoch for every iteration.
@@ -51,16 +30,20 @@ def training_pairs(
         preparation: crop and flip of A and of B.
         batch_size: int; batches are always full.
         steps_per_epoch: int.
-        position: int64, the training step whose pictures come first. It advances when the last
-            batch of an epoch or of the iteration is taken; an iteration that is abandoned midway
-            leaves it where it was.
         seed: int.
 
     Returns:
         A dataset of `(A, B)`, float32 `[batch_size, H, W, C]` in [-1, 1], of cardinality
-        `steps_per_epoch`, with `Shards` of it as `shards`.
+        `steps_per_epoch`. Its attribute `position` is the training step whose pictures come first.
+        It advances when the last batch of an epoch or of the iteration is taken; an iteration that
+        is abandoned midway leaves it where it was. Its attribute `shards` makes the shard of a
+        worker, which never ends: for each batch the pictures of the worker's first replica, of its
+        second, and so on. Its caller advances `position`, because replicas prefetch and a shard
+        does not know what they used.
     """
     samples_per_epoch = steps_per_epoch * batch_size
+    with tf.device("CPU"):
+        position = tf.Variable(0, dtype=tf.int64, trainable=False)
 
     def picture(domain: int, sample: tf.Tensor) -> tf.Tensor:
         count, key = len(stores[domain]), 2 * seed + domain
@@ -77,14 +60,13 @@ def training_pairs(
     def from_position(_: tf.Tensor) -> tf.data.Dataset:
         start = position.read_value()
         end = start + steps_per_epoch
-        return tf.data.Dataset.range(start * batch_size, end * batch_size).enumerate()
+        return tf.data.Dataset.range(start * batch_size, end * batch_size)
 
-    def move_on(
-        pictures: tuple[tf.Tensor, tf.Tensor], samples: tf.Tensor, counts: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    def move_on(count: tf.Tensor, batch: tuple) -> tuple[tf.Tensor, tf.Tensor]:
+        pictures, samples = batch
         after = samples[-1] + 1
         last_of_epoch = after % samples_per_epoch == 0
-        last_of_iteration = counts[-1] + 1 == samples_per_epoch
+        last_of_iteration = count + 1 == steps_per_epoch
         if tf.logical_or(last_of_epoch, last_of_iteration):
             position.assign(after // batch_size)
         return pictures
@@ -94,9 +76,10 @@ def training_pairs(
     pairs = (
         tf.data.Dataset.range(1)
         .flat_map(from_position)  # reads the position when iteration starts
-        .map(lambda count, sample: (pair(sample), sample, count), tf.data.AUTOTUNE)
+        .map(lambda sample: (pair(sample), sample), tf.data.AUTOTUNE)
         .batch(batch_size, drop_remainder=True)
         .prefetch(tf.data.AUTOTUNE)
+        .enumerate()
         .map(move_on)  # after prefetching, so it runs when the batch is taken
         .apply(tf.data.experimental.assert_cardinality(steps_per_epoch))
         .with_options(options)
@@ -121,46 +104,21 @@ def training_pairs(
             .prefetch(tf.data.AUTOTUNE)
         )
 
-    pairs.shards = Shards(share, batch_size, steps_per_epoch, position)
+    pairs.shards, pairs.position = share, position
     return pairs
 
 
-def validation_pairs(stores: Sequence[PictureStore], batch_size: int) -> tf.data.Dataset:
-    """Batches of A and B in file order, as many as the longer domain fills; the last may be short.
+def in_order(*stores: PictureStore, batch_size: int) -> tf.data.Dataset:
+    """Batches of one split or of several, in file order; the last batch may be short.
 
     Returns:
-        A dataset of `(A, B)`, float32 `[N, H, W, C]` in [-1, 1], with `Shards` of it as `shards`.
+        A dataset as long as the longest split, of float32 `[N, H, W, C]` in [-1, 1] from one split,
+        or of tuples of that.
     """
-    longer = max(map(len, stores))
-    steps = -(-longer // batch_size)
 
-    def pair(place: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        return tuple(to_float(store.lookup(place % len(store))) for store in stores)
+    def pictures(place: tf.Tensor) -> tf.Tensor | tuple[tf.Tensor, ...]:
+        found = tuple(to_float(store.lookup(place % len(store))) for store in stores)
+        return found if len(found) > 1 else found[0]
 
-    pairs = tf.data.Dataset.range(longer).map(pair, tf.data.AUTOTUNE)
-    pairs = pairs.batch(batch_size).prefetch(tf.data.AUTOTUNE)
-
-    def share(context: tf.distribute.InputContext) -> tf.data.Dataset:
-        per_replica = batch_size // context.num_replicas_in_sync
-        local = context.num_replicas_in_sync // context.num_input_pipelines
-
-        def pictures(element: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            replica = context.input_pipeline_id * local + element % local
-            first = element // local * batch_size + replica * per_replica
-            # A short last batch may leave a replica no picture.
-            places = tf.range(tf.minimum(first, longer), tf.minimum(first + per_replica, longer))
-            specs = [tf.TensorSpec(spec.shape[1:], spec.dtype) for spec in pairs.element_spec]
-            return tf.map_fn(pair, places, fn_output_signature=tuple(specs))
-
-        elements = tf.data.Dataset.range(steps * local).repeat()
-        return elements.map(pictures, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
-
-    pairs.shards = Shards(share, batch_size, steps)
-    return pairs
-
-
-def batches(store: PictureStore, batch_size: int) -> tf.data.Dataset:
-    """Batches of one split in file order, float32 `[N, H, W, C]` in [-1, 1]."""
-    places = tf.data.Dataset.range(len(store))
-    pictures = places.map(lambda place: to_float(store.lookup(place)), tf.data.AUTOTUNE)
-    return pictures.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+    places = tf.data.Dataset.range(max(map(len, stores)))
+    return places.map(pictures, tf.data.AUTOTUNE).batch(batch_size).prefetch(tf.data.AUTOTUNE)

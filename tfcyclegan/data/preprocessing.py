@@ -65,11 +65,6 @@ class Preprocessing:
             )
 
     @property
-    def loaded(self) -> int:
-        """The size in px before the crop."""
-        return self.load_size or round(self.image_size * 286 / 256)
-
-    @property
     def crops(self) -> bool:
         """Whether every picture ends up `image_size` square."""
         return self.kind in ("resize_and_crop", "crop", "scale_width_and_crop")
@@ -89,7 +84,9 @@ class Preprocessing:
         Raises:
             InputError: the picture is smaller than the crop.
         """
-        target, size = self.image_size, self.loaded if training else self.image_size
+        target = size = self.image_size
+        if training:
+            size = self.load_size or round(target * 286 / 256)
         width, height = image.size
         if self.kind == "resize_and_crop":
             width, height = size, size

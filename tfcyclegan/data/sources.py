@@ -103,15 +103,9 @@ def _did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def _find_splits(where: str, names: Iterable[str], wanted: str = "") -> dict[str, list[str]]:
-    """Sorted paths of the pictures in each split of a data set.
+    """Sorted paths of the pictures in each split of the only data set in a folder or zip.
 
-    Args:
-        where: the folder or zip.
-        names: paths of all files in it.
-        wanted: the folder of its splits, or that folder's name. Default: there must be only one.
-
-    Raises:
-        InputError: no such data set, several of them, or a split without pictures.
+    `wanted` picks one of several: the folder of its splits, or that folder's name.
     """
     roots: dict[str, dict[str, list[str]]] = {}
     for name in names:

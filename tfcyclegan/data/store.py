@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,8 +32,8 @@ class MemoryBudget:
 class PictureStore(Sequence):
     """A sequence of uint8 pictures of one split, of any sizes, in memory or on disk.
 
-    When a picture does not fit the budget, all of them move to raw files in a temporary folder,
-    which is deleted with the store.
+    Pictures that do not fit the budget are raw files in a temporary folder, which is deleted with
+    the store.
 
     Args:
         budget: `MemoryBudget`, shared with other stores.
@@ -51,7 +52,9 @@ class PictureStore(Sequence):
         self.names: list[str] = []
         self.nbytes = 0
         self._sizes: list[tuple[int, int]] = []
-        self._arrays: list[np.ndarray] = []
+        # The pixels of each picture in memory, then the path of each file.
+        self._contents: list[bytes] = []
+        self._in_memory = 0
         self._folder: tempfile.TemporaryDirectory | None = None
 
     def __len__(self) -> int:
@@ -59,7 +62,7 @@ class PictureStore(Sequence):
 
     @property
     def on_disk(self) -> bool:
-        """Whether the pictures are in files on disk."""
+        """Whether some pictures are in files on disk."""
         return self._folder is not None
 
     @property
@@ -80,63 +83,49 @@ class PictureStore(Sequence):
         Raises:
             InputError: the disk is full.
         """
-        if not self._folder and pixels.nbytes > self._budget.left:
-            self._spill()
-        if self._folder:
-            self._write(len(self), pixels)
+        if self._folder or pixels.nbytes > self._budget.left:
+            self._contents.append(self._write(pixels))
         else:
+            self._contents.append(pixels.tobytes())
+            self._in_memory += 1
             self._budget.left -= pixels.nbytes
-            self._arrays.append(pixels)
         self._sizes.append(pixels.shape[:2])
         self.names.append(name)
         self.nbytes += pixels.nbytes
 
-    def _spill(self) -> None:
+    def _write(self, pixels: np.ndarray) -> bytes:
+        """Writes the next picture to a file and returns its path."""
         folder = self._budget.cache_dir
         try:
-            self._folder = tempfile.TemporaryDirectory(prefix="tfcyclegan-", dir=folder)
+            self._folder = self._folder or tempfile.TemporaryDirectory("", "tfcyclegan-", folder)
         except OSError as problem:
             raise InputError(
                 f"cache_dir={folder}: cannot be used ({problem.strerror})"
             ) from problem
-        for index, pixels in enumerate(self._arrays):
-            self._write(index, pixels)
-            self._budget.left += pixels.nbytes
-        self._arrays = []
-
-    def _write(self, index: int, pixels: np.ndarray) -> None:
-        assert self._folder
-        folder = self._folder.name
+        path = Path(self._folder.name, f"{len(self)}.raw")
         try:
-            Path(folder, f"{index}.raw").write_bytes(pixels.tobytes())
+            path.write_bytes(pixels.tobytes())
         except OSError as problem:
             self._folder.cleanup()
             if problem.errno == errno.ENOSPC:
                 raise InputError(
-                    f"the disk is full: decoded pictures go to {folder}; choose a `cache_dir` on "
-                    "a larger disk, or a larger `cache_memory`"
+                    f"the disk is full: decoded pictures go to {path.parent}; choose a `cache_dir` "
+                    "on a larger disk, or a larger `cache_memory`"
                 ) from problem
             raise
+        return os.fsencode(path)
 
     def close(self) -> None:
         """Makes the pictures ready for `lookup`; no more can be added."""
-        self._table = tf.constant(np.array(self._sizes, np.int64).reshape(-1, 2))
-        if not self._folder:
-            flat = [pixels.reshape(-1) for pixels in self._arrays]
-            self._offsets = tf.constant(np.cumsum([0, *map(len, flat)])[:-1], tf.int64)
-            self._pixels = tf.constant(np.concatenate(flat))
-            self._arrays = []
+        self._table = tf.constant(self._sizes, tf.int64)
+        self._content = tf.constant(self._contents)
+        self._contents = []
 
     def lookup(self, index: tf.Tensor) -> tf.Tensor:
         """The picture of that number, uint8 `[H, W, channels]`, as TensorFlow operations."""
-        size = tf.gather(self._table, index)
-        shape = tf.concat([size, [self._channels]], axis=0)
-        if not self._folder:
-            start = tf.gather(self._offsets, index)
-            flat = tf.slice(self._pixels, start[None], tf.reduce_prod(shape)[None])
-        else:
-            name = tf.strings.join([f"{self._folder.name}/", tf.strings.as_string(index), ".raw"])
-            flat = tf.io.decode_raw(tf.io.read_file(name), tf.uint8)
-        pixels = tf.reshape(flat, shape)
+        shape = tf.concat([tf.gather(self._table, index), [self._channels]], axis=0)
+        content = tf.gather(self._content, index)
+        pixels = tf.cond(index < self._in_memory, lambda: content, lambda: tf.io.read_file(content))
+        pixels = tf.reshape(tf.io.decode_raw(pixels, tf.uint8), shape)
         pixels.set_shape([*(self.size or (None, None)), self._channels])
         return pixels

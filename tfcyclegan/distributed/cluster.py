@@ -32,21 +32,14 @@ class Cluster:
 
         Args:
             jobs: the addresses of each job, "chief" and "worker".
-            kind: str, the job of a process.
-            number: int, the index of the process in its job.
-
-        Returns:
-            `Cluster`.
+            kind, number: the job of a process, and its index there.
         """
         chiefs, workers = jobs.get("chief", ()), jobs.get("worker", ())
         return cls((*chiefs, *workers), number + len(chiefs) if kind == "worker" else number)
 
     @classmethod
     def from_environment(cls) -> Cluster | None:
-        """Reads `TF_CONFIG`.
-
-        Returns:
-            `Cluster`, or None if `TF_CONFIG` is not set.
+        """Reads `TF_CONFIG`. Returns None if it is not set.
 
         Raises:
             InputError: `TF_CONFIG` is malformed or does not contain this process.
@@ -85,11 +78,7 @@ class Cluster:
         return cluster
 
     def name(self, place: int) -> str:
-        """What messages call a worker: `worker 1 (host:port)`.
-
-        Args:
-            place: int, its position in `addresses`.
-        """
+        """What messages call the worker at that position: `worker 1 (host:port)`."""
         return f"worker {place} ({self.addresses[place]})"
 
     def outlast_chief(self) -> None:

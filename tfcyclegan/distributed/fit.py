@@ -8,7 +8,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from .replicas import FollowPosition, common_strategy, distribute
+from ..errors import InputError
+from .replicas import FollowPosition, distribute, is_distributed, strategy_of
 from .workers import CollectiveTimeout, Workers, callback_list, check_callbacks
 
 
@@ -24,16 +25,26 @@ class DistributedModel(keras.Model):
     """
 
     def use_strategy_of(self, networks: Sequence[keras.Model]) -> None:
-        """Adopts the strategy in whose scope the networks were made.
+        """Adopts the strategy in whose scope the networks were made, which must be the current one.
 
         Raises:
-            ValueError: the networks were made in different scopes.
+            InputError: a network was made in another scope.
         """
         # Otherwise Keras would build this model from a batch of data, which fails with several
         # workers, and would not let a single worker call predict() on a network.
         for model in (self, *networks):
             model._distribute_strategy = None
-        self.strategy = common_strategy(networks)
+        strategy = strategy_of(networks[0])
+        # Variables of a strategy with one replica do not show their strategy.
+        around = tf.distribute.get_strategy() if tf.distribute.has_strategy() else strategy
+        for network in networks:
+            own = strategy_of(network)
+            if is_distributed(own, strategy, around) and not own is strategy is around:
+                raise InputError(
+                    f"{network.name} was made in the scope of another strategy: make all four "
+                    "networks and the CycleGAN in one `with strategy.scope():`"
+                )
+        self.strategy = around
         self.workers = Workers(self.strategy)
 
     @property
@@ -55,13 +66,10 @@ class DistributedModel(keras.Model):
         if workers.count > 1:
             callbacks = [CollectiveTimeout(workers), *callbacks]
         validation = kwargs.pop("validation_data", None)
-        if workers.replicas > 1:
-            if shards := getattr(x, "shards", None):
-                # One endless iterator serves all epochs.
-                steps_per_epoch = steps_per_epoch or shards.steps
-                callbacks = [FollowPosition(shards.position), *callbacks]
-            if shards := getattr(validation, "shards", None):
-                kwargs["validation_steps"] = kwargs.get("validation_steps") or shards.steps
+        if workers.replicas > 1 and hasattr(x, "shards"):
+            # One endless iterator serves all epochs.
+            steps_per_epoch = steps_per_epoch or int(x.cardinality())
+            callbacks = [FollowPosition(x.position), *callbacks]
         with workers.watched():
             return super().fit(
                 distribute(x, self.strategy, training=True),
@@ -74,8 +82,6 @@ class DistributedModel(keras.Model):
     def evaluate(self, x: Any = None, y: Any = None, **kwargs: Any) -> Any:
         """`keras.Model.evaluate` on a dataset, on all replicas."""
         workers = self.workers
-        if workers.replicas > 1 and (shards := getattr(x, "shards", None)):
-            kwargs["steps"] = kwargs.get("steps") or shards.steps
         if workers.count > 1 and "_use_cached_eval_dataset" not in kwargs:  # not from fit
             callbacks = callback_list(kwargs.get("callbacks"))
             kwargs["callbacks"] = [CollectiveTimeout(workers), *callbacks]

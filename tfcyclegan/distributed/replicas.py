@@ -24,24 +24,6 @@ def strategy_of(network: keras.Model) -> tf.distribute.Strategy:
         return tf.distribute.get_strategy()
 
 
-def common_strategy(networks: Sequence[keras.Model]) -> tf.distribute.Strategy:
-    """The strategy in whose scope all networks were made, which must be the current one.
-
-    Raises:
-        InputError: a network was made in another scope.
-    """
-    strategy = strategy_of(networks[0])
-    around = tf.distribute.get_strategy() if tf.distribute.has_strategy() else strategy
-    for network in networks:
-        own = strategy_of(network)
-        if is_distributed(own, strategy, around) and not own is strategy is around:
-            raise InputError(
-                f"{network.name} was made in the scope of another strategy: make all four networks "
-                "and the CycleGAN in one `with strategy.scope():`"
-            )
-    return around  # variables of a strategy with one replica do not show their strategy
-
-
 def check_compiling(
     strategy: tf.distribute.Strategy,
     optimizers: Sequence[keras.optimizers.Optimizer | None],
@@ -52,9 +34,7 @@ def check_compiling(
 
     Args:
         strategy: the strategy of the networks.
-        optimizers: the optimizers given to `compile`.
-        steps_per_execution: int, as given to `compile`.
-        jit_compile: bool or "auto", as given to `compile`.
+        optimizers, steps_per_execution, jit_compile: as given to `compile`.
 
     Raises:
         InputError: names the setting.
@@ -133,8 +113,8 @@ def all_reduce_overflow(gradients: Sequence[Any]) -> list[Any]:
 def distribute(data: Any, strategy: tf.distribute.Strategy, training: bool = False) -> Any:
     """A dataset that gives each replica its shard of every batch.
 
-    With a dataset from `load_data` each worker prepares only its own pictures. TensorFlow shards
-    other datasets and prepares every batch on every worker.
+    In training with `load_data` each worker prepares only its own pictures. TensorFlow shards other
+    datasets and prepares every batch on every worker.
 
     Args:
         data: anything that `fit` accepts.
@@ -145,23 +125,22 @@ def distribute(data: Any, strategy: tf.distribute.Strategy, training: bool = Fal
         The distributed dataset. `data` itself for one replica, or if it is not a dataset.
 
     Raises:
-        ValueError: the batch size is unknown, or not a multiple of the number of replicas.
+        InputError: the batch size is unknown, or not a multiple of the number of replicas.
     """
     replicas = strategy.num_replicas_in_sync
     if replicas == 1 or data is None:
         return data
-    if isinstance(data, tf.data.Dataset) and (shards := getattr(data, "shards", None)):
-        check_batch(shards.batch_size, replicas)
-        return strategy.distribute_datasets_from_function(shards.of)
     if training:
         known = isinstance(data, tf.data.Dataset)
         batch_size = tf.nest.flatten(data.element_spec)[0].shape[0] if known else None
         if batch_size is None:
-            raise ValueError(
+            raise InputError(
                 f"{replicas} replicas share every batch evenly, but its size is not fixed: give a "
                 "tf.data.Dataset made with .batch(size, drop_remainder=True)"
             )
         check_batch(batch_size, replicas)
+        if shards := getattr(data, "shards", None):
+            return strategy.distribute_datasets_from_function(shards)
     if not isinstance(data, tf.data.Dataset):
         return data
     options = tf.data.Options()

@@ -230,9 +230,6 @@ class Workers:
     def run_on_chief(self, act: Callable[[], None]) -> None:
         """Calls a function on the chief. If it fails, every worker raises the chief's error.
 
-        Args:
-            act: the function.
-
         Raises:
             InputError: the chief's error.
         """
@@ -247,9 +244,6 @@ class Workers:
 
     def run_on_all(self, act: Callable[[], None]) -> None:
         """Calls a function on every worker. If it fails on one of them, all raise.
-
-        Args:
-            act: the function.
 
         Raises:
             PeerLost: it failed on another worker, which raises the original error.
@@ -304,38 +298,30 @@ def callback_list(callbacks: Any) -> list:
 
 
 def check_callbacks(callbacks: list, workers: Workers) -> None:
-    """Refuses callbacks that do not work with several workers.
-
-    Args:
-        callbacks: the callbacks given to `fit`.
-        workers: the workers.
+    """Refuses callbacks of `fit` that do not work with several workers.
 
     Raises:
-        ValueError: names such a callback and a replacement.
+        InputError: names such a callback and a replacement.
     """
     if workers.count == 1:
         return
     together = sum(getattr(callback, "all_workers", False) for callback in callbacks)
     if workers.all_reduce([together]) != [together * workers.count]:
-        raise ValueError(
+        raise InputError(
             "ResumableState and StopOnSignal must run on all workers or on none: give them to fit "
             "on every worker"
         )
     unfit = (keras.callbacks.ModelCheckpoint, keras.callbacks.BackupAndRestore)
     for callback in callbacks:
         if isinstance(callback, unfit):
-            raise ValueError(
+            raise InputError(
                 f"{type(callback).__name__} does not work with several workers: all of them would "
                 "write the same files. Use tfcyclegan.ResumableState"
             )
 
 
 class CollectiveTimeout(keras.callbacks.Callback):
-    """Ends the process if a step waits too long for the other workers.
-
-    Args:
-        workers: the workers.
-    """
+    """Ends the process if a step waits too long for the other workers."""
 
     def __init__(self, workers: Workers):
         super().__init__()

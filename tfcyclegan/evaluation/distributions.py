@@ -11,8 +11,6 @@ import warnings
 from typing import NamedTuple
 
 import numpy as np
-from scipy import linalg
-from scipy.spatial.distance import pdist
 
 
 class Kid(NamedTuple):
@@ -64,7 +62,7 @@ def fid(features_a: np.ndarray, features_b: np.ndarray) -> float:
     # With Σ = XᵀX, tr (Σa Σb)^½ is the sum of the singular values of Xa Xbᵀ. This avoids the root
     # of the product, which is inaccurate where a covariance is singular.
     factor_a, factor_b = _factor(a), _factor(b)
-    shared = linalg.svdvals(factor_a @ factor_b.T).sum()
+    shared = np.linalg.svd(factor_a @ factor_b.T, compute_uv=False).sum()
     means = np.sum((a.mean(0) - b.mean(0)) ** 2)
     distance = means + np.sum(factor_a**2) + np.sum(factor_b**2) - 2 * shared
     return max(0.0, float(distance))
@@ -73,8 +71,7 @@ def fid(features_a: np.ndarray, features_b: np.ndarray) -> float:
 def _factor(features: np.ndarray) -> np.ndarray:
     """X with XᵀX the covariance; it has at most as many rows as there are features."""
     centred = (features - features.mean(0)) / np.sqrt(len(features) - 1)
-    width = centred.shape[1]
-    return linalg.qr(centred, mode="r")[0][:width] if len(centred) > width else centred
+    return np.asarray(np.linalg.qr(centred, mode="r"))
 
 
 def kid(
@@ -159,8 +156,16 @@ def diversity(outputs: np.ndarray, inputs: np.ndarray) -> float | None:
     if len(outputs) < 2:
         return None
     outputs, inputs = _checked(outputs, inputs)
-    apart = float(np.mean(pdist(inputs)))
-    return float(np.mean(pdist(outputs))) / apart if apart else None
+    apart = _mean_distance(inputs)
+    return _mean_distance(outputs) / apart if apart else None
+
+
+def _mean_distance(rows: np.ndarray) -> float:
+    """The mean distance between two different rows."""
+    rows = rows - rows[0]  # equal rows become zeros, without rounding
+    squares = np.sum(rows**2, axis=1)
+    apart = np.sqrt(np.maximum(squares[:, None] + squares - 2 * rows @ rows.T, 0))
+    return float(np.sum(apart) / (len(rows) * (len(rows) - 1)))
 
 
 def _checked(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -124,7 +124,7 @@ class Evaluator:
             columns |= self._baseline(way)
             scores[way] = {
                 name: {column: values[name] for column, values in columns.items() if name in values}
-                for name in (*METRICS, "kid_std")
+                for name in (*self.metrics, "kid_std")
                 if name in columns["translated"]
             }
             if shown:
@@ -201,7 +201,7 @@ class Evaluator:
                 again = back(drawn)
                 cycled += list(to_uint8(again))
                 found.append({f"cycle_{k}": v for k, v in similarity(again, images).items()})
-        own = {name: mean for name, mean in _means(found).items() if name in self.metrics}
+        own = _means(found)
         if "identity_l1" in self.metrics and side.same_channels:
             batches = (to_float(pixels).numpy() for (pixels,) in self._batches(side.target))
             changes = [np.mean(np.abs(runs[way](x) - x), axis=(1, 2, 3)) for x in batches]
@@ -237,13 +237,7 @@ class Evaluator:
         return self._baselines[way]
 
     def _compare(self, way: str, pictures: Sequence[np.ndarray], column: str) -> dict[str, float]:
-        """Scores of pictures that should look like those of the target domain.
-
-        Args:
-            way: the direction.
-            pictures: one for each test picture of the source domain, or real ones of the target.
-            column: their column in `COLUMNS`.
-        """
+        """Scores of the pictures of a column, which should look like those of the target domain."""
         side = self._sides[way]
         scores: dict[str, float] = {}
         if side.truth is not None and column != "real":
@@ -254,8 +248,7 @@ class Evaluator:
             seen = side.target if column == "real" else pictures
             top = np.argmax(self._classifier(seen), axis=1)
             scores["hit_rate"] = float(np.mean(np.isin(top, self._classes[way[-1]])))
-        wanted = (*self.metrics, "kid_std")
-        return {name: value for name, value in scores.items() if name in wanted}
+        return scores
 
     def _against_truth(self, way: str, pictures: Sequence[np.ndarray]) -> dict[str, float]:
         side = self._sides[way]

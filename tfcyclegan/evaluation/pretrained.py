@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import keras
 import numpy as np
@@ -163,14 +163,11 @@ def _application(name: str, classes: bool, size: int | None, mode: str | None) -
         raise InputError(f"{name}: neither a file nor a network in keras.applications; {hint}")
     own = inspect.getmodule(networks[name]).preprocess_input  # type: ignore[union-attr]
     side = size or _SIZES.get(name, 224)
+    top: dict[str, Any] = {"include_top": False, "input_shape": (side, side, 3), "pooling": "avg"}
+    if classes:
+        top = {"classifier_activation": None}
     try:
-        if classes:
-            network = networks[name](weights="imagenet", classifier_activation=None)
-        else:
-            shape = (side, side, 3)
-            network = networks[name](
-                weights="imagenet", include_top=False, input_shape=shape, pooling="avg"
-            )
+        network = networks[name](weights="imagenet", **top)
     except ValueError as problem:  # a size that it does not take
         raise InputError(f"{name}: {first_line(problem)}") from problem
     except Exception as problem:  # Keras and the connection raise almost anything
@@ -200,13 +197,8 @@ def _keras_file(path: Path, size: int | None, mode: str | None) -> Pretrained:
     if not isinstance(shape, tuple) or len(shape) != 4 or shape[-1] != 3:
         raise InputError(f"{path}: takes {shape}, not pictures [N, H, W, 3]")
     mode = _given(path, mode)
-    prepare = _prepare(mode)
-    return Pretrained(
-        path.name,
-        _sized(path, size, shape[1:3]),
-        mode,
-        lambda pixels: network.predict(prepare(pixels), verbose=0),
-    )
+    prepare, side = _prepare(mode), _sized(path, size, shape[1:3])
+    return Pretrained(path.name, side, mode, lambda x: network.predict(prepare(x), verbose=0))
 
 
 def _litert(path: Path, size: int | None, mode: str | None) -> Pretrained:

@@ -52,7 +52,7 @@ class Config:
     """shapes (embedded), a folder with trainA/ trainB/ testA/ testB/, a zip of such a folder
     (FILE.zip:NAME picks one of several), or a TFDS configuration such as horse2zebra."""
     image_size: int | None = None
-    """Side of the training pictures in px, a multiple of 4. Paper: 256."""
+    """Side of the training pictures in px, a multiple of 4 (U-Net: of 2**depth). Paper: 256."""
     batch_size: int | None = None
     """Pictures of each domain per step. Paper: 1."""
     preprocess: Preprocess | None = None
@@ -253,10 +253,8 @@ class Config:
             raise InputError(f"best_by={self.best_by}: set evaluate_every=1 as well")
         if self.seed >= 2**32:
             raise InputError(f"seed={self.seed}: must be below 2**32")
-        size = self.image_size
-        if size is not None and size % self.divisor:
-            near = max(self.divisor, round(size / self.divisor) * self.divisor)
-            raise InputError(f"image_size={size}: no multiple of {self.divisor}: take {near}")
+        if self.image_size is not None:
+            self.architecture.check_size(self.image_size)
         weights = ("lambda_identity", "lambda_cycle_A", "lambda_cycle_B", "lambda_gan")
         check_losses(
             self.objective,

@@ -65,7 +65,7 @@ def working_size(image_size: str | None, runtime: Runtime) -> Size | None:
 
 def draw(
     image: Image.Image, runtime: Runtime, size: Size | None, independent_tiles: bool, scratch: Path
-) -> np.ndarray:
+) -> Image.Image:
     """Translates an RGB picture and scales the result back to its size.
 
     Args:
@@ -76,7 +76,7 @@ def draw(
         scratch: a folder for the layers of large pictures.
 
     Returns:
-        uint8 `[height, width, channels]`.
+        An RGB or grey picture.
 
     Raises:
         BadPicture: the picture is too large.
@@ -96,10 +96,8 @@ def draw(
         image = image.resize(wanted, Image.Resampling.BICUBIC)
     pixels = np.asarray(image if runtime.channels == 3 else image.convert("L"))
     drawn = _at_size(pixels.reshape(image.height, image.width, -1), runtime, tiles, scratch)
-    if image.size == own:
-        return drawn
-    back = Image.fromarray(drawn[..., 0] if drawn.shape[-1] == 1 else drawn)
-    return np.asarray(back.resize(own, Image.Resampling.BICUBIC)).reshape(own[1], own[0], -1)
+    result = Image.fromarray(drawn[..., 0] if drawn.shape[-1] == 1 else drawn)
+    return result.resize(own, Image.Resampling.BICUBIC)
 
 
 def _at_size(pixels: np.ndarray, runtime: Runtime, tiles: bool, scratch: Path) -> np.ndarray:

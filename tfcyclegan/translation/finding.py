@@ -94,11 +94,7 @@ def list_entry(source: str, name: str, problem: str) -> str:
 
 
 def _safe(name: str, where: str) -> str:
-    """Returns `name` if it stays inside the folder it is joined to.
-
-    Raises:
-        InputError: it does not.
-    """
+    """Returns `name` if it stays inside the folder it is joined to."""
     clean = posixpath.normpath(name)
     # Windows also separates names by `\`. What is refused there is refused everywhere.
     leads_out = re.match(r"[A-Za-z]:|[/\\]", name) or ".." in re.split(r"[/\\]", name)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from ..data.decoding import Opened, open_picture
@@ -197,8 +196,15 @@ def translate_each(
         Each job when its file is written, or with the problem.
     """
     size = working_size(image_size, runtime)
-    storage.make_folder(place)
-    scratch = place if isinstance(place, Path) else Path(tempfile.gettempdir())
+    scratch = Path(tempfile.gettempdir())
+    if isinstance(place, Path):  # remote folders are created with their first file
+        scratch = place
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+        except OSError as problem:
+            raise InputError(
+                f"{place}: cannot be created ({problem.strerror}): choose another `to`"
+            ) from problem
     turns = threading.Semaphore(runtime.concurrent)
 
     def translate(job: Job) -> Job:
@@ -208,11 +214,10 @@ def translate_each(
             opened = _load(job.source)
             with turns:
                 drawn = draw(opened.image, runtime, size, independent_tiles, scratch)
-            result = _with_alpha(drawn, opened)
             try:
                 if side_by_side and isinstance(place, Path):
-                    write_comparison(opened.image, result, place, job.name)
-                storage.write(job.target, _encoded(result, opened))
+                    write_comparison(opened.image, drawn, place, job.name)
+                storage.write(job.target, _encoded(drawn, opened))
             except InputError:
                 raise
             except Exception as problem:  # Pillow and file systems raise many kinds
@@ -238,17 +243,12 @@ def _load(source: str) -> Opened:
         raise BadPicture(said) from problem
 
 
-def _with_alpha(drawn: np.ndarray, opened: Opened) -> Image.Image:
-    result = Image.fromarray(drawn[..., 0] if drawn.shape[-1] == 1 else drawn)
+def _encoded(result: Image.Image, opened: Opened) -> bytes:
+    keep: dict[str, Any] = dict(opened.keep)
     if opened.alpha is not None and opened.format != "BMP":
         result = result.convert("RGB")
         result.putalpha(opened.alpha)
-    return result
-
-
-def _encoded(result: Image.Image, opened: Opened) -> bytes:
-    keep: dict[str, Any] = dict(opened.keep)
-    if result.mode in ("L", "LA"):  # the colour profile is one for RGB
+    if result.mode == "L":  # the colour profile is one for RGB
         keep.pop("icc_profile", None)
     settings = _SAVE.get(opened.format, {})
     file = io.BytesIO()

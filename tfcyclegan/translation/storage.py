@@ -92,7 +92,7 @@ def read(source: str) -> bytes:
             # `open` would ask for the size first, and S3 does not explain a refusal to that.
             content = path.fs.cat_file(path.path, start=0, end=_LARGEST_FILE + 1)
         if len(content) > _LARGEST_FILE:
-            raise _too_large()
+            raise OSError(0, f"more than {_LARGEST_FILE} bytes are too many for a picture")
         return content
     except Exception as problem:  # each store has its own exceptions
         if _about_credentials(problem):
@@ -100,18 +100,11 @@ def read(source: str) -> bytes:
         raise BadPicture(f"cannot be read ({reason(problem)})") from problem
 
 
-def _too_large() -> OSError:
-    return OSError(0, f"more than {_LARGEST_FILE} bytes are too many for a picture")
-
-
 def _read_file(path: Path) -> bytes:
     with open(path, "rb", opener=_nonblocking) as file:
-        about = os.fstat(file.fileno())
-        if not stat.S_ISREG(about.st_mode):  # a list may name a pipe or an endless device
-            raise OSError(0, "not a regular file")
-        if about.st_size > _LARGEST_FILE:
-            raise _too_large()
-        return file.read()
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(0, "not a regular file")  # a list may name a pipe or an endless device
+        return file.read(_LARGEST_FILE + 1)
 
 
 def _nonblocking(path: str, flags: int) -> int:
@@ -177,21 +170,6 @@ def _store_errors(path: UPath) -> Iterator[None]:
         raise unreachable(path, problem) from problem
 
 
-def make_folder(place: Place) -> None:
-    """Creates a local folder. Remote folders are created with their first file.
-
-    Raises:
-        InputError: it cannot be created.
-    """
-    try:
-        if isinstance(place, Path):
-            place.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise InputError(
-            f"{place}: cannot be created ({problem.strerror}): choose another `to`"
-        ) from problem
-
-
 def _listed(folder: Place) -> set[str]:
     """The names of the files in one folder, empty if there is no such folder."""
     try:
@@ -228,11 +206,8 @@ def remove_temporary(place: Place, names: Iterable[str]) -> None:
 def write(path: Place, content: bytes) -> None:
     """Writes a file, which appears complete or not at all.
 
-    Object stores receive one upload. In other stores a temporary file is renamed.
-
-    Args:
-        path: the file to write. Its folder is created if it is missing.
-        content: what to write.
+    Its folder is created if it is missing. Object stores receive one upload. In other stores a
+    temporary file is renamed.
 
     Raises:
         InputError: the disk is full, or the place or store is not writable.

@@ -48,19 +48,18 @@ class _Stage:
 
     Args:
         shape: `(height, width, channels)`.
+        rows: from the first row and the end row to float32 `[1, end - first, width, channels]`.
         sources: the stages it is computed from.
     """
 
-    def __init__(self, shape: Sequence[int], *sources: _Stage):
-        self.shape, self.sources = tuple(shape), sources
+    def __init__(
+        self, shape: Sequence[int], rows: Callable[[int, int], tf.Tensor], *sources: _Stage
+    ):
+        self.shape, self.rows = tuple(shape), rows
         height, width, channels = shape
         # Computing a row also loads rows of all sources.
         behind = [source.row_bytes * source.shape[0] / height for source in sources]
         self.row_bytes: float = max([4.0 * width * channels, *behind])
-
-    def rows(self, first: int, last: int) -> tf.Tensor:
-        """float32 `[1, last - first, width, channels]`."""
-        raise NotImplementedError
 
     def strips(self) -> Iterator[tuple[int, int, tf.Tensor]]:
         """All strips: first row, end row, values."""
@@ -71,98 +70,75 @@ class _Stage:
             yield first, last, self.rows(first, last)
 
 
-class _Picture(_Stage):
-    """The input picture, uint8 in memory."""
+def _kept(stage: _Stage, folder: str | os.PathLike[str]) -> _Stage:
+    """The output of a stage in an unnamed file on disk."""
+    row = 4 * stage.shape[1] * stage.shape[2]
+    file = tempfile.TemporaryFile(dir=os.fspath(folder))  # noqa: SIM115 (open as long as the stage)
+    for _, _, values in stage.strips():
+        file.write(values.numpy().data)
 
-    def __init__(self, pixels: np.ndarray):
-        super().__init__(pixels.shape)
-        self._pixels = pixels
+    def rows(first: int, last: int) -> tf.Tensor:
+        file.seek(first * row)
+        values = np.frombuffer(file.read((last - first) * row), np.float32)
+        return tf.constant(values.reshape(1, last - first, *stage.shape[1:]))
 
-    def rows(self, first: int, last: int) -> tf.Tensor:
-        return to_float(self._pixels[np.newaxis, first:last])
-
-
-class _Kept(_Stage):
-    """The output of another stage in an unnamed file on disk."""
-
-    def __init__(self, stage: _Stage, folder: str | os.PathLike[str]):
-        super().__init__(stage.shape)
-        self._row = 4 * stage.shape[1] * stage.shape[2]
-        self._file = tempfile.TemporaryFile(dir=os.fspath(folder))  # noqa: SIM115 (open as long as this object)
-        for _, _, values in stage.strips():
-            self._file.write(values.numpy().data)
-
-    def rows(self, first: int, last: int) -> tf.Tensor:
-        self._file.seek(first * self._row)
-        values = np.frombuffer(self._file.read((last - first) * self._row), np.float32)
-        return tf.constant(values.reshape(1, last - first, *self.shape[1:]))
+    return _Stage(stage.shape, rows)
 
 
-class _Local(_Stage):
+def _local(
+    layer: Callable,
+    shape: Sequence[int],
+    *sources: _Stage,
+    size: int = 1,
+    stride: int = 1,
+    top: int = 0,
+) -> _Stage:
     """A layer that computes row `r` from the `size` rows of its sources from `r * stride + top`."""
 
-    def __init__(
-        self,
-        layer: Callable,
-        shape: Sequence[int],
-        *sources: _Stage,
-        size: int = 1,
-        stride: int = 1,
-        top: int = 0,
-    ):
-        super().__init__(shape, *sources)
-        self._layer, self._size, self._stride, self._top = layer, size, stride, top
+    def rows(first: int, last: int) -> tf.Tensor:
+        start, end = first * stride + top, (last - 1) * stride + top + size
+        given = [source.rows(start, end) for source in sources]
+        return layer(given if len(given) > 1 else given[0])
 
-    def rows(self, first: int, last: int) -> tf.Tensor:
-        start = first * self._stride + self._top
-        end = (last - 1) * self._stride + self._top + self._size
-        given = [source.rows(start, end) for source in self.sources]
-        return self._layer(given if len(given) > 1 else given[0])
+    return _Stage(shape, rows, *sources)
 
 
-class _Enlarged(_Stage):
+def _enlarged(layer: keras.layers.Layer, source: _Stage, size: int, stride: int) -> _Stage:
     """A layer that adds each input row `r` to `size` output rows from `r * stride`."""
 
-    def __init__(self, layer: keras.layers.Layer, source: _Stage, size: int, stride: int):
-        super().__init__(_shape(layer, source), source)
-        self._layer, self._size, self._stride = layer, size, stride
+    def rows(first: int, last: int) -> tf.Tensor:
+        above = max(0, -(-(first - size + 1) // stride))
+        below = min(source.shape[0], (last - 1) // stride + 1)
+        start = first - above * stride
+        return layer(source.rows(above, below))[:, start : start + last - first]
 
-    def rows(self, first: int, last: int) -> tf.Tensor:
-        source = self.sources[0]
-        above = max(0, -(-(first - self._size + 1) // self._stride))
-        below = min(source.shape[0], (last - 1) // self._stride + 1)
-        start = first - above * self._stride
-        return self._layer(source.rows(above, below))[:, start : start + last - first]
+    return _Stage(_shape(layer, source), rows, source)
 
 
-class _Padded(_Stage):
+def _padded(
+    layer: keras.layers.Layer,
+    source: _Stage,
+    amounts: tuple,
+    mode: Literal["zero", "reflect", "edge"],
+) -> _Stage:
     """Padding by zeros, by reflection or by the edge."""
+    known: Literal["reflect", "edge"] = "reflect" if mode == "reflect" else "edge"
+    sides = list(zip(source.shape, amounts, strict=False))
+    # For each row and column its index in the source, and 0 where it is zero, else 1.
+    places, columns = (np.pad(np.arange(side), amount, known) for side, amount in sides)
+    row_factors, column_factors = (
+        np.pad(np.ones(side, np.float32), amount, "constant" if mode == "zero" else "edge")
+        for side, amount in sides
+    )
 
-    def __init__(
-        self,
-        layer: keras.layers.Layer,
-        source: _Stage,
-        amounts: tuple,
-        mode: Literal["zero", "reflect", "edge"],
-    ):
-        super().__init__(_shape(layer, source), source)
-        known: Literal["reflect", "edge"] = "reflect" if mode == "reflect" else "edge"
-        # For each row and column its index in the source, and 0 where it is zero, else 1.
-        self._rows, self._columns = (
-            np.pad(np.arange(side), amount, known)
-            for side, amount in zip(source.shape, amounts, strict=False)
-        )
-        self._row_factors, self._column_factors = (
-            np.pad(np.ones(side, np.float32), amount, "constant" if mode == "zero" else "edge")
-            for side, amount in zip(source.shape, amounts, strict=False)
-        )
-
-    def rows(self, first: int, last: int) -> tf.Tensor:
-        wanted = self._rows[first:last]
+    def rows(first: int, last: int) -> tf.Tensor:
+        wanted = places[first:last]
         start, end = int(wanted.min()), int(wanted.max()) + 1
-        values = tf.gather(self.sources[0].rows(start, end), wanted - start, axis=1)
-        values = tf.gather(values, self._columns, axis=2)
-        return values * np.outer(self._row_factors[first:last], self._column_factors)[..., None]
+        values = tf.gather(source.rows(start, end), wanted - start, axis=1)
+        values = tf.gather(values, columns, axis=2)
+        return values * np.outer(row_factors[first:last], column_factors)[..., None]
+
+    return _Stage(_shape(layer, source), rows, source)
 
 
 def _normalized(layer: InstanceNormalization, source: _Stage) -> _Stage:
@@ -185,7 +161,7 @@ def _normalized(layer: InstanceNormalization, source: _Stage) -> _Stage:
         gamma, beta = layer.gamma.numpy(), layer.beta.numpy()
         scale, offset = scale * gamma, offset * gamma + beta
     scale, offset = scale.astype(np.float32), offset.astype(np.float32)
-    return _Local(lambda values: values * scale + offset, source.shape, source)
+    return _local(lambda values: values * scale + offset, source.shape, source)
 
 
 #: Pointwise layers.
@@ -204,25 +180,25 @@ def _stage_of(layer: keras.layers.Layer, sources: list[_Stage]) -> _Stage:
     if isinstance(layer, InstanceNormalization):
         return _normalized(layer, source)
     if isinstance(layer, _PER_PIXEL):
-        return _Local(layer, (*source.shape[:2], layer.output.shape[-1]), *sources)
+        return _local(layer, (*source.shape[:2], layer.output.shape[-1]), *sources)
     if isinstance(layer, ReflectionPadding2D):
         repeats = isinstance(layer, ReplicationPadding2D)
         amounts = ((layer.padding,) * 2,) * 2
-        return _Padded(layer, source, amounts, "edge" if repeats else "reflect")
+        return _padded(layer, source, amounts, "edge" if repeats else "reflect")
     if isinstance(layer, layers.ZeroPadding2D):
-        return _Padded(layer, source, layer.padding, "zero")
+        return _padded(layer, source, layer.padding, "zero")
     if isinstance(layer, layers.Cropping2D):
         (top, _), (left, _) = layer.cropping
         columns = slice(left, left + _shape(layer, source)[1])
-        return _Local(lambda x: x[:, :, columns], _shape(layer, source), source, top=top)
+        return _local(lambda x: x[:, :, columns], _shape(layer, source), source, top=top)
     if isinstance(layer, layers.UpSampling2D) and layer.interpolation == "nearest":
-        return _Enlarged(layer, source, size=layer.size[0], stride=layer.size[0])
+        return _enlarged(layer, source, size=layer.size[0], stride=layer.size[0])
     if getattr(layer, "padding", None) == "valid":
         if isinstance(layer, layers.Conv2DTranspose):
-            return _Enlarged(layer, source, layer.kernel_size[0], layer.strides[0])
+            return _enlarged(layer, source, layer.kernel_size[0], layer.strides[0])
         if isinstance(layer, layers.Conv2D) and layer.dilation_rate == (1, 1):
             shape, size, stride = _shape(layer, source), layer.kernel_size[0], layer.strides[0]
-            return _Local(layer, shape, source, size=size, stride=stride)
+            return _local(layer, shape, source, size=size, stride=stride)
     raise BadPicture(
         f"the picture is too large to translate at once, and the layer {layer.name} "
         f"({type(layer).__name__}) cannot run in strips: choose a smaller `image_size`"
@@ -247,14 +223,13 @@ def stream(network: keras.Model, pixels: np.ndarray, folder: str | os.PathLike) 
         BadPicture: a layer cannot run in strips.
         OSError: the disk is full.
     """
-    readers = Counter(id(x) for layer in network.layers for x in _inputs(layer))
-    norms = [layer for layer in network.layers if isinstance(layer, InstanceNormalization)]
-    feeds_norm = {id(layer.input) for layer in norms}
-    stages: dict[int, _Stage] = {id(network.inputs[0]): _Picture(pixels)}
-    for layer in network.layers:
-        if isinstance(layer, layers.InputLayer):
-            continue
-        inputs = _inputs(layer)
+    steps = [layer for layer in network.layers if not isinstance(layer, layers.InputLayer)]
+    readers = Counter(id(x) for layer in steps for x in keras.tree.flatten(layer.input))
+    feeds_norm = {id(layer.input) for layer in steps if isinstance(layer, InstanceNormalization)}
+    picture = _Stage(pixels.shape, lambda first, last: to_float(pixels[np.newaxis, first:last]))
+    stages = {id(network.inputs[0]): picture}
+    for layer in steps:
+        inputs = keras.tree.flatten(layer.input)
         stage = _stage_of(layer, [stages[id(x)] for x in inputs])
         key = id(layer.output)
         # Read more than once, and not cheap to recompute from a kept stage.
@@ -262,7 +237,7 @@ def stream(network: keras.Model, pixels: np.ndarray, folder: str | os.PathLike) 
         simple = len(inputs) == 1 and isinstance(layer, (InstanceNormalization, *_PER_PIXEL))
         values = np.prod(stage.shape, dtype=float) / np.prod(pixels.shape[:2])
         if again and not simple and key != id(network.outputs[0]) and values <= KEPT_VALUES:
-            stage = _Kept(stage, folder)
+            stage = _kept(stage, folder)
         stages[key] = stage
         for x in inputs:
             readers[id(x)] -= 1
@@ -273,9 +248,3 @@ def stream(network: keras.Model, pixels: np.ndarray, folder: str | os.PathLike) 
     for first, last, values in drawn.strips():
         result[first:last] = to_uint8(values[0])
     return result
-
-
-def _inputs(layer: keras.layers.Layer) -> list[keras.KerasTensor]:
-    if isinstance(layer, layers.InputLayer):
-        return []
-    return layer.input if isinstance(layer.input, list) else [layer.input]
