@@ -59,6 +59,7 @@ def test_our_side_runs_in_a_process_of_its_own():
     assert found["peak_memory"] > 100
 
 
+@pytest.mark.slow
 def test_replicas_on_two_workers():
     settings = {"way": "workers", "size": 32, "blocks": 1, "batch": 2, "precision": "float32"}
     found = Entry("ours", "replicas", {**settings, "steps": 2}).run()

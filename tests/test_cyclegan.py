@@ -304,7 +304,7 @@ def test_oblong_and_many_sizes():
     [
         ("pool holds pictures of one size", lambda: CycleGAN(image_size=None)),
         (
-            "G draws pictures of 1 channels",
+            "G outputs pictures of 1 channels",
             lambda: CycleGAN(
                 resnet_generator(32, 3, 2, 0, output_channels=1),
                 image_size=32,

@@ -85,18 +85,31 @@ def test_instance_norm_is_exact_in_float32(make, size):
     image = make(np.random.default_rng(0), size).astype(np.float32)[None]
     wide = image.astype(np.float64)
     expected = (wide - wide.mean((1, 2))) / np.sqrt(wide.var((1, 2)) + 1e-5)
-    np.testing.assert_allclose(InstanceNormalization()(image), expected, rtol=3e-5, atol=1e-5)
+    for layer in (InstanceNormalization(), unknown_size(InstanceNormalization())):
+        np.testing.assert_allclose(layer(image), expected, rtol=3e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("affine", [False, True])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_gradient_of_the_fast_kernel(affine, batch):
+    images = tf.random.stateless_normal((batch, 8, 8, 6), (0, 1), mean=1.0, stddev=2.0)
+    layer = InstanceNormalization(affine=affine)
+    layer.build(images.shape)
+    fast, plain = slopes(layer, images), slopes(unknown_size(layer), images)
+    np.testing.assert_allclose(fast[0], plain[0], atol=1e-5)
+    assert len(fast) == (3 if affine else 1)
 
 
 def test_second_gradient_of_instance_norm():
     """The gradient penalty needs it. tf.nn.moments would give a wrong one."""
+    layer = unknown_size(InstanceNormalization(0.01))
     x, weight, direction = (tf.random.stateless_normal((1, 3, 4, 2), (0, i)) for i in range(3))
 
     def slope(x):
         """The derivative of a function of the output in one direction."""
         with tf.GradientTape() as tape:
             tape.watch(x)
-            score = tf.reduce_sum(tf.tanh(InstanceNormalization(0.01)(x)) * weight)
+            score = tf.reduce_sum(tf.tanh(layer(x)) * weight)
         return tf.reduce_sum(tape.gradient(score, x) * direction)
 
     with tf.GradientTape() as tape:

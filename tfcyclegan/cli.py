@@ -1,7 +1,7 @@
 """The command line: `tfcyclegan train …` and so on.
 
-Exit codes: 0 success; 1 training diverged, an export missed its accuracy limit, or a picture could
-not be translated; 2 an error that the user can fix; 75 another worker was lost: start all workers
+Exit codes: 0 success; 1 training diverged, `export` discarded an export, or a picture could not be
+translated; 2 an error that the user can fix; 75 another worker was lost: start all workers
 again; 130 stopped by Ctrl-C; 143 stopped by SIGTERM.
 """
 

@@ -32,8 +32,16 @@ def test_pytorch_files(pytorch_models, capsys):
 def test_refusals(run, refused):
     refused("--count 0: must be at least 1", "export", run, "--count", 0)
     refused("--image-size x: give one number", "export", run, "--image-size", "x")
-    refused("no config.json in it, so it is no run", "export", "runs")
+    refused("not a run folder: it has no config.json", "export", "runs")
     refused("cannot be combined", "export", run, "--to-pytorch", "x", "--direction", "AtoB")
     load_model(run).G.save("G.keras")
-    refused("G.keras goes AtoB", "export", "G.keras", "--data", "shapes", "--direction", "BtoA")
+    refused(
+        "G.keras only translates AtoB",
+        "export",
+        "G.keras",
+        "--data",
+        "shapes",
+        "--direction",
+        "BtoA",
+    )
     assert not Path("exports").exists()

@@ -241,7 +241,7 @@ def test_refusals(refused, folder, tiny):
     Path("taken").mkdir()
     Path("taken/letter.txt").write_text("mine")
     refuse("--run-dir taken: there is a run already: pass --resume", "--run-dir", "taken")
-    refuse("no config.json in it", "--run-dir", "taken", "--resume")
+    refuse("no config.json", "--run-dir", "taken", "--resume")
     Path("taken/config.json").write_text('{"epoch": 3}')
     refuse("taken/config.json: not a configuration", "--run-dir", "taken", "--resume")
     assert sorted(p.name for p in Path("taken").iterdir()) == ["config.json", "letter.txt"]

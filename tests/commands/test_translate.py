@@ -56,8 +56,8 @@ def test_the_other_direction(forms):
 def test_the_wrong_direction_is_not_taken_silently(forms, capsys):
     save("a.png")
     for model in ("fixed.tflite", "export/serving/AtoB"):
-        refused(capsys, "goes AtoB: leave --direction BtoA out", "a.png", "--model", forms / model,
-                "--to", "out", "--direction", "BtoA")  # fmt: skip
+        refused(capsys, "only translates AtoB: leave --direction BtoA out", "a.png",
+                "--model", forms / model, "--to", "out", "--direction", "BtoA")  # fmt: skip
 
 
 @pytest.mark.parametrize(

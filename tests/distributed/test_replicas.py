@@ -197,6 +197,7 @@ def test_mirrored_resumes_as_if_never_stopped(options, trained, tmp_path):
         assert values == before[name][-len(values) :], name
 
 
+@pytest.mark.slow
 def test_an_overflow_only_on_the_second_replica(trained):
     """All replicas skip the step and halve the loss scale."""
     undisturbed = trained("mirrored", precision="mixed_float16", pool_size=3)

@@ -50,7 +50,7 @@ def test_channels_must_fit_together():
     assert check_channels(**networks()) == (1, 3)
     grey, colour = (patch_discriminator(32, channels, 1, 1) for channels in (1, 3))
     for message, replaced in (
-        ("G draws pictures of 1 channels", {"G": resnet_generator(32, 1, 1, 0)}),
+        ("G outputs pictures of 1 channels", {"G": resnet_generator(32, 1, 1, 0)}),
         ("D_A reads pictures of 3 channels", {"D_A": colour}),
         ("D_B reads pictures of 1 channels", {"D_B": grey}),
     ):

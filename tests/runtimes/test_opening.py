@@ -28,7 +28,7 @@ def test_saved_models_are_found_in_exports_and_version_folders(exports):
         assert runtime.direction == "BtoA"
     assert open_runtime(exports / "tiny").direction == "AtoB"
     assert open_runtime(exports / "tiny", "BtoA").name == str(folder)
-    with pytest.raises(InputError, match="goes BtoA: leave direction=AtoB out"):
+    with pytest.raises(InputError, match="only translates BtoA: leave direction=AtoB out"):
         open_runtime(folder, "AtoB")
 
 
@@ -45,7 +45,7 @@ def test_models_in_memory_and_in_files(make_model, tmp_path):
         assert (runtime(pixels) == wanted).all()
     assert open_runtime(model).direction == "AtoB"
     assert open_runtime(model.F).direction == "BtoA"
-    with pytest.raises(InputError, match="F goes BtoA"):
+    with pytest.raises(InputError, match="F only translates BtoA"):
         open_runtime(model.F, "AtoB")
 
 

@@ -178,13 +178,13 @@ def test_the_command(pytorch_models, folder, capsys):
     assert (config["channels_B"], config["image_size"], config["data"]) == (1, 16, str(folder))
     assert open_runtime("runs/grey").direction == "BtoA"
     arguments = (folder / "testB", "--model", "runs/grey", "--to", "out")
-    refused(capsys, "runs/grey goes BtoA: leave --direction AtoB out", "translate", *arguments,
-            "--direction", "AtoB")  # fmt: skip
+    refused(capsys, "runs/grey only translates BtoA: leave --direction AtoB out",
+            "translate", *arguments, "--direction", "AtoB")  # fmt: skip
     assert command("translate", *arguments, "--direction", "BtoA") == 0
     with Image.open("out/0.png") as drawn, Image.open(folder / "testB" / "0.png") as source:
         assert drawn.size == source.size
         assert np.asarray(drawn.convert("RGB")).std() > 1
-    refused(capsys, "runs/grey goes BtoA: leave --direction AtoB out",
+    refused(capsys, "runs/grey only translates BtoA: leave --direction AtoB out",
             "export", "runs/grey", "--direction", "AtoB")  # fmt: skip
     assert command("export", "runs/grey", "--count", 1, "--no-enforce") == 0
     assert Path("exports/grey/serving/BtoA/1/saved_model.pb").exists()
@@ -341,7 +341,8 @@ def test_refused_checkpoints(pytorch_models, folder, capsys):
     refuse("--direction AtoB: goes with one generator, but .* has 2", pytorch_models / "resnet",
        "--direction", "AtoB")  # fmt: skip
     refuse("--epoch 3: goes with a folder", discriminator, "--epoch", 3)
-    refuse("--image-size 18: must be a multiple of 4", pytorch_models / "resnet", "--image-size", 18)
+    resnet = pytorch_models / "resnet"
+    refuse("--image-size 18: must be a multiple of 4", resnet, "--image-size", 18)
     write_torch_file("nothing.pth", {})
     refuse("nothing.pth: no state dictionary in it", "nothing.pth")
     assert not Path("run").exists()

@@ -70,7 +70,7 @@ def test_open_run(trained):
     for path, message in (
         ("mine.keras", "a file does not say what to measure on: pass `data`"),
         ("letter.txt", "give a run folder or a .keras file"),
-        ("empty", "no config.json in it"),
+        ("empty", "no config.json"),
         ("missing", "there is no such file or folder"),
     ):
         with pytest.raises(InputError, match=message):
@@ -91,7 +91,7 @@ def test_check_run_folder(tiny):
     assert not list(run.iterdir())
     (run / "letter.txt").touch()
     refused("run_dir=run: there is a run already: pass resume=True", resume=False)
-    refused("run_dir=run: no config.json in it", resume=True)
+    refused("run_dir=run: not a run folder: it has no config.json", resume=True)
     tiny.save(run / "config.json")
     check_run_folder(run, tiny, resume=True)
     refused("other settings: `filters` was 2, now 3", True, replace(tiny, filters=3))

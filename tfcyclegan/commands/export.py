@@ -46,7 +46,8 @@ def export(
             size.
         dynamic_size: Make LiteRT files for any size (int8 is then slower than float32).
         precision: Precision of the SavedModels' computations.
-        max_pixels: Pixels per batch on a server. Larger requests are split.
+        max_pixels: Most pixels of one picture file or one batch on a server. Larger requests are
+            refused.
         data: Source of the pictures to compare on, as in train. Default: the run's data.
         count: Number of pictures per domain to compare on.
         enforce: Discard an export that misses its accuracy limit. Otherwise it is kept and marked
@@ -65,7 +66,7 @@ def export(
     model, config, name = open_run(run, data)
     own = direction_of(model)
     if own and direction not in ("both", own):
-        raise InputError(f"{run} goes {own}: leave --direction {direction} out")
+        raise InputError(f"{run} only translates {own}: leave --direction {direction} out")
     if count < 1:
         raise InputError(f"--count {count}: must be at least 1")
     directions: tuple[Direction, ...] | None = None if direction == "both" else (direction,)

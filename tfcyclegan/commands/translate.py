@@ -107,7 +107,8 @@ def translate(
     named = _NAMED if engine == "ray" else total
     done, skipped, failed = _follow(console, jobs, total, named)
     seconds = time.perf_counter() - start
-    words = f"translated {done} pictures to {to} in {seconds:.1f} s"
+    count = "1 picture" if done == 1 else f"{done} pictures"
+    words = f"translated {count} to {to} in {seconds:.1f} s"
     words += f", {done / seconds:.2f} per second" if done else ""
     words += f"; {skipped} existed already" if skipped else ""
     words += f"; {failed} could not be translated" if failed else ""

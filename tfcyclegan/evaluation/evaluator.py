@@ -1,4 +1,4 @@
-"""Measures generators on a test set, beside doing nothing and beside real pictures."""
+"""Measures generators on a test set, compared with doing nothing and with real pictures."""
 
 from __future__ import annotations
 

@@ -226,7 +226,10 @@ def _litert(path: Path, size: int | None, mode: str | None) -> Pretrained:
 def _given(path: Path, mode: str | None) -> str:
     if mode is None:
         known = ", ".join(get_args(Pixels))
-        raise InputError(f"{path}: a file does not say how it expects its pixels: give {known}")
+        raise InputError(
+            f"{path}: a file does not say how it expects its pixels: set `extractor_pixels` or "
+            f"`classifier_pixels` to one of {known}"
+        )
     return mode
 
 

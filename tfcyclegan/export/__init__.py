@@ -1,4 +1,4 @@
-"""From a trained model to files for servers and devices, with proof that they are equal."""
+"""From a trained model to files for servers and devices, each held to an accuracy limit."""
 
 from .exporting import export_model
 from .proof import Report

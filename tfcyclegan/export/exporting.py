@@ -1,4 +1,4 @@
-"""`export_model`: a trained model as SavedModels and LiteRT files, with proof that they are equal.
+"""`export_model`: a trained model as SavedModels and LiteRT files.
 
 Everything is written to a hidden folder first, compared there with the Keras generators on real
 pictures, and published only if it is accurate enough.
@@ -49,7 +49,7 @@ def export_model(
     max_pixels: int = MAX_PIXELS,
     enforce: bool = True,
 ) -> Report:
-    """Exports a trained model for TF Serving and LiteRT, and proves that the exports are equal.
+    """Exports a trained model for TF Serving and LiteRT, and compares each file with Keras.
 
     Args:
         model: a `CycleGAN`, or a generator: a functional model `[N, H, W, C]` in [-1, 1] → the

@@ -75,8 +75,8 @@ def check_channels(
     """
     A, B = G.input_shape[-1], F.input_shape[-1]
     for what, found, wanted in (
-        ("G draws", G.output_shape[-1], B),
-        ("F draws", F.output_shape[-1], A),
+        ("G outputs", G.output_shape[-1], B),
+        ("F outputs", F.output_shape[-1], A),
         ("D_A reads", D_A.input_shape[-1], A),
         ("D_B reads", D_B.input_shape[-1], B),
     ):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 
 import keras
@@ -43,19 +42,21 @@ def with_precision(network: keras.Model, precision: str) -> keras.Model:
 
 
 def twice_differentiable(D: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
-    """D in float32, which can be differentiated twice: D itself, or a copy that shares its weights.
+    """D in float32, as a function that can be differentiated twice. It shares D's weights.
 
-    The gradient penalty needs it. In 16 bits `InstanceNormalization` uses a fused kernel, whose
-    second gradient is inexact.
+    The gradient penalty needs it. The function takes a batch of unknown size: with a known size,
+    `InstanceNormalization` uses a kernel whose second gradient is inexact.
 
     Args:
         D: a functional model, pictures `[N, H, W, C]` to logits.
     """
-    if all(layer.compute_dtype == "float32" for layer in D.layers):
-        return functools.partial(D, training=True)
-    twin = with_precision(D, "float32")
+    mixed = any(layer.compute_dtype != "float32" for layer in D.layers)
+    twin = with_precision(D, "float32") if mixed else None
 
+    @tf.function(input_signature=[tf.TensorSpec((None, None, None, D.input_shape[-1]))])
     def call(images: tf.Tensor) -> tf.Tensor:
+        if twin is None:
+            return D(images, training=True)
         trainable = [v.value for v in D.trainable_variables]
         fixed = [v.value for v in D.non_trainable_variables]
         return twin.stateless_call(trainable, fixed, images, training=True)[0]

@@ -52,8 +52,8 @@ def open_runtime(
     runtime = _open(model, direction or "AtoB", timeout, threads)
     if direction and runtime.direction not in (direction, None):
         raise InputError(
-            f"{runtime.name} goes {runtime.direction}: leave direction={direction} out, or give "
-            "the other model"
+            f"{runtime.name} only translates {runtime.direction}: leave direction={direction} out, "
+            "or give the other model"
         )
     return runtime
 

@@ -23,12 +23,12 @@ logger = logging.getLogger(__name__)
 
 
 class ResumableState(keras.callbacks.Callback):
-    """Saves the training state of a `CycleGAN`, so that a stopped training can be resumed exactly.
+    """Saves the training state of a `CycleGAN`, so that an interrupted run resumes exactly.
 
     If there is a checkpoint when training begins, the model and the data return to its step. No
     step is repeated except those after that checkpoint. On a CPU with TensorFlow's op determinism,
-    the result equals that of an undisturbed training bit for bit. (Keras's `BackupAndRestore` does
-    not save the place in the data, so it is exact only at the end of an epoch, and in a new process
+    the result equals that of an uninterrupted run bit for bit. (Keras's `BackupAndRestore` does not
+    save the position in the data, so it is exact only at the end of an epoch, and in a new process
     only if the data starts where it stopped.)
 
     With several workers, every worker needs this callback, with a folder that all of them share.

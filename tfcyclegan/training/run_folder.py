@@ -78,7 +78,7 @@ def open_run(run: str, data: str | None = None) -> tuple[keras.Model, Config, st
     path = Path(run)
     folder = run_folder(path)
     if path.is_dir() and not folder:
-        raise InputError(f"{run}: no config.json in it, so it is no run: give a run folder")
+        raise InputError(f"{run}: not a run folder: it has no config.json: give a run folder")
     if path.is_file() and path.suffix != ".keras":
         raise InputError(f"{run}: give a run folder or a .keras file")
     model = load_model(path)
@@ -119,7 +119,7 @@ def check_run_folder(directory: Path, config: Config, resume: bool) -> None:
         )
     if not (directory / "config.json").exists():
         raise InputError(
-            f"run_dir={directory}: no config.json in it, so it is no run: give another `run_dir`"
+            f"run_dir={directory}: not a run folder: it has no config.json: give another `run_dir`"
         )
     if (directory / "model.keras").exists() and not Checkpoints(directory / "checkpoints").paths():
         raise InputError(

@@ -1,4 +1,4 @@
-"""Picture files in, translated picture files out: load, draw, save."""
+"""Picture files in, translated picture files out: load, translate, save."""
 
 from __future__ import annotations
 
