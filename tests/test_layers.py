@@ -77,8 +77,11 @@ def page(random, size):
         page,
         lambda random, size: random.normal([5.0, 0.0], [3.0, 1e-3], (size, size, 2)),
         lambda random, size: random.normal(100.0, 0.01, (size, size, 2)),
+        lambda random, size: np.pad(
+            random.normal(5, 0.5, (size, size - 1, 2)), [(0, 0), (1, 0), (0, 0)]
+        ),
     ],
-    ids=["page", "noise", "far from 0"],
+    ids=["page", "noise", "far from 0", "another first column"],
 )
 def test_instance_norm_is_exact_in_float32(make, size):
     """Also where one sum over all pixels, or the squares' mean less the mean's square, is not."""

@@ -96,48 +96,56 @@ class InstanceNormalization(keras.layers.Layer):
         # Batch norm of a single picture is instance norm, and TensorFlow's kernels for it take half
         # of the time on a CPU. (On an H100 one picture at a time took 1.7 times as long.) Their
         # second gradient is inexact: the gradient penalty uses a batch of unknown size.
-        if None in (x.shape[0], x.shape[3]) or tf.config.list_physical_devices("GPU"):
-            return self._affine(self._normalize(tf.cast(x, tf.float32)), x.dtype)
-        one = self._normalize_fast if x.dtype == tf.float32 else self._fused
+        if None in x.shape or tf.config.list_physical_devices("GPU"):
+            return self.plain(x)
+        normalize = self._normalize if x.dtype == tf.float32 else self._normalize_16_bits
         if x.shape[0] == 1:
-            return one(x)
-        return tf.concat([one(picture) for picture in tf.split(x, x.shape[0])], 0)
+            return normalize(x)
+        return tf.concat([normalize(picture) for picture in tf.split(x, x.shape[0])], 0)
 
-    def _normalize(self, x: tf.Tensor) -> tf.Tensor:
-        centred, mean, variance = _moments(x)
-        return (centred - mean) * tf.math.rsqrt(variance + self.epsilon)
+    def plain(self, x: tf.Tensor) -> tf.Tensor:
+        """The same in operations that can be differentiated twice and exported to LiteRT."""
+        wide = tf.cast(x, tf.float32)
+        wide -= tf.stop_gradient(_average(wide))
+        wide -= _average(wide)
+        y = wide * tf.math.rsqrt(_average(tf.square(wide)) + self.epsilon)
+        if self.affine:
+            y = y * tf.cast(self.gamma, tf.float32) + tf.cast(self.beta, tf.float32)
+        return tf.cast(y, x.dtype)
 
-    def _normalize_fast(self, picture: tf.Tensor) -> tf.Tensor:
-        """One float32 picture: exact, with the fused kernel's gradient."""
+    def _normalize(self, picture: tf.Tensor) -> tf.Tensor:
+        """One picture, by the kernels that apply and differentiate a batch norm."""
 
         @tf.custom_gradient
         def normalize(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-            centred, mean, variance = _moments(x)
+            x -= _average(x)
+            mean, norm = _average(x), _euclidean_norm(x)
+            variance = tf.maximum(norm**2 / float(x.shape[1] * x.shape[2]) - mean**2, 0.0)
+            mean, variance = tf.reshape(mean, [-1]), tf.reshape(variance, [-1])
+            ones, zeros = tf.ones([x.shape[3]]), tf.zeros([x.shape[3]])
 
             def gradient(dy: tf.Tensor) -> tf.Tensor:
                 return tf.raw_ops.FusedBatchNormGradV3(
-                    y_backprop=dy, x=centred, scale=tf.ones([x.shape[3]]),
-                    reserve_space_1=tf.reshape(mean, [-1]),
-                    reserve_space_2=tf.reshape(variance, [-1]),
+                    y_backprop=dy, x=x, scale=ones, reserve_space_1=mean, reserve_space_2=variance,
                     reserve_space_3=tf.zeros([0]), epsilon=self.epsilon,
                 ).x_backprop  # fmt: skip
 
-            return (centred - mean) * tf.math.rsqrt(variance + self.epsilon), gradient
+            y = tf.raw_ops.FusedBatchNormV3(
+                x=x, scale=ones, offset=zeros, mean=mean, variance=variance,
+                epsilon=self.epsilon, is_training=False,
+            ).y  # fmt: skip
+            return y, gradient
 
-        return self._affine(normalize(picture), picture.dtype)
+        y = normalize(picture)
+        return y * self.gamma + self.beta if self.affine else y
 
-    def _fused(self, picture: tf.Tensor) -> tf.Tensor:
-        """One picture in 16 bits, whose rounding is far above the kernel's error."""
+    def _normalize_16_bits(self, picture: tf.Tensor) -> tf.Tensor:
+        """One picture. The kernel's own sums lose digits of a float32, but not of 16 bits."""
         gamma = tf.cast(self.gamma, tf.float32) if self.affine else tf.ones([picture.shape[3]])
         beta = tf.cast(self.beta, tf.float32) if self.affine else tf.zeros([picture.shape[3]])
         return tf.raw_ops.FusedBatchNormV3(
             x=picture, scale=gamma, offset=beta, mean=[], variance=[], epsilon=self.epsilon
         ).y
-
-    def _affine(self, y: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-        if self.affine:
-            y = y * tf.cast(self.gamma, tf.float32) + tf.cast(self.beta, tf.float32)
-        return tf.cast(y, dtype)
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         return input_shape
@@ -146,19 +154,14 @@ class InstanceNormalization(keras.layers.Layer):
         return {**super().get_config(), "epsilon": self.epsilon, "affine": self.affine}
 
 
-def _moments(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """x less its first pixel, with the mean and variance of that, in float32.
+def _average(x: tf.Tensor) -> tf.Tensor:
+    """The mean over height and width. One sum over 1,024 x 1,024 pixels would lose digits."""
+    return tf.reduce_mean(tf.reduce_mean(x, 2, keepdims=True), 1, keepdims=True)
 
-    One sum over 1,024 x 1,024 pixels, or sums of a nearly constant channel far from 0, would lose
-    digits: 1e-3 of the output and more.
-    """
 
-    def average(values: tf.Tensor) -> tf.Tensor:
-        return tf.reduce_mean(tf.reduce_mean(values, 1, keepdims=True), 2, keepdims=True)
-
-    centred = x - tf.stop_gradient(x[:, :1, :1])
-    mean = average(centred)
-    return centred, mean, average(tf.math.squared_difference(centred, mean))
+def _euclidean_norm(x: tf.Tensor) -> tf.Tensor:
+    rows = tf.raw_ops.EuclideanNorm(input=x, axis=2, keep_dims=True)
+    return tf.raw_ops.EuclideanNorm(input=rows, axis=1, keep_dims=True)
 
 
 @keras.saving.register_keras_serializable("tfcyclegan")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-from ..layers import Cropping2D, NarrowConv2D, ReflectionPadding2D
+from ..layers import Cropping2D, InstanceNormalization, NarrowConv2D, ReflectionPadding2D
 from ..networks.twins import with_precision
 
 
@@ -27,6 +27,13 @@ class _SlicedReflection(ReflectionPadding2D):
         return tf.concat([*left, x, *right], axis=2)
 
 
+class _PlainInstanceNormalization(InstanceNormalization):
+    """Instance norm in operations that are all delegated."""
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        return self.plain(x)
+
+
 class _DepthToSpaceUpSampling(keras.layers.UpSampling2D):
     """Nearest-neighbour upsampling by 2: each pixel's channels four times, as a square."""
 
@@ -40,6 +47,7 @@ _PORTABLE = {
     ReflectionPadding2D: _SlicedReflection,
     NarrowConv2D: keras.layers.Conv2D,
     Cropping2D: keras.layers.Cropping2D,
+    InstanceNormalization: _PlainInstanceNormalization,
     keras.layers.UpSampling2D: _DepthToSpaceUpSampling,
 }
 
