@@ -12,6 +12,7 @@ from tfcyclegan.layers import (
     NarrowConv2D,
     ReplicationPadding2D,
     ResidualTanh,
+    without_xla,
 )
 
 
@@ -90,6 +91,15 @@ def test_instance_norm_is_exact_in_float32(make, size):
     expected = (wide - wide.mean((1, 2))) / np.sqrt(wide.var((1, 2)) + 1e-5)
     for layer in (InstanceNormalization(), unknown_size(InstanceNormalization())):
         np.testing.assert_allclose(layer(image), expected, rtol=3e-5, atol=1e-5)
+    with without_xla():
+        np.testing.assert_allclose(InstanceNormalization()(image), expected, rtol=3e-5, atol=1e-5)
+
+
+def test_instance_norm_under_xla():
+    images = tf.random.stateless_normal((1, 8, 8, 3), (0, 1))
+    layer = InstanceNormalization()
+    compiled = tf.function(layer, jit_compile=True)
+    np.testing.assert_allclose(compiled(images), layer(images), atol=1e-5)
 
 
 @pytest.mark.parametrize("affine", [False, True])

@@ -225,7 +225,7 @@ class CycleGAN(TranslationModel):
 
         # The networks as the steps below call them: `self._calls["G"](images, training=True)`.
         self._calls = {
-            name: NetworkCall(network, traced=not run_eagerly, recompute=recompute)
+            name: NetworkCall(network, not run_eagerly, recompute, xla=jit_compile is True)
             for name, network in self.networks.items()
         }
         G_and_F = {name: self._calls[name] for name in ("G", "F")}

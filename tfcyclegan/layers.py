@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from .distributed.replicas import replica_id
+
+_WITHOUT_XLA = ContextVar("without_xla", default=False)
 
 
 @keras.saving.register_keras_serializable("tfcyclegan")
@@ -119,8 +123,8 @@ class InstanceNormalization(keras.layers.Layer):
         @tf.custom_gradient
         def normalize(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
             x -= _average(x)
-            mean, norm = _average(x), _euclidean_norm(x)
-            variance = tf.maximum(norm**2 / float(x.shape[1] * x.shape[2]) - mean**2, 0.0)
+            mean = _average(x)
+            variance = tf.maximum(_mean_square(x) - mean**2, 0.0)
             mean, variance = tf.reshape(mean, [-1]), tf.reshape(variance, [-1])
             ones, zeros = tf.ones([x.shape[3]]), tf.zeros([x.shape[3]])
 
@@ -159,9 +163,24 @@ def _average(x: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(tf.reduce_mean(x, 2, keepdims=True), 1, keepdims=True)
 
 
-def _euclidean_norm(x: tf.Tensor) -> tf.Tensor:
+def _mean_square(x: tf.Tensor) -> tf.Tensor:
+    """The mean of the squares over height and width."""
+    if not _WITHOUT_XLA.get():
+        return _average(tf.square(x))
+    # One pass over memory less.
     rows = tf.raw_ops.EuclideanNorm(input=x, axis=2, keep_dims=True)
-    return tf.raw_ops.EuclideanNorm(input=rows, axis=1, keep_dims=True)
+    norm = tf.raw_ops.EuclideanNorm(input=rows, axis=1, keep_dims=True)
+    return norm**2 / float(x.shape[1] * x.shape[2])
+
+
+@contextlib.contextmanager
+def without_xla() -> Iterator[None]:
+    """Allows the layers called inside to use kernels that XLA does not have."""
+    token = _WITHOUT_XLA.set(True)
+    try:
+        yield
+    finally:
+        _WITHOUT_XLA.reset(token)
 
 
 @keras.saving.register_keras_serializable("tfcyclegan")

@@ -71,7 +71,7 @@ def test_nothing_is_overwritten(forms, capsys):
             forms / "run", "--to", "out")  # fmt: skip
     assert os.listdir("out") == ["a.png"]
     assert translate("in", "--model", forms / "run", "--to", "out", "--skip-existing") == 0
-    assert "translated 1 pictures" in (printed := capsys.readouterr().out)
+    assert "translated 1 picture " in (printed := capsys.readouterr().out)
     assert "1 existed already" in printed
     assert Path("out/a.png").read_text() == "mine"
     refused(capsys, "in/a.png would be overwritten", "in", "--model", forms / "run", "--to", "in")

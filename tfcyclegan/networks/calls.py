@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterable, Iterator
 
@@ -10,6 +11,7 @@ import tensorflow as tf
 
 from ..distributed.replicas import is_distributed, strategy_of
 from ..errors import InputError
+from ..layers import without_xla
 
 
 class NetworkCall:
@@ -23,6 +25,7 @@ class NetworkCall:
         traced: bool. False calls the network directly, for eager execution.
         recompute: bool, whether to compute activations a second time for the gradients instead of
             keeping them. Needs `traced`.
+        xla: bool, whether XLA may compile the call. Default True.
 
     Attributes:
         network: the network.
@@ -34,12 +37,15 @@ class NetworkCall:
         >>> logits = D(images, training=True)
     """
 
-    def __init__(self, network: keras.Model, traced: bool = True, recompute: bool = False):
+    def __init__(
+        self, network: keras.Model, traced: bool = True, recompute: bool = False, xla: bool = True
+    ):
         self.network = network
         self.losses: list[tf.Tensor] = []
 
         def run(images: tf.Tensor, training: bool) -> tuple[tf.Tensor, list[tf.Tensor]]:
-            return network(images, training=training), _added_losses(network)
+            with contextlib.nullcontext() if xla else without_xla():
+                return network(images, training=training), _added_losses(network)
 
         def call(images: tf.Tensor, training: bool) -> tuple[tf.Tensor, list[tf.Tensor]]:
             bound = functools.partial(run, training=training)
