@@ -8,6 +8,7 @@ import tensorflow as tf
 from tfcyclegan import (
     InstanceNormalization,
     ReflectionPadding2D,
+    fast_generator,
     patch_discriminator,
     pixel_discriminator,
     resnet_generator,
@@ -18,6 +19,7 @@ from tfcyclegan.layers import (
     Dropout,
     LeakyReLU,
     NarrowConv2D,
+    PixelNormalization,
     ReplicationPadding2D,
     ResidualTanh,
 )
@@ -50,6 +52,8 @@ CASES = {
     "narrow convolution": wrap(lambda dtype: NarrowConv2D(3, 7, dtype=dtype)),
     "dropout": wrap(lambda dtype: Dropout(0.3, dtype=dtype)),
     "residual tanh": wrap(lambda dtype: ResidualTanh(dtype="float32"), inputs=2),
+    "scaled residual tanh": wrap(lambda dtype: ResidualTanh(0.97, dtype="float32"), inputs=2),
+    "pixel norm": wrap(lambda dtype: PixelNormalization(dtype=dtype)),
     "resnet": network(resnet_generator, 32, blocks=1, **SMALL),
     "resnet resize": network(
         resnet_generator, 32, blocks=1, upsampling="resize", residual_output=True, **SMALL
@@ -75,6 +79,7 @@ CASES = {
         **SMALL,
     ),
     "unet": network(unet_generator, 32, dropout=0.5, **SMALL),
+    "fast": network(fast_generator, blocks=1, **SMALL),
     "patch": network(patch_discriminator, 32, layers=2, **SMALL),
     "patch variant": network(
         patch_discriminator, 32, layers=2, padding="reflect", sigmoid=True, **SMALL

@@ -6,7 +6,13 @@ import keras
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from tfcyclegan import CycleGAN, patch_discriminator, resnet_generator, unet_generator
+from tfcyclegan import (
+    CycleGAN,
+    fast_generator,
+    patch_discriminator,
+    resnet_generator,
+    unet_generator,
+)
 from tfcyclegan.export import export_model
 
 
@@ -61,6 +67,7 @@ CASES = {
     ),
     "batch norm": lambda: tiny(norm="batch", dropout=0.5, channels=1, output_channels=3),
     "unet": lambda: trained(unet_generator(32, filters=4)),
+    "fast": lambda: trained(fast_generator(filters=4, blocks=1)),
 }
 
 

@@ -18,6 +18,7 @@ __all__ = [
     "Objective",
     "ReflectionPadding2D",
     "ResumableState",
+    "fast_generator",
     "load_data",
     "make_strategy",
     "patch_discriminator",
@@ -36,6 +37,7 @@ if (_problem := backend_problem()) is None:
     from .layers import InstanceNormalization, ReflectionPadding2D
     from .losses import Objective
     from .networks.discriminators import patch_discriminator, pixel_discriminator
+    from .networks.fast import fast_generator
     from .networks.resnet import resnet_generator
     from .networks.unet import unet_generator
     from .schedules import LinearDecay

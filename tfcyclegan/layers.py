@@ -158,6 +158,40 @@ class InstanceNormalization(keras.layers.Layer):
         return {**super().get_config(), "epsilon": self.epsilon, "affine": self.affine}
 
 
+@keras.saving.register_keras_serializable("tfcyclegan")
+class PixelNormalization(keras.layers.Layer):
+    """Divides each pixel by the root mean square of its channels, then scales each channel.
+
+    Pixels do not depend on each other. The mean square is computed in float32.
+
+    Args:
+        epsilon: float, added to the mean square. Default 1e-4.
+
+    Example:
+        >>> PixelNormalization()(tf.constant([[[[3.0, 4.0]]]]))
+        [[[[0.85, 1.13]]]]
+    """
+
+    def __init__(self, epsilon: float = 1e-4, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.epsilon = epsilon
+
+    def build(self, input_shape: tuple) -> None:
+        self.gamma = self.add_weight(name="gamma", shape=(input_shape[-1],), initializer="ones")
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        wide = tf.cast(x, tf.float32)
+        square = tf.reduce_mean(tf.square(wide), axis=3, keepdims=True)
+        wide *= tf.math.rsqrt(square + self.epsilon)
+        return tf.cast(wide * tf.cast(self.gamma, tf.float32), x.dtype)
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        return input_shape
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "epsilon": self.epsilon}
+
+
 def _average(x: tf.Tensor) -> tf.Tensor:
     """The mean over height and width. One sum over 1,024 x 1,024 pixels would lose digits."""
     return tf.reduce_mean(tf.reduce_mean(x, 2, keepdims=True), 1, keepdims=True)
@@ -313,10 +347,26 @@ class ResidualTanh(keras.layers.Layer):
     close to its input, and does not have to learn to copy it.
 
     The input is a pair `(change, picture)`, both `[N, H, W, C]`. The output is float32 in (-1, 1).
+
+    Args:
+        scale: float in (0, 1). The output is then `tanh(change + atanh(scale * picture))`, which is
+            `scale * picture` at change 0, while `tanh(picture)` has less contrast. Default None.
     """
 
+    def __init__(self, scale: float | None = None, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.scale = scale
+
     def call(self, inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-        return tf.tanh(inputs[0] + inputs[1])
+        change, picture = inputs
+        if self.scale is not None:
+            # atanh in logarithms, which LiteRT has.
+            part = self.scale * picture
+            picture = 0.5 * (tf.math.log(1.0 + part) - tf.math.log(1.0 - part))
+        return tf.tanh(change + picture)
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         return tuple(input_shape[0])
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "scale": self.scale}

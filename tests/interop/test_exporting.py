@@ -54,6 +54,7 @@ def test_missing_biases_become_zeros(pytorch_models, pytorch_outputs, tmp_path):
     ("role", "settings", "message"),
     [
         ("generator", {"residual_output": True}, "residual_output is True, but the reference has"),
+        ("generator", {"generator": "fast"}, "^generator is fast, but the reference has only"),
         ("generator", {"upsampling": "resize"}, "upsampling is resize, but .* only transposed"),
         ("generator", {"bare_first": True}, "bare_first is True, but the reference has only False"),
         ("generator", {"downsampling_padding": "reflect"}, "^downsampling_padding .* only zero"),

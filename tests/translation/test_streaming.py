@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from translating import ROOT, noise, small
 
-from tfcyclegan import InputError, resnet_generator, unet_generator
+from tfcyclegan import InputError, fast_generator, resnet_generator, unet_generator
 from tfcyclegan.runtimes.keras_model import KerasRuntime
 from tfcyclegan.translation import streaming
 
@@ -23,6 +23,7 @@ NETWORKS = {
     ),
     "batch norm": lambda: resnet_generator(32, filters=4, blocks=2, norm="batch", dropout=0.5),
     "unet": lambda: unet_generator(32, filters=4),
+    "fast": lambda: fast_generator(filters=4, blocks=2),
     "grey": lambda: small(4, channels=1),
 }  # fmt: skip
 

@@ -142,6 +142,8 @@ _REFERENCE = {
 
 def _check_reference(settings: Mapping[str, Any]) -> None:
     """Refuses the first setting that the reference does not have."""
+    if settings.get("generator") == "fast":
+        raise InputError("generator is fast, but the reference has only resnet and unet")
     for name, value in _REFERENCE.items():
         if settings.get(name, value) != value:
             raise InputError(f"{name} is {settings[name]}, but the reference has only {value}")

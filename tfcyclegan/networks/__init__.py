@@ -3,6 +3,7 @@
 from .architecture import Architecture
 from .discriminators import patch_discriminator, pixel_discriminator
 from .factory import Alignment, Norm
+from .fast import fast_generator
 from .inspection import difference, divisor, least_size
 from .resnet import default_blocks, resnet_generator
 from .twins import with_precision
@@ -16,6 +17,7 @@ __all__ = [
     "default_depth",
     "difference",
     "divisor",
+    "fast_generator",
     "least_size",
     "patch_discriminator",
     "pixel_discriminator",

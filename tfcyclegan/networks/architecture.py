@@ -11,6 +11,7 @@ from ..directions import GENERATORS, Direction
 from ..errors import InputError
 from .discriminators import patch_discriminator, pixel_discriminator
 from .factory import Alignment, Norm, check_choice
+from .fast import fast_generator
 from .resnet import resnet_generator
 from .unet import default_depth, unet_generator
 
@@ -22,7 +23,8 @@ class Architecture:
     Attributes:
         channels_A: int, channels of domain A: 3 for RGB (default), 1 for grey.
         channels_B: int, channels of domain B.
-        generator: "resnet" (the paper's; default) or "unet" (pix2pix's).
+        generator: "resnet" (the paper's; default), "unet" (pix2pix's) or "fast", which is built by
+            `fast_generator` from `filters` and `blocks` only.
         filters: int, channels after a generator's first convolution. Default 64.
         blocks: int, residual blocks of a resnet. Default 9 from 256 px upwards, 6 below.
         depth: int, halvings of a U-Net. Default: see `unet_generator`.
@@ -50,7 +52,7 @@ class Architecture:
 
     channels_A: int = 3
     channels_B: int = 3
-    generator: Literal["resnet", "unet"] = "resnet"
+    generator: Literal["resnet", "unet", "fast"] = "resnet"
     filters: int = 64
     blocks: int | None = None
     depth: int | None = None
@@ -76,7 +78,7 @@ class Architecture:
         Raises:
             InputError: naming the setting and a value that works.
         """
-        check_choice("generator", self.generator, ("resnet", "unet"))
+        check_choice("generator", self.generator, ("resnet", "unet", "fast"))
         check_choice("discriminator", self.discriminator, ("patch", "pixel"))
         least = {
             "filters": 1, "blocks": 0, "depth": 5, "epsilon": 0, "dropout": 0,
@@ -88,6 +90,12 @@ class Architecture:
                 raise InputError(f"{name}={value}: must be at least {smallest}")
         if self.dropout > 1:
             raise InputError(f"dropout={self.dropout}: must lie between 0 and 1")
+        if self.generator == "fast":
+            for name in ("dropout", "bare_first"):
+                if value := getattr(self, name):
+                    raise InputError(f"{name}={value}: goes with generator=resnet")
+            if self.channels_A != self.channels_B:
+                raise InputError("generator=fast needs as many channels in A as in B")
         if self.sigmoid and self.discriminator == "pixel":
             raise InputError("sigmoid=True needs discriminator=patch")
         if self.residual_output and self.channels_A != self.channels_B:
@@ -97,7 +105,7 @@ class Architecture:
 
     def divisor(self, image_size: int) -> int:
         """The number that heights and widths must be multiples of."""
-        return 4 if self.generator == "resnet" else 2 ** (self.depth or default_depth(image_size))
+        return 4 if self.generator != "unet" else 2 ** (self.depth or default_depth(image_size))
 
     def check_size(self, image_size: int) -> None:
         """Refuses a height or width that the generators do not take.
@@ -128,6 +136,9 @@ class Architecture:
         self.check()
         A, B = self.channels_A, self.channels_B
         channels, output_channels = (A, B) if direction == "AtoB" else (B, A)
+        if self.generator == "fast":
+            blocks = 6 if self.blocks is None else self.blocks
+            return fast_generator(A, self.filters, blocks, dtype=dtype, name=GENERATORS[direction])
         settings = self._pick(
             "filters", "norm", "use_bias", "epsilon", "dropout", "residual_output"
         )

@@ -57,10 +57,12 @@ class LayerFactory:
     def conv(
         self, x: KerasTensor, filters: int, size: int, name: str, *,
         strides: int = 1, bias: bool | None = None, padding: Literal["valid", "same"] = "valid",
+        start: keras.initializers.Initializer | None = None,
     ) -> KerasTensor:  # fmt: skip
         # NarrowConv2D makes 4 channels of each filter, and 8 filters fill a vector of 32 already.
         kind = NarrowConv2D if filters < 8 else layers.Conv2D
-        return kind(filters, size, strides, padding, name=name, **self._kernel(bias))(x)
+        settings = self._kernel(bias) | ({"kernel_initializer": start} if start else {})
+        return kind(filters, size, strides, padding, name=name, **settings)(x)
 
     def conv_transpose(
         self, x: KerasTensor, filters: int, size: int, name: str, bias: bool | None = None

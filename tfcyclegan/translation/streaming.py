@@ -29,6 +29,7 @@ from ..layers import (
     Dropout,
     InstanceNormalization,
     LeakyReLU,
+    PixelNormalization,
     ReflectionPadding2D,
     ReplicationPadding2D,
     ResidualTanh,
@@ -167,7 +168,7 @@ def _normalized(layer: InstanceNormalization, source: _Stage) -> _Stage:
 #: Pointwise layers.
 _PER_PIXEL = (
     layers.Activation, layers.Add, layers.BatchNormalization, layers.Concatenate, layers.ReLU,
-    Dropout, LeakyReLU, ResidualTanh,
+    Dropout, LeakyReLU, PixelNormalization, ResidualTanh,
 )  # fmt: skip
 
 
