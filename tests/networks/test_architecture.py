@@ -40,7 +40,7 @@ def test_divisor():
 @pytest.mark.parametrize(
     ("message", "settings"),
     [
-        ("generator='gan' is unknown: take resnet or unet", {"generator": "gan"}),
+        ("generator='gan' is unknown: take resnet, unet or fast", {"generator": "gan"}),
         ("discriminator='big' is unknown: take patch or pixel", {"discriminator": "big"}),
         ("filters=0: must be at least 1", {"filters": 0}),
         ("depth=4: must be at least 5", {"depth": 4}),
