@@ -95,6 +95,19 @@ def test_instance_norm_is_exact_in_float32(make, size):
         np.testing.assert_allclose(InstanceNormalization()(image), expected, rtol=3e-5, atol=1e-5)
 
 
+def test_instance_norm_of_pictures_of_unknown_sides():
+    """A batch of known size takes the kernels, whatever its height and width."""
+    images = tf.random.stateless_normal((2, 8, 12, 3), (0, 1), mean=3.0)
+    layer = InstanceNormalization()
+    any_side = tf.function(layer, input_signature=[tf.TensorSpec((2, None, None, 3))])
+    kernels = {op.type for op in any_side.get_concrete_function().graph.get_operations()}
+    assert "FusedBatchNormV3" in kernels
+    with without_xla():
+        fast = tf.function(layer, input_signature=[tf.TensorSpec((2, None, None, 3))])
+        for function in (any_side, fast):
+            np.testing.assert_allclose(function(images), layer.plain(images), atol=1e-5)
+
+
 def test_instance_norm_under_xla():
     images = tf.random.stateless_normal((1, 8, 8, 3), (0, 1))
     layer = InstanceNormalization()

@@ -100,7 +100,7 @@ class InstanceNormalization(keras.layers.Layer):
         # Batch norm of a single picture is instance norm, and TensorFlow's kernels for it take half
         # of the time on a CPU. (On an H100 one picture at a time took 1.7 times as long.) Their
         # second gradient is inexact: the gradient penalty uses a batch of unknown size.
-        if None in x.shape or tf.config.list_physical_devices("GPU"):
+        if None in (x.shape[0], x.shape[3]) or tf.config.list_physical_devices("GPU"):
             return self.plain(x)
         normalize = self._normalize if x.dtype == tf.float32 else self._normalize_16_bits
         if x.shape[0] == 1:
@@ -204,7 +204,7 @@ def _mean_square(x: tf.Tensor) -> tf.Tensor:
     # One pass over memory less.
     rows = tf.raw_ops.EuclideanNorm(input=x, axis=2, keep_dims=True)
     norm = tf.raw_ops.EuclideanNorm(input=rows, axis=1, keep_dims=True)
-    return norm**2 / float(x.shape[1] * x.shape[2])
+    return norm**2 / tf.cast(tf.shape(x)[1] * tf.shape(x)[2], tf.float32)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""A generator that shows results within minutes."""
+"""A residual generator that starts as its input."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def fast_generator(
 ) -> keras.Model:
     """A residual generator that starts as its input and normalises each pixel by itself.
 
-    Its layout is that of the paper's generator: shrink, residual blocks, grow. It differs in what
-    makes it learn quickly and safely beside projected discriminators:
+    Its layout is that of the paper's generator: shrink, residual blocks, grow. It differs in three
+    points:
 
     - It outputs the change to the picture: tanh(change + atanh(0.97 picture)). The change starts
       near 0, so it does not have to learn to copy.

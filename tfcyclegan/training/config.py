@@ -80,7 +80,7 @@ class Config:
     # The networks
 
     generator: Literal["resnet", "unet", "fast"] = "resnet"
-    """The paper's resnet, the U-Net of pix2pix, or fast: a resnet that learns within minutes."""
+    """The paper's resnet, the U-Net of pix2pix, or fast: a resnet that starts as its input."""
     filters: int | None = None
     """Channels after a generator's first convolution. Paper: 64."""
     blocks: int | None = None

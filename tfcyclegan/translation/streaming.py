@@ -137,7 +137,9 @@ def _padded(
         start, end = int(wanted.min()), int(wanted.max()) + 1
         values = tf.gather(source.rows(start, end), wanted - start, axis=1)
         values = tf.gather(values, columns, axis=2)
-        return values * np.outer(row_factors[first:last], column_factors)[..., None]
+        if mode == "zero":
+            values *= np.outer(row_factors[first:last], column_factors)[..., None]
+        return values
 
     return _Stage(_shape(layer, source), rows, source)
 
