@@ -3,6 +3,9 @@
 test_replicas.py and test_workers.py train on several devices and processes.
 """
 
+import gc
+import multiprocessing.pool
+import weakref
 from types import SimpleNamespace
 
 import keras
@@ -19,6 +22,7 @@ from tfcyclegan.distributed.workers import (
     check_callbacks,
     make_strategy,
 )
+from tfcyclegan.errors import PeerLost
 
 #: Two workers that behave alike, as far as callbacks can tell.
 TWO = SimpleNamespace(count=2, all_reduce=lambda values: [2 * value for value in values])
@@ -73,3 +77,26 @@ def test_every_step_has_a_timer():
     model.fit(data, callbacks=[CollectiveTimeout(workers)], shuffle=False, verbose=0)
     assert said[:4] == ["start", "cancel"] * 2
     assert said[-1] == "cancel"
+
+
+def test_a_lost_worker_leaves_no_pool_of_threads():
+    """TensorFlow leaves its pool open when a collective fails, and Python may print that at exit."""
+    pools = []
+
+    def reduce():
+        pool = multiprocessing.pool.ThreadPool(1)
+        pools.append(weakref.ref(pool))
+        pool.map(fail, [None])
+
+    def fail(_):
+        raise tf.errors.UnavailableError(None, None, "Collective ops is aborted")
+
+    workers = Workers(tf.distribute.get_strategy())
+    workers.count = 2
+    gc.disable()
+    try:
+        with pytest.raises(PeerLost, match="another worker was lost"), workers.watched():
+            reduce()
+        assert pools[0]() is None
+    finally:
+        gc.enable()

@@ -269,7 +269,9 @@ class Workers:
             about_peers = re.search(r"[Cc]ollective|heartbeat|Coordination|RecvBuf", str(problem))
             if self.count == 1 or not about_peers:
                 raise
-            raise PeerLost("another worker was lost") from problem
+            # Its frames hold thread pools of TensorFlow's in a cycle, which Python may take apart
+            # in an order that prints an error at exit.
+            raise PeerLost("another worker was lost") from problem.with_traceback(None)
         finally:
             self.cancel_timer()
 
