@@ -80,7 +80,7 @@ def test_every_step_has_a_timer():
 
 
 def test_a_lost_worker_leaves_no_pool_of_threads():
-    """TensorFlow leaves its pool open when a collective fails, and Python may print that at exit."""
+    """TensorFlow leaves its pool open when a collective fails. Python may print that at exit."""
     pools = []
 
     def reduce():
