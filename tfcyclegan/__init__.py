@@ -19,10 +19,12 @@ __all__ = [
     "ReflectionPadding2D",
     "ResumableState",
     "fast_generator",
+    "join_discriminators",
     "load_data",
     "make_strategy",
     "patch_discriminator",
     "pixel_discriminator",
+    "projected_discriminator",
     "resnet_generator",
     "unet_generator",
 ]
@@ -38,6 +40,7 @@ if (_problem := backend_problem()) is None:
     from .losses import Objective
     from .networks.discriminators import patch_discriminator, pixel_discriminator
     from .networks.fast import fast_generator
+    from .networks.projected import join_discriminators, projected_discriminator
     from .networks.resnet import resnet_generator
     from .networks.unet import unet_generator
     from .schedules import LinearDecay

@@ -44,7 +44,7 @@ class Cycle:
         fake: their translations: G(a), or F(b).
         cycled: translated back: F(G(a)), or G(F(b)).
         same: F(a), or G(b), for the identity loss: the other generator on the real pictures.
-        logits: D_B(G(a)), or D_A(F(b)).
+        logits: D_B(G(a)), or D_A(F(b)): a list of a discriminator with several outputs.
     """
 
     def __init__(

@@ -7,7 +7,7 @@ https://github.com/junyanz/pytorch-CycleGAN-and-pix2pix. Start reading at `Cycle
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -20,8 +20,9 @@ from .image_pool import ImagePool
 from .losses import Objective, check_losses, get_objective, gradient_penalty, l1
 from .means import TermMeans
 from .networks.architecture import Architecture
-from .networks.calls import NetworkCall, check_recompute, stand_in
+from .networks.calls import NetworkCall, check_recompute
 from .networks.inspection import check_channels, ends_in_sigmoid
+from .networks.projected import joined
 from .networks.twins import twice_differentiable
 from .optimizers import Adam
 from .players import Player, Terms
@@ -43,8 +44,9 @@ class CycleGAN(TranslationModel):
     Args:
         G: `keras.Model`, A→B. Default: the paper's, see `architecture`.
         F: `keras.Model`, B→A. Default: as G, with weights of its own.
-        D_A: `keras.Model`, pictures of A → logits `[N, h, w, 1]`. Default: the paper's.
-        D_B: `keras.Model`, pictures of B → logits. Default: as D_A, with weights of its own.
+        D_A: `keras.Model`, pictures of A → logits `[N, h, w, 1]`, or a list of them. Default: the
+            paper's. Several models make up one discriminator: the losses of all are summed.
+        D_B: the same for B. Default: as D_A, with weights of its own.
         image_size: int or `(height, width)` of the training pictures, multiples of 4 (for a U-Net
             of 2**depth). Sets the default networks and the shape of the pools. Default 256. None
             allows pictures of many sizes, and needs all four networks and `pool_size=0`.
@@ -52,6 +54,9 @@ class CycleGAN(TranslationModel):
             4). With 0, discriminators only see fresh pictures.
         seed: int, of the random numbers in training (pools, gradient penalty). Default 0. The
             initial weights depend on Keras's seed: `keras.utils.set_random_seed`.
+        ema_momentum: float in [0, 1), of an exponential moving average of the weights of G and F,
+            0.998 for example: each step moves it by 1 - `ema_momentum` towards the weights.
+            Everything but training then uses the averages. Default 0: no averages.
         architecture: settings of the networks that are not given, such as `filters=16, blocks=3`;
             see `tfcyclegan.networks.Architecture`.
 
@@ -78,12 +83,13 @@ class CycleGAN(TranslationModel):
         self,
         G: keras.Model | None = None,
         F: keras.Model | None = None,
-        D_A: keras.Model | None = None,
-        D_B: keras.Model | None = None,
+        D_A: keras.Model | Sequence[keras.Model] | None = None,
+        D_B: keras.Model | Sequence[keras.Model] | None = None,
         *,
         image_size: int | tuple[int, int] | None = 256,
         pool_size: int = 50,
         seed: int = 0,
+        ema_momentum: float = 0.0,
         name: str = "cyclegan",
         dtype: Any = None,
         trainable: bool = True,
@@ -108,8 +114,8 @@ class CycleGAN(TranslationModel):
         side = min(sides) if sides else 0
         self.G = G or defaults.build_generator("AtoB", side)
         self.F = F or defaults.build_generator("BtoA", side)
-        self.D_A = D_A or defaults.build_discriminator("A", side)
-        self.D_B = D_B or defaults.build_discriminator("B", side)
+        self.D_A = joined(D_A, "D_A") or defaults.build_discriminator("A", side)
+        self.D_B = joined(D_B, "D_B") or defaults.build_discriminator("B", side)
         self.image_size = image_size
         self._sides = sides
         self.pool_size = pool_size
@@ -124,6 +130,7 @@ class CycleGAN(TranslationModel):
             # Saved with the model: the pools depend on `step`, the learning rate on `total_steps`.
             self.step = self.add_counter("step")
             self.total_steps = self.add_counter("total_steps")
+            self.average_generators(ema_momentum)
         self.built = True
 
     def compile(
@@ -137,7 +144,9 @@ class CycleGAN(TranslationModel):
         lambda_identity: float = 0.5,
         lambda_gan: float = 1.0,
         learning_rate: float = 2e-4,
+        discriminator_learning_rate: float | None = None,
         beta_1: float = 0.5,
+        beta_2: float = 0.999,
         constant_fraction: float = 0.5,
         total_steps: int | None = None,
         recompute: bool = False,
@@ -154,8 +163,7 @@ class CycleGAN(TranslationModel):
 
         Args:
             generator_optimizer: trains G and F together. Default: Adam with `learning_rate`
-                under `LinearDecay`, `beta_1`, β2 0.999, and epsilon 1e-8 as in the reference
-                (Keras's own is 1e-7).
+                under `LinearDecay`, and epsilon 1e-8 as in the reference (Keras's own is 1e-7).
             discriminator_optimizer: trains D_A and D_B together. Default: the same.
             objective: "lsgan" (the paper's; default), "vanilla", "hinge", "wgan-gp", or an
                 `Objective`.
@@ -168,7 +176,9 @@ class CycleGAN(TranslationModel):
             lambda_gan: weight of the adversarial terms. Default 1.
             learning_rate: of both default optimizers (your own bring their own). Default 2e-4
                 (section 4).
-            beta_1: of both default optimizers. Default 0.5 (the reference).
+            discriminator_learning_rate: of the discriminators' default optimizer. Default:
+                `learning_rate`.
+            beta_1, beta_2: of both default optimizers. Default 0.5 and 0.999 (the reference).
             constant_fraction: fraction of the run before the rate starts to fall. Default 0.5.
             total_steps: length of the run in steps; the rate reaches 0 after the last. Default:
                 `fit` sets it to epochs × steps at the start, and keeps it when training resumes.
@@ -219,9 +229,9 @@ class CycleGAN(TranslationModel):
         self.lambda_identity = lambda_identity
         self.lambda_gan = lambda_gan
 
-        def adam() -> keras.optimizers.Optimizer:
-            rate = LinearDecay(learning_rate, self.total_steps, constant_fraction)
-            return Adam(rate, beta_1=beta_1, epsilon=1e-8)
+        def adam(rate: float) -> keras.optimizers.Optimizer:
+            falling = LinearDecay(rate, self.total_steps, constant_fraction)
+            return Adam(falling, beta_1=beta_1, beta_2=beta_2, epsilon=1e-8)
 
         # The networks as the steps below call them: `self._calls["G"](images, training=True)`.
         self._calls = {
@@ -232,8 +242,10 @@ class CycleGAN(TranslationModel):
         D_A_and_D_B = {name: self._calls[name] for name in ("D_A", "D_B")}
         with self.strategy.scope():
             self.total_steps.assign(total_steps or 0)
-            self.generators = Player(G_and_F, generator_optimizer or adam())
-            self.discriminators = Player(D_A_and_D_B, discriminator_optimizer or adam())
+            D_rate = discriminator_learning_rate
+            D_rate = learning_rate if D_rate is None else D_rate
+            self.generators = Player(G_and_F, generator_optimizer or adam(learning_rate))
+            self.discriminators = Player(D_A_and_D_B, discriminator_optimizer or adam(D_rate))
             # Keras saves attributes of a model, not of a Player.
             self.generator_optimizer = self.generators.optimizer
             self.discriminator_optimizer = self.discriminators.optimizer
@@ -243,7 +255,7 @@ class CycleGAN(TranslationModel):
                     "A": twice_differentiable(self.D_A),
                     "B": twice_differentiable(self.D_B),
                 }
-            self._means = TermMeans(self._term_names())
+            self._means = TermMeans(self.term_names())
 
     # ------------------------------------------------------------------ the paper
 
@@ -273,6 +285,7 @@ class CycleGAN(TranslationModel):
 
         terms = self.generators.minimise(*self._generator_losses(A, B))
         self._means.update({"loss": tf.add_n(list(terms.values())), **terms})
+        self.update_averages()
 
         if self.lambda_gan:
             # D_A sees F's pictures, D_B sees G's, half of them from earlier steps (section 4).
@@ -317,7 +330,7 @@ class CycleGAN(TranslationModel):
         terms = {}
         if self.lambda_gan:
             name = "G_loss" if cycle.domain == "A" else "F_loss"
-            terms[name] = self.lambda_gan * self.objective.generator(cycle.logits)
+            terms[name] = self.lambda_gan * self.objective.generator_loss(cycle.logits)
         if lambda_cycle := getattr(self, f"lambda_cycle_{cycle.domain}"):
             terms[f"cycle_{cycle.domain}"] = lambda_cycle * l1(cycle.cycled, cycle.real)
         return terms
@@ -341,7 +354,7 @@ class CycleGAN(TranslationModel):
             fake: the pictures that were generated in this step, for the gradient penalty.
         """
         D = self._calls[f"D_{domain}"]
-        loss = self.objective.discriminator(D(real, training=True), D(shown, training=True))
+        loss = self.objective.discriminator_loss(D(real, training=True), D(shown, training=True))
         if self.objective.gradient_penalty:
             # Each discriminator, replica and step has other points.
             counter = tf.cast(replica_id(), tf.int64) * 2**40 + self.step.value
@@ -369,7 +382,11 @@ class CycleGAN(TranslationModel):
         terms = self.generators.terms(*self._generator_losses(A, B))
         self._means.update({"loss": tf.add_n(list(terms.values())), **terms}, pictures)
         if self.lambda_gan:
-            D_A, D_B, loss = self._calls["D_A"], self._calls["D_B"], self.objective.discriminator
+            D_A, D_B, loss = (
+                self._calls["D_A"],
+                self._calls["D_B"],
+                self.objective.discriminator_loss,
+            )
             terms = self.discriminators.terms(
                 lambda: {
                     "D_A_loss": loss(D_A(real_A), D_A(B.fake)),
@@ -378,23 +395,3 @@ class CycleGAN(TranslationModel):
             )
             self._means.update(terms, pictures)
         return self.gathered(self._means.results())
-
-    def _term_names(self) -> list[str]:
-        """The names of all terms that a step logs, from a dry run with networks of zeros."""
-        networks = {name: stand_in(call) for name, call in self._calls.items()}
-        height, width = self._sides or (256, 256)
-        names = ["loss"]
-
-        def trace() -> None:
-            real_A = tf.zeros((1, height, width, self.G.input_shape[-1]))
-            real_B = tf.zeros((1, height, width, self.F.input_shape[-1]))
-            A, B = Cycle(networks, "A", real_A), Cycle(networks, "B", real_B)
-            names.extend(self.generators.terms(*self._generator_losses(A, B)))
-            if self.lambda_gan:
-                # Logits in place of losses: what counts is the terms that the layers add.
-                names.extend(
-                    self.discriminators.terms(lambda: {"D_A_loss": B.logits, "D_B_loss": A.logits})
-                )
-
-        tf.function(trace, autograph=False).get_concrete_function()
-        return names

@@ -1,7 +1,8 @@
 """The adversarial objectives, the distance between pictures, and the gradient penalty.
 
 Losses take float32 logits `[N, h, w, 1]` (an unbounded score for each patch) or pictures
-`[N, H, W, C]` in [-1, 1]. They return a float32 scalar, the mean over all elements.
+`[N, H, W, C]` in [-1, 1]. They return a float32 scalar, the mean over all elements. The losses of
+discriminators with several outputs are summed.
 """
 
 from __future__ import annotations
@@ -54,6 +55,15 @@ class Objective:
     generator: Callable[[tf.Tensor], tf.Tensor]
     gradient_penalty: float = 0.0
     probabilities: bool = False
+
+    def discriminator_loss(self, real: Any, fake: Any) -> tf.Tensor:
+        """`discriminator` of logits, or its sum over the pairs of two lists of logits."""
+        pairs = zip(tf.nest.flatten(real), tf.nest.flatten(fake), strict=True)
+        return tf.add_n([self.discriminator(*pair) for pair in pairs])
+
+    def generator_loss(self, fake: Any) -> tf.Tensor:
+        """`generator` of logits, or its sum over a list of logits."""
+        return tf.add_n([self.generator(logits) for logits in tf.nest.flatten(fake)])
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -163,7 +173,7 @@ def l1(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
 
 
 def gradient_penalty(
-    discriminator: Callable[[tf.Tensor], tf.Tensor],
+    discriminator: Callable[[tf.Tensor], Any],
     real: tf.Tensor,
     fake: tf.Tensor,
     seed: tf.Tensor,
@@ -173,7 +183,8 @@ def gradient_penalty(
     (|grad D(x)| - 1)^2 at a random point x on the line from each real picture to a fake one.
 
     Args:
-        discriminator: pictures to logits, in float32: the square of a float16 gradient overflows.
+        discriminator: pictures to logits, or to a list of logits, in float32: the square of a
+            float16 gradient overflows.
         real: float32 `[N, H, W, C]`.
         fake: float32, the same shape: the generator's fresh pictures, not the pool's.
         seed: int tensor `[2]`. The same seed draws the same points.
@@ -185,7 +196,8 @@ def gradient_penalty(
     between = mix * real + (1.0 - mix) * fake
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(between)
-        score = tf.reduce_sum(tf.reduce_mean(discriminator(between), axis=[1, 2, 3]))
+        logits = tf.nest.flatten(discriminator(between))
+        score = tf.add_n([tf.reduce_sum(tf.reduce_mean(x, axis=[1, 2, 3])) for x in logits])
     slope = tape.gradient(score, between)
     # 1e-12 keeps the gradient of the square root finite where the slope is 0.
     norm = tf.sqrt(tf.reduce_sum(tf.square(slope), axis=[1, 2, 3]) + 1e-12)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from .cycle import Cycle
 from .directions import GENERATORS, Direction, check_direction
 from .distributed.fit import DistributedModel
+from .errors import InputError
 from .means import TermMeans
+from .networks.calls import NetworkCall, stand_in
+from .networks.twins import copy_of
+from .players import Player, Terms
 
 
 class TranslationModel(DistributedModel):
@@ -23,6 +29,7 @@ class TranslationModel(DistributedModel):
         G, F, D_A, D_B: the networks.
         generator_optimizer: its `iterations` count the steps since `compile`.
         step, total_steps: int variables, the steps taken and the length of the run.
+        ema_momentum: of the generators' moving averages; 0 without averages.
     """
 
     G: keras.Model
@@ -32,7 +39,14 @@ class TranslationModel(DistributedModel):
     generator_optimizer: keras.optimizers.Optimizer
     step: keras.Variable
     total_steps: keras.Variable
+    ema_momentum: float = 0.0
+    generators: Player
+    discriminators: Player
+    lambda_gan: float
     _means: TermMeans
+    _calls: dict[str, NetworkCall]
+    _sides: tuple[int, int] | None
+    _generator_losses: Callable[[Cycle, Cycle], tuple[Callable[[], Terms], ...]]
     _compile_arguments: dict[str, Any]
 
     @property
@@ -48,15 +62,43 @@ class TranslationModel(DistributedModel):
 
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Translates pictures of A, `[N, H, W, C]` in [-1, 1], with G."""
-        return self.G(images, training=training)
+        return self.generator()(images, training=training)
 
     def generator(self, direction: Direction = "AtoB") -> keras.Model:
-        """G for "AtoB", F for "BtoA".
+        """G for "AtoB", F for "BtoA": their moving averages if the model has them.
 
         Raises:
             InputError: an unknown direction.
         """
-        return self.networks[GENERATORS[check_direction(direction)]]
+        return self.translators[check_direction(direction)]
+
+    @property
+    def translators(self) -> dict[Direction, keras.Model]:
+        """The generators by direction: their moving averages if the model has them."""
+        if self.ema_momentum:
+            return {"AtoB": self.G_average, "BtoA": self.F_average}
+        return {"AtoB": self.G, "BtoA": self.F}
+
+    def average_generators(self, momentum: float) -> None:
+        """Adds moving averages of the generators, which start as the generators are now.
+
+        Raises:
+            InputError: a momentum that is not in [0, 1).
+        """
+        if not 0 <= momentum < 1:
+            raise InputError(f"ema_momentum={momentum}: must be at least 0 and below 1")
+        self.ema_momentum = momentum
+        if momentum:
+            self.G_average, self.F_average = copy_of(self.G), copy_of(self.F)
+
+    def update_averages(self) -> None:
+        """Moves the averages towards the generators, on every replica by itself."""
+        if not self.ema_momentum:
+            return
+        for direction, average in self.translators.items():
+            network = self.networks[GENERATORS[direction]]
+            for mean, variable in zip(average.weights, network.weights, strict=True):
+                mean.assign_sub((1 - self.ema_momentum) * (mean.value - variable.value))
 
     def translate(
         self, images: Any, direction: Direction = "AtoB", batch_size: int | None = None
@@ -122,8 +164,9 @@ class TranslationModel(DistributedModel):
             "G", "F", "D_A", "D_B", "pool_A", "pool_B", "generator_optimizer",
             "discriminator_optimizer",
         )  # fmt: skip
+        averages = ("G_average", "F_average") if self.ema_momentum else ()
         groups: dict[str, list[keras.Variable]] = {
-            **{name: getattr(self, name).variables for name in owners},
+            **{name: getattr(self, name).variables for name in (*owners, *averages)},
             "run": [self.step, self.total_steps],
             "means": self.metrics_variables,
         }
@@ -133,9 +176,30 @@ class TranslationModel(DistributedModel):
             for index, variable in enumerate(variables)
         }
 
+    def term_names(self) -> list[str]:
+        """The names of all terms that a step logs, from a dry run with networks of zeros."""
+        networks = {name: stand_in(call) for name, call in self._calls.items()}
+        height, width = self._sides or (256, 256)
+        names = ["loss"]
+
+        def trace() -> None:
+            real_A = tf.zeros((1, height, width, self.G.input_shape[-1]))
+            real_B = tf.zeros((1, height, width, self.F.input_shape[-1]))
+            A, B = Cycle(networks, "A", real_A), Cycle(networks, "B", real_B)
+            names.extend(self.generators.terms(*self._generator_losses(A, B)))
+            if self.lambda_gan:
+                # Logits in place of losses: what counts is the terms that the layers add.
+                names.extend(
+                    self.discriminators.terms(lambda: {"D_A_loss": B.logits, "D_B_loss": A.logits})
+                )
+
+        tf.function(trace, autograph=False).get_concrete_function()
+        return names
+
     def get_config(self) -> dict:
         settings = {
-            name: getattr(self, name) for name in ("name", "image_size", "pool_size", "seed")
+            name: getattr(self, name)
+            for name in ("name", "image_size", "pool_size", "seed", "ema_momentum")
         }
         return keras.saving.serialize_keras_object(self.networks) | settings
 

@@ -7,8 +7,8 @@ import pytest
 
 from tfcyclegan import InputError
 from tfcyclegan.interop.description import Description, describe
-from tfcyclegan.interop.torch_files import read_torch_file, write_torch_file
 from tfcyclegan.networks.architecture import Architecture
+from tfcyclegan.torch_files import read_torch_file, write_torch_file
 
 
 def test_a_generator(pytorch_models):

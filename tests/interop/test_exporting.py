@@ -8,8 +8,8 @@ from tfcyclegan.interop.description import describe
 from tfcyclegan.interop.exporting import export_to_pytorch, reference_state_dict
 from tfcyclegan.interop.layouts import Network, complete_settings
 from tfcyclegan.interop.pytorch import state_dict
-from tfcyclegan.interop.torch_files import read_torch_file
 from tfcyclegan.networks.architecture import Architecture
+from tfcyclegan.torch_files import read_torch_file
 
 
 @pytest.mark.parametrize(

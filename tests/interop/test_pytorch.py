@@ -6,8 +6,8 @@ import pytest
 from tfcyclegan import InputError
 from tfcyclegan.interop.description import describe
 from tfcyclegan.interop.pytorch import read_network, state_dict
-from tfcyclegan.interop.torch_files import read_torch_file, write_torch_file
 from tfcyclegan.networks.architecture import Architecture
+from tfcyclegan.torch_files import read_torch_file, write_torch_file
 
 #: How far outputs may be from those of the source framework.
 CLOSE = 1e-4

@@ -8,21 +8,39 @@ import pytest
 from tfcyclegan import InputError
 from tfcyclegan.networks import Architecture
 from tfcyclegan.training.config import (
-    EMBEDDED_RECIPE,
-    PAPER_RECIPE,
     Config,
     ResolvedConfig,
 )
 from tfcyclegan.training.measuring import Measuring
+from tfcyclegan.training.recipes import RECIPES, default_recipe
 
 
-@pytest.mark.parametrize(("data", "recipe"), [("shapes", EMBEDDED_RECIPE), ("x", PAPER_RECIPE)])
-def test_recipes(data, recipe):
-    config = Config(data=data).resolved()
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [({"data": "shapes"}, "shapes"), ({"data": "x"}, "paper"), ({"recipe": "fast"}, "fast")],
+)
+def test_recipes(settings, name):
+    config = Config(**settings).resolved()
     assert isinstance(config, ResolvedConfig)
-    assert {name: getattr(config, name) for name in recipe} == recipe
+    assert config.recipe == name
+    assert {key: getattr(config, key) for key in RECIPES[name]} == RECIPES[name]
     assert config.precision != "auto"
-    assert Config(data=data, epochs=7).resolved().epochs == 7
+    assert Config(**settings, epochs=7).resolved().epochs == 7
+
+
+def test_an_unknown_recipe():
+    with pytest.raises(InputError, match="recipe='quick' is unknown: take paper, fast or shapes"):
+        Config(recipe="quick").resolved()
+
+
+def test_a_file_without_a_recipe():
+    """Version 0.1 wrote such files. Their values are those of the recipes of today."""
+    for data in ("shapes", "x"):
+        values = json.loads(Config(data=data).resolved().to_json())
+        del values["recipe"]
+        again = Config.from_json(json.dumps(values))
+        assert again.recipe == default_recipe(data)
+        assert not again.resolved().differences(Config(data=data).resolved())
 
 
 def test_blocks_follow_the_image_size():

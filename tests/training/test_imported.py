@@ -17,9 +17,9 @@ from tfcyclegan.commands.train import understand
 from tfcyclegan.cyclegan import CycleGAN
 from tfcyclegan.interop.description import describe
 from tfcyclegan.interop.pytorch import state_dict
-from tfcyclegan.interop.torch_files import read_torch_file, write_torch_file
 from tfcyclegan.runtimes.keras_model import KerasRuntime, load_model
 from tfcyclegan.runtimes.opening import open_runtime
+from tfcyclegan.torch_files import read_torch_file, write_torch_file
 from tfcyclegan.training.build import build_model, set_initial_weights
 from tfcyclegan.training.config import Config
 from tfcyclegan.training.imported import export_run_to_pytorch, import_checkpoint
@@ -356,7 +356,7 @@ def test_only_a_run_folder_is_exported_to_pytorch(pytorch_models, tmp_path):
 
 
 def test_a_checkpoint_that_runs_a_command(capsys):
-    """The whole command; tests/interop/test_torch_files.py has the other attacks."""
+    """The whole command; tests/torch_files/test_files.py has the other attacks."""
     import os
     import pickle
     import zipfile

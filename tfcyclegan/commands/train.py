@@ -20,6 +20,7 @@ from ..networks.unet import default_depth
 from ..precision import resolve_precision
 from ..training.config import Config
 from ..training.on_ray import train_on_ray
+from ..training.recipes import RECIPES, default_recipe
 from ..training.run import Run
 from ..training.run import train as run_training
 from ..training.run_folder import free_run_dir, newest_run, run_folder
@@ -92,6 +93,9 @@ def train(config: Config, resume: bool) -> int:
     """
     precision, reason = resolve_precision(config.precision)
     print(f"precision {precision}: {reason}")
+    recipe = config.recipe or default_recipe(config.data)
+    filled = {k: v for k, v in RECIPES.get(recipe, {}).items() if getattr(config, k) is None}
+    print(f"recipe {recipe}:", *(f"{name}={value}" for name, value in filled.items()))
     if config.strategy == "ray":
         directory = train_on_ray(config, resume)
         print(f"run: {directory}")

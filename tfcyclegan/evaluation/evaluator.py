@@ -64,7 +64,7 @@ class Evaluator:
     Example:
         ```python
         evaluator = Evaluator(load_test_set("horse2zebra", image_size=64), extractor=look)
-        evaluator({"AtoB": model.G, "BtoA": model.F}).scores["AtoB"]["kid"]
+        evaluator(model.translators).scores["AtoB"]["kid"]
         ```
     """
 

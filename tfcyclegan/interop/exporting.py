@@ -15,10 +15,10 @@ from ..errors import InputError
 from ..networks.architecture import Architecture
 from ..networks.inspection import difference
 from ..networks.resnet import default_blocks
+from ..torch_files import write_torch_file
 from .description import DIRECTIONS, DOMAINS
 from .layouts import Network, complete_settings, convolutions, weights_by_layer
 from .sources import REFERENCE_NAMES
-from .torch_files import write_torch_file
 from .torch_modules import COUNTER, reference_modules, tensors_of
 
 
@@ -135,6 +135,7 @@ _REFERENCE = {
     "upsampling": "transposed",
     "discriminator_padding": "zero",
     "sigmoid": False,
+    "discriminator_translation": 0.0,
     "alignment": "torch",
     "epsilon": 1e-5,
 }
@@ -144,6 +145,11 @@ def _check_reference(settings: Mapping[str, Any]) -> None:
     """Refuses the first setting that the reference does not have."""
     if settings.get("generator") == "fast":
         raise InputError("generator is fast, but the reference has only resnet and unet")
+    if settings.get("discriminator", "patch") not in ("patch", "pixel"):
+        raise InputError(
+            f"discriminator is {settings['discriminator']}, but the reference has only patch and "
+            "pixel"
+        )
     for name, value in _REFERENCE.items():
         if settings.get(name, value) != value:
             raise InputError(f"{name} is {settings[name]}, but the reference has only {value}")

@@ -12,11 +12,11 @@ import h5py
 
 from ..directions import GENERATORS, Direction
 from ..errors import InputError
+from ..torch_files import is_torch_file, read_torch_file
 from .hdf5 import read_hdf5
 from .layouts import Network, some
 from .pytorch import read_network, state_dict
 from .tf_checkpoint import read_tf_checkpoint
-from .torch_files import is_torch_file, read_torch_file
 
 #: The reference's names of its networks, and ours. Its D_A judges pictures of domain B.
 REFERENCE_NAMES = {"G_A": "G", "G_B": "F", "D_A": "D_B", "D_B": "D_A"}

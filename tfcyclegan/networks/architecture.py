@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import keras
 
@@ -12,8 +12,13 @@ from ..errors import InputError
 from .discriminators import patch_discriminator, pixel_discriminator
 from .factory import Alignment, Norm, check_choice
 from .fast import fast_generator
+from .features import LITE0, Pixels
+from .projected import join_discriminators, projected_discriminator
 from .resnet import resnet_generator
 from .unet import default_depth, unet_generator
+
+#: The discriminators by name.
+DiscriminatorName = Literal["patch", "pixel", "projected", "projected+patch"]
 
 
 @dataclass(frozen=True)
@@ -40,11 +45,19 @@ class Architecture:
             False.
         downsampling_padding: "zero" (default) or "reflect", of a resnet's strided convolutions.
         block_padding: "reflect" (default) or "replicate", of a resnet's blocks.
-        discriminator: "patch" (default) or "pixel".
-        discriminator_filters: int, channels after a discriminator's first convolution. Default 64.
+        discriminator: "patch" (default), "pixel", "projected", or "projected+patch" for both.
+        discriminator_filters: int, channels after the first convolution of "patch" or "pixel".
+            Default 64.
         discriminator_layers: int, strided layers of a PatchGAN. Default 3: it sees 70 px.
         discriminator_padding: "zero" (default) or "reflect".
         sigmoid: bool, whether discriminators give probabilities instead of logits. Default False.
+        discriminator_translation: float, random translation of pictures in front of the
+            discriminators in training, as a fraction of their sides. Default 0.
+        features: the pretrained network of a projected discriminator. Default EfficientNet-Lite0;
+            see `tfcyclegan.networks.load_features`.
+        feature_taps: its layers whose outputs are looked at, separated by commas. Default: the
+            last one at each of the strides 4, 8, 16 and 32.
+        feature_pixels: how it expects pixels, if it does not say so itself.
 
     Example:
         >>> G = Architecture(filters=16, blocks=3).build_generator("AtoB", image_size=64)
@@ -66,11 +79,15 @@ class Architecture:
     bare_first: bool = False
     downsampling_padding: Literal["zero", "reflect"] = "zero"
     block_padding: Literal["reflect", "replicate"] = "reflect"
-    discriminator: Literal["patch", "pixel"] = "patch"
+    discriminator: DiscriminatorName = "patch"
     discriminator_filters: int = 64
     discriminator_layers: int = 3
     discriminator_padding: Literal["zero", "reflect"] = "zero"
     sigmoid: bool = False
+    discriminator_translation: float = 0.0
+    features: str = LITE0
+    feature_taps: str | None = None
+    feature_pixels: Pixels | None = None
 
     def check(self) -> None:
         """Refuses settings that do not go together.
@@ -79,25 +96,34 @@ class Architecture:
             InputError: naming the setting and a value that works.
         """
         check_choice("generator", self.generator, ("resnet", "unet", "fast"))
-        check_choice("discriminator", self.discriminator, ("patch", "pixel"))
+        check_choice("discriminator", self.discriminator, get_args(DiscriminatorName))
         least = {
             "filters": 1, "blocks": 0, "depth": 5, "epsilon": 0, "dropout": 0,
-            "discriminator_filters": 1, "discriminator_layers": 1,
+            "discriminator_filters": 1, "discriminator_layers": 1, "discriminator_translation": 0,
         }  # fmt: skip
         for name, smallest in least.items():
             value = getattr(self, name)
             if value is not None and value < smallest:
                 raise InputError(f"{name}={value}: must be at least {smallest}")
-        if self.dropout > 1:
-            raise InputError(f"dropout={self.dropout}: must lie between 0 and 1")
+        for name in ("dropout", "discriminator_translation"):
+            if (value := getattr(self, name)) > 1:
+                raise InputError(f"{name}={value}: must lie between 0 and 1")
         if self.generator == "fast":
             for name in ("dropout", "bare_first"):
                 if value := getattr(self, name):
                     raise InputError(f"{name}={value}: goes with generator=resnet")
             if self.channels_A != self.channels_B:
                 raise InputError("generator=fast needs as many channels in A as in B")
-        if self.sigmoid and self.discriminator == "pixel":
+        if self.sigmoid and self.discriminator != "patch":
             raise InputError("sigmoid=True needs discriminator=patch")
+        if not self.discriminator.startswith("projected"):
+            for name, usual in (
+                ("features", LITE0),
+                ("feature_taps", None),
+                ("feature_pixels", None),
+            ):
+                if (value := getattr(self, name)) != usual:
+                    raise InputError(f"{name}={value}: goes with discriminator=projected")
         if self.residual_output and self.channels_A != self.channels_B:
             raise InputError(
                 "residual_output=True needs as many channels in A as in B: leave it out"
@@ -167,22 +193,44 @@ class Architecture:
             dtype: a Keras dtype policy. Default: the global one.
 
         Raises:
-            InputError: settings that do not go together.
+            InputError: settings that do not go together, or a pretrained network that cannot be
+                had.
         """
         self.check()
-        channels = self.channels_A if domain == "A" else self.channels_B
-        settings = self._pick("norm", "use_bias", "epsilon")
-        settings |= {"filters": self.discriminator_filters, "channels": channels}
-        settings |= {"dtype": dtype, "name": f"D_{domain}"}
-        if self.discriminator == "pixel":
-            return pixel_discriminator(**settings)
-        return patch_discriminator(
-            image_size,
-            layers=self.discriminator_layers,
-            padding=self.discriminator_padding,
-            **self._pick("sigmoid", "alignment"),
-            **settings,
-        )
+        kinds, name = self.discriminator.split("+"), f"D_{domain}"
+        alone = len(kinds) == 1 and not self.discriminator_translation
+        shared: dict[str, Any] = {
+            "channels": self.channels_A if domain == "A" else self.channels_B,
+            "dtype": dtype,
+        }
+        settings = {**shared, **self._pick("norm", "use_bias", "epsilon")}
+        settings["filters"] = self.discriminator_filters
+
+        def build(kind: str) -> keras.Model:
+            own_name = name if alone else kind
+            if kind == "projected":
+                return projected_discriminator(
+                    features=self.features,
+                    taps=self.feature_taps.split(",") if self.feature_taps else None,
+                    pixels=self.feature_pixels,
+                    name=own_name,
+                    **shared,
+                )
+            if kind == "pixel":
+                return pixel_discriminator(name=own_name, **settings)
+            return patch_discriminator(
+                image_size,
+                layers=self.discriminator_layers,
+                padding=self.discriminator_padding,
+                name=own_name,
+                **self._pick("sigmoid", "alignment"),
+                **settings,
+            )
+
+        discriminators = [build(kind) for kind in kinds]
+        if alone:
+            return discriminators[0]
+        return join_discriminators(discriminators, self.discriminator_translation, name)
 
     def _pick(self, *names: str) -> dict[str, Any]:
         return {name: getattr(self, name) for name in names}

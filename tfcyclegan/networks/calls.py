@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from ..distributed.replicas import is_distributed, strategy_of
 from ..errors import InputError
-from ..layers import without_xla
+from ..layers import SpectralConv2D, without_xla
 
 
 class NetworkCall:
@@ -43,21 +44,22 @@ class NetworkCall:
         self.network = network
         self.losses: list[tf.Tensor] = []
 
-        def run(images: tf.Tensor, training: bool) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        def run(images: tf.Tensor, training: bool) -> tuple[Any, list[tf.Tensor]]:
             with contextlib.nullcontext() if xla else without_xla():
                 return network(images, training=training), _added_losses(network)
 
-        def call(images: tf.Tensor, training: bool) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        def call(images: tf.Tensor, training: bool) -> tuple[Any, list[tf.Tensor]]:
             bound = functools.partial(run, training=training)
             return (tf.recompute_grad(bound) if recompute else bound)(images)
 
         # Inside a traced function replicas cannot synchronise the moving averages of batch norm.
         synchronises = is_distributed(strategy_of(network)) and any(
-            isinstance(layer, keras.layers.BatchNormalization) for layer in network.layers
+            isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
+            for layer in _layers(network)
         )
         self._run = tf.function(call, autograph=False) if traced and not synchronises else run
 
-    def __call__(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+    def __call__(self, images: tf.Tensor, training: bool = False) -> Any:
         output, losses = self._run(images, training)
         self.losses += losses
         return output
@@ -86,8 +88,14 @@ def stand_in(call: NetworkCall) -> Callable[..., tf.Tensor]:
     """
     if _may_add_losses(call.network):
         return call
-    channels = call.network.output_shape[-1]
-    return lambda images, training=False: tf.zeros((*images.shape[:-1], channels))
+    several = isinstance(call.network.output_shape, list)
+    channels = [tensor.shape[-1] for tensor in call.network.outputs]
+
+    def zeros(images: tf.Tensor, training: bool = False) -> Any:
+        outputs = [tf.zeros((*images.shape[:-1], width)) for width in channels]
+        return outputs if several else outputs[0]
+
+    return zeros
 
 
 def _may_add_losses(network: keras.Model) -> bool:
@@ -116,7 +124,11 @@ def check_recompute(networks: Iterable[keras.Model]) -> None:
     """
     for network in networks:
         for layer in _layers(network):
-            changes = (keras.layers.BatchNormalization, keras.layers.SpectralNormalization)
+            changes = (
+                keras.layers.BatchNormalization,
+                keras.layers.SpectralNormalization,
+                SpectralConv2D,
+            )
             if isinstance(layer, changes) or hasattr(layer, "seed_generator"):
                 raise InputError(
                     "recompute=True needs layers that give the same result twice, and "

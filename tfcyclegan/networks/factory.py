@@ -151,7 +151,7 @@ def picture_output(x: KerasTensor, inputs: KerasTensor, residual: bool) -> Keras
     return ResidualTanh(name="tanh", dtype="float32")([x, inputs])
 
 
-def score_output(x: KerasTensor, sigmoid: bool = False) -> KerasTensor:
+def score_output(x: KerasTensor, sigmoid: bool = False, name: str | None = None) -> KerasTensor:
     """A discriminator's last layer, in float32: the losses square its output."""
-    activation, name = ("sigmoid", "probability") if sigmoid else ("linear", "logit")
-    return layers.Activation(activation, name=name, dtype="float32")(x)
+    activation, usual = ("sigmoid", "probability") if sigmoid else ("linear", "logit")
+    return layers.Activation(activation, name=name or usual, dtype="float32")(x)

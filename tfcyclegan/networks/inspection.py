@@ -89,5 +89,11 @@ def check_channels(
 
 
 def ends_in_sigmoid(D: keras.Model) -> bool:
-    """Whether a discriminator gives probabilities instead of logits."""
-    return D.layers[-1].get_config().get("activation") == "sigmoid"
+    """Whether a discriminator, or one of several joined, gives probabilities instead of logits."""
+    last = [tensor._keras_history.operation for tensor in D.outputs]
+    return any(
+        ends_in_sigmoid(layer)
+        if isinstance(layer, keras.Model)
+        else layer.get_config().get("activation") == "sigmoid"
+        for layer in last
+    )

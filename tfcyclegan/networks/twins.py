@@ -36,6 +36,15 @@ def with_precision(network: keras.Model, precision: str) -> keras.Model:
     config["layers"] = [*map(change, inner), last]
     if precision == "float32":
         config = change(config)
+    return _built(network, config)
+
+
+def copy_of(network: keras.Model) -> keras.Model:
+    """A functional model of the same layers, name and weights, with weights of its own."""
+    return _built(network, network.get_config())
+
+
+def _built(network: keras.Model, config: dict) -> keras.Model:
     twin = type(network).from_config(config)
     twin.set_weights(network.get_weights())
     return twin

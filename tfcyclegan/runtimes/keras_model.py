@@ -106,9 +106,13 @@ def direction_of(generator: keras.Model) -> Direction | None:
 
 
 def networks_of(model: keras.Model) -> dict[str, keras.Model]:
-    """Returns the networks of a `CycleGAN`, or a single generator as G or F, whatever its name."""
+    """Returns the networks of a `CycleGAN`, or a single generator as G or F, whatever its name.
+
+    G and F are the moving averages of the generators if the model has them.
+    """
     if hasattr(model, "networks"):
-        return model.networks
+        averages = {GENERATORS[way]: network for way, network in model.translators.items()}
+        return model.networks | averages
     return {GENERATORS[direction_of(model) or "AtoB"]: model}
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..cyclegan import CycleGAN
 from ..data.loading import Data, load_data
+from ..directions import GENERATORS
 from ..errors import InputError
 from ..networks.inspection import difference
 from ..runtimes.keras_model import load_model, networks_of
@@ -37,6 +38,7 @@ def build_model(config: ResolvedConfig) -> CycleGAN:
         image_size=size if config.pool_size else None,
         pool_size=config.pool_size,
         seed=config.seed,
+        ema_momentum=config.ema_momentum,
     )
 
 
@@ -62,6 +64,8 @@ def set_initial_weights(model: CycleGAN, path: str | Path) -> None:
             )
     for name, network in given.items():
         networks[name].set_weights(network.get_weights())
+    for direction, average in model.translators.items():
+        average.set_weights(networks[GENERATORS[direction]].get_weights())
     logger.info("%s from %s", ", ".join(given), path)
     if fresh := [name for name in networks if name not in given]:
         logger.info("fresh weights for %s", ", ".join(fresh))
@@ -80,7 +84,8 @@ def compile_model(model: CycleGAN, config: ResolvedConfig, total_steps: int) -> 
     """
     names = (
         "objective", "lambda_cycle_A", "lambda_cycle_B", "lambda_identity", "lambda_gan",
-        "learning_rate", "beta_1", "constant_fraction", "recompute",
+        "learning_rate", "discriminator_learning_rate", "beta_1", "beta_2", "constant_fraction",
+        "recompute",
     )  # fmt: skip
     model.compile(
         **{name: getattr(config, name) for name in names},

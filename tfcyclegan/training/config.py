@@ -13,25 +13,13 @@ from ..distributed.workers import COLLECTIVE_TIMEOUT, StrategyName
 from ..errors import InputError
 from ..files import write_text
 from ..losses import check_losses
-from ..networks.architecture import Architecture
-from ..networks.factory import Alignment, Norm
+from ..networks.architecture import Architecture, DiscriminatorName
+from ..networks.factory import Alignment, Norm, check_choice
+from ..networks.features import LITE0, Pixels
 from ..networks.resnet import default_blocks
 from ..precision import Precision, resolve_precision
 from .measuring import Measuring
-
-#: Sections 4 and 7 of the paper. The number of blocks depends on the image size.
-PAPER_RECIPE: dict[str, Any] = {
-    "image_size": 256, "batch_size": 1, "preprocess": "resize_and_crop", "filters": 64,
-    "upsampling": "transposed", "residual_output": False, "discriminator_filters": 64,
-    "discriminator_layers": 3, "lambda_identity": 0.5, "epochs": 200, "learning_rate": 2e-4,
-}  # fmt: skip
-
-#: Ours: of everything we tried, this shows the most after five minutes on two CPU cores.
-EMBEDDED_RECIPE: dict[str, Any] = {
-    "image_size": 32, "batch_size": 4, "preprocess": "none", "filters": 32, "blocks": 3,
-    "upsampling": "transposed", "residual_output": True, "discriminator_filters": 32,
-    "discriminator_layers": 2, "lambda_identity": 0.0, "epochs": 18, "learning_rate": 3e-4,
-}  # fmt: skip
+from .recipes import RECIPES, RecipeName, default_recipe
 
 
 @dataclass(frozen=True)
@@ -45,6 +33,10 @@ class Config:
         >>> Config(data="horse2zebra", image_size=128).resolved().blocks
         6
     """
+
+    recipe: RecipeName | None = None
+    """The settings that you do not give: paper, fast (shows results on two CPU cores within an
+    hour) or shapes. Default: shapes for the embedded data, paper for all others."""
 
     # The data
 
@@ -79,7 +71,7 @@ class Config:
 
     # The networks
 
-    generator: Literal["resnet", "unet", "fast"] = "resnet"
+    generator: Literal["resnet", "unet", "fast"] | None = None
     """The paper's resnet, the U-Net of pix2pix, or fast: a resnet that starts as its input."""
     filters: int | None = None
     """Channels after a generator's first convolution. Paper: 64."""
@@ -108,8 +100,12 @@ class Config:
     """Padding of a resnet's strided convolutions (reflect: as in some imported models)."""
     block_padding: Literal["reflect", "replicate"] = "reflect"
     """Padding of a resnet's blocks (replicate: as in some imported models)."""
-    discriminator: Literal["patch", "pixel"] = "patch"
-    """PatchGAN, or a discriminator of single pixels."""
+    ema_momentum: float | None = None
+    """Momentum of the moving averages of the generators' weights, which are then what translates.
+    Paper: 0, no averages."""
+    discriminator: DiscriminatorName | None = None
+    """PatchGAN (paper), a discriminator of single pixels, a projected one, which sees pictures
+    through a pretrained network, or a projected one and a PatchGAN."""
     discriminator_filters: int | None = None
     """Channels after a discriminator's first convolution. Paper: 64."""
     discriminator_layers: int | None = None
@@ -118,14 +114,26 @@ class Config:
     """Padding of the discriminators (reflect: as in some imported models)."""
     sigmoid: bool = False
     """Discriminators output probabilities (as in some imported models). Only with lsgan."""
+    discriminator_translation: float | None = None
+    """Random translation of pictures in front of the discriminators, as a fraction of their sides.
+    Paper: 0."""
+    features: str = LITE0
+    """The pretrained network of a projected discriminator: efficientnet-lite0 (needs the extra
+    projected), one in keras.applications, or a .keras file."""
+    feature_taps: str | None = None
+    """Its layers whose outputs the discriminator sees, separated by commas. Default: the last one
+    at each of the strides 4, 8, 16 and 32."""
+    feature_pixels: Pixels | None = None
+    """How a .keras file of features expects pixels: tf for [-1, 1], none for [0, 255], unit for
+    [0, 1], caffe, or torch."""
 
     # The objective
 
-    objective: Literal["lsgan", "vanilla", "hinge", "wgan-gp"] = "lsgan"
+    objective: Literal["lsgan", "vanilla", "hinge", "wgan-gp"] | None = None
     """The adversarial loss. Paper: lsgan."""
-    lambda_cycle_A: float = 10.0
+    lambda_cycle_A: float | None = None
     """Weight of |F(G(a)) - a|. Paper: 10."""
-    lambda_cycle_B: float = 10.0
+    lambda_cycle_B: float | None = None
     """Weight of |G(F(b)) - b|. Paper: 10."""
     lambda_identity: float | None = None
     """Weight of |G(b) - b| and |F(a) - a|, relative to the cycle weights. Default: 0.5, as in the
@@ -143,8 +151,12 @@ class Config:
     """Steps per epoch. Default: one pass over the larger domain."""
     learning_rate: float | None = None
     """Learning rate of Adam. Paper: 2e-4."""
-    beta_1: float = 0.5
+    discriminator_learning_rate: float | None = None
+    """Learning rate of the discriminators' Adam. Default: learning_rate."""
+    beta_1: float | None = None
     """β1 of Adam. Reference: 0.5."""
+    beta_2: float | None = None
+    """β2 of Adam. Reference: 0.999."""
     constant_fraction: float = 0.5
     """Fraction of the run before the learning rate falls linearly to zero. Paper: half."""
 
@@ -220,55 +232,16 @@ class Config:
         Raises:
             InputError: a setting is not valid.
         """
-        recipe = EMBEDDED_RECIPE if self.data == "shapes" else PAPER_RECIPE
-        recipe = {"blocks": default_blocks(self.image_size or recipe["image_size"]), **recipe}
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        values["recipe"] = self.recipe or default_recipe(self.data)
+        check_choice("recipe", values["recipe"], tuple(RECIPES))
+        recipe = RECIPES[values["recipe"]]
+        recipe = {"blocks": default_blocks(self.image_size or recipe["image_size"]), **recipe}
         values |= {name: value for name, value in recipe.items() if values[name] is None}
         values["precision"] = resolve_precision(self.precision)[0]
         config = ResolvedConfig(**values)
-        config._check()
+        config.check()
         return config
-
-    def _check(self) -> None:
-        """Refuses settings that are not valid for any data."""
-        at_least = {
-            "image_size": self.divisor, "batch_size": 1, "pool_size": 0, "epochs": 1,
-            "steps_per_epoch": 1, "checkpoint_steps": 1, "keep_checkpoints": 1,
-            "sample_every": 0, "sample_count": 1, "validation_every": 0, "cache_memory": 0,
-            "evaluate_every": 0, "learning_rate": 0, "seed": 0, "collective_timeout": 1,
-            "workers": 1,
-        }  # fmt: skip
-        for name, least in at_least.items():
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise InputError(f"{name}={value}: must be at least {least}")
-        for name in ("beta_1", "constant_fraction"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name}={getattr(self, name)}: must lie between 0 and 1")
-        if self.strategy == "ray" and self.workers is None:
-            raise InputError("strategy=ray: set `workers` as well, for example workers=2")
-        if self.strategy != "ray" and self.workers is not None:
-            raise InputError(f"workers={self.workers}: set strategy=ray as well, or leave it out")
-        if self.best_by and not self.evaluate_every:
-            raise InputError(f"best_by={self.best_by}: set evaluate_every=1 as well")
-        if self.seed >= 2**32:
-            raise InputError(f"seed={self.seed}: must be below 2**32")
-        if self.image_size is not None:
-            self.architecture.check_size(self.image_size)
-        weights = ("lambda_identity", "lambda_cycle_A", "lambda_cycle_B", "lambda_gan")
-        check_losses(
-            self.objective,
-            sigmoid=self.sigmoid,
-            same_channels=self.channels_A == self.channels_B,
-            **{name: getattr(self, name) for name in weights},
-        )
-        self.architecture.check()
-        whole = self.preprocess in ("scale_width", "none") and self.data != "shapes"
-        if whole and self.pool_size:
-            raise InputError(
-                f"preprocess={self.preprocess} gives pictures of many sizes, but a pool holds "
-                "pictures of one size: take pool_size=0 or a `preprocess` that crops"
-            )
 
     def to_json(self) -> str:
         """Returns the settings as JSON, for `from_json`."""
@@ -282,6 +255,8 @@ class Config:
             ValueError, TypeError, AttributeError: the text is not a configuration.
         """
         values = json.loads(text)
+        # Version 0.1 had no recipes by name.
+        values.setdefault("recipe", default_recipe(values["data"]))
         measuring = values.pop("measuring", {})
         # Version 0.1 had this setting.
         if (value := measuring.pop("extractor_scaling", None)) not in (None, "none"):
@@ -350,4 +325,51 @@ class ResolvedConfig(Config):
     filters: int = 64
     epochs: int = 200
     learning_rate: float = 2e-4
+    generator: Literal["resnet", "unet", "fast"] = "resnet"
+    discriminator: DiscriminatorName = "patch"
+    objective: Literal["lsgan", "vanilla", "hinge", "wgan-gp"] = "lsgan"
+    ema_momentum: float = 0.0
+    lambda_cycle_A: float = 10.0
+    lambda_cycle_B: float = 10.0
     lambda_identity: float = 0.5
+
+    def check(self) -> None:
+        """Refuses settings that are not valid for any data."""
+        at_least = {
+            "image_size": self.divisor, "batch_size": 1, "pool_size": 0, "epochs": 1,
+            "steps_per_epoch": 1, "checkpoint_steps": 1, "keep_checkpoints": 1,
+            "sample_every": 0, "sample_count": 1, "validation_every": 0, "cache_memory": 0,
+            "evaluate_every": 0, "learning_rate": 0, "seed": 0, "collective_timeout": 1,
+            "workers": 1, "discriminator_learning_rate": 0,
+        }  # fmt: skip
+        for name, least in at_least.items():
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise InputError(f"{name}={value}: must be at least {least}")
+        for name in ("beta_1", "beta_2", "constant_fraction"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name}={getattr(self, name)}: must lie between 0 and 1")
+        if self.strategy == "ray" and self.workers is None:
+            raise InputError("strategy=ray: set `workers` as well, for example workers=2")
+        if self.strategy != "ray" and self.workers is not None:
+            raise InputError(f"workers={self.workers}: set strategy=ray as well, or leave it out")
+        if self.best_by and not self.evaluate_every:
+            raise InputError(f"best_by={self.best_by}: set evaluate_every=1 as well")
+        if self.seed >= 2**32:
+            raise InputError(f"seed={self.seed}: must be below 2**32")
+        if self.image_size is not None:
+            self.architecture.check_size(self.image_size)
+        weights = ("lambda_identity", "lambda_cycle_A", "lambda_cycle_B", "lambda_gan")
+        check_losses(
+            self.objective,
+            sigmoid=self.sigmoid,
+            same_channels=self.channels_A == self.channels_B,
+            **{name: getattr(self, name) for name in weights},
+        )
+        self.architecture.check()
+        whole = self.preprocess in ("scale_width", "none") and self.data != "shapes"
+        if whole and self.pool_size:
+            raise InputError(
+                f"preprocess={self.preprocess} gives pictures of many sizes, but a pool holds "
+                "pictures of one size: take pool_size=0 or a `preprocess` that crops"
+            )

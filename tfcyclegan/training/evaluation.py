@@ -146,7 +146,7 @@ class EvaluateEvery(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         if (epoch + 1) % self.every and epoch + 1 != self.params["epochs"]:
             return
-        self.last = self.evaluator({"AtoB": self.model.G, "BtoA": self.model.F})
+        self.last = self.evaluator(self.model.translators)
         found = self.last.flat()
         if logs is not None:
             logs.update({name: value for name, value in found.items() if name not in METRICS})

@@ -48,7 +48,7 @@ def write_report(
 
     Example:
         ```python
-        write_report("runs/mine", evaluator({"AtoB": model.G, "BtoA": model.F}))
+        write_report("runs/mine", evaluator(model.translators))
         ```
     """
     directory = Path(directory) if directory else None

@@ -223,7 +223,7 @@ def _train(
         grids.draw(config.epochs)
     evaluation = evaluate.last if evaluate else None
     if evaluator and not evaluation:
-        evaluation = evaluator({"AtoB": model.G, "BtoA": model.F})
+        evaluation = evaluator(model.translators)
     best = evaluate.best if evaluate else None
     last = history.rows[-1] if history.rows else {}
     result = {

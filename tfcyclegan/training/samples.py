@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from ..data.preprocessing import to_float, to_uint8
+from ..directions import GENERATORS
 from .plots import draw_grid
 
 
@@ -49,7 +50,8 @@ class SampleGrids(keras.callbacks.Callback):
     def draw(self, epoch: int) -> Path:
         """Draws the grid of the current weights and returns its path."""
         # Not `translate`: tracing a graph takes longer than running a few pictures eagerly.
-        G, F, A, B = self.model.G, self.model.F, self._A, self._B
+        G, F = (self.model.generator(direction) for direction in GENERATORS)
+        A, B = self._A, self._B
         fake_B, fake_A = G(A), F(B)
         columns = {
             "A": A, "G(A)": fake_B, "F(G(A))": F(fake_B),

@@ -19,7 +19,7 @@ import numpy as np
 
 from ..errors import InputError, first_line
 from ..files import atomic_write
-from .torch_pickle import STORAGES, Global, Refused, pickled, unpickle
+from .unpickling import STORAGES, Global, Refused, pickled, unpickle
 
 #: Bytes of the largest pickle that is read. That of the paper's generator has 15 KB.
 LARGEST_PICKLE = 2**20

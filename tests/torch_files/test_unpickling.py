@@ -1,4 +1,4 @@
-"""The restricted unpickler. test_torch_files.py has whole files, hostile ones too."""
+"""The restricted unpickler. test_files.py has whole files, hostile ones too."""
 
 import io
 import pickle
@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
-from tfcyclegan.interop.torch_pickle import STORAGES, Global, Refused, pickled, unpickle
+from tfcyclegan.torch_files.unpickling import STORAGES, Global, Refused, pickled, unpickle
 
 
 def no_storage(identity):

@@ -16,10 +16,10 @@ import pytest
 
 from tfcyclegan import InputError
 from tfcyclegan.cli import main
-from tfcyclegan.interop import torch_files
 from tfcyclegan.interop.description import describe
 from tfcyclegan.interop.pytorch import state_dict
-from tfcyclegan.interop.torch_files import is_torch_file, read_torch_file, write_torch_file
+from tfcyclegan.torch_files import files as torch_files
+from tfcyclegan.torch_files import is_torch_file, read_torch_file, write_torch_file
 
 
 def zipped(path, data, storages=(), *, compression=zipfile.ZIP_STORED, name="archive"):

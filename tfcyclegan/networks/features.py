@@ -1,0 +1,173 @@
+"""Pretrained networks as feature extractors: frozen, with feature maps at several strides."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+import keras
+import numpy as np
+
+from ..errors import InputError, first_line
+from .efficientnet import efficientnet_lite0
+
+#: How a network expects pixels: see `pixels` of `load_features`.
+Pixels = Literal["tf", "none", "unit", "caffe", "torch"]
+
+#: The name of EfficientNet-Lite0, which is not in `keras.applications`.
+LITE0 = "efficientnet-lite0"
+
+_STRIDES = (4, 8, 16, 32)
+
+
+def load_features(
+    source: str | Path | keras.Model = LITE0,
+    taps: Sequence[str] | None = None,
+    pixels: Pixels | None = None,
+    dtype: str | None = None,
+) -> keras.Model:
+    """Opens a pretrained network as a frozen feature extractor.
+
+    Args:
+        source: "efficientnet-lite0" (default), whose weights are in the Python package of the extra
+            `projected`; the name of a network in `keras.applications`, whose ImageNet weights Keras
+            downloads; a `.keras` file; or a functional `keras.Model`.
+        taps: names of the layers whose outputs are the feature maps, from the largest map to the
+            smallest. Default: the outputs of a model that has several, else the last layer at each
+            of the strides 4, 8, 16 and 32.
+        pixels: how the network expects pixels: "tf" in [-1, 1], "none" in [0, 255], "unit" in
+            [0, 1], or as `preprocess_input` of Keras does it in mode "caffe" or "torch". Default:
+            an application's own; "tf" for EfficientNet-Lite0; other networks require it.
+        dtype: Keras dtype policy of EfficientNet-Lite0. Other networks keep their own.
+
+    Returns:
+        A functional `keras.Model`, RGB `[N, H, W, 3]` in [-1, 1] → a list of feature maps
+        `[N, h, w, C]`, the largest first.
+
+    Raises:
+        InputError: no such network, file or layer, weights that cannot be had, or no `pixels`.
+
+    Example:
+        >>> [tuple(y.shape[1:]) for y in load_features()(tf.zeros((1, 128, 128, 3)))]
+        [(32, 32, 24), (16, 16, 40), (8, 8, 112), (4, 4, 320)]
+    """
+    if pixels not in (None, *get_args(Pixels)):
+        raise InputError(f"pixels={pixels!r} is unknown: take {', '.join(get_args(Pixels))}")
+    if source == LITE0:
+        network, pixels = efficientnet_lite0(dtype), pixels or "tf"
+    elif isinstance(source, keras.Model):
+        network = source
+    elif Path(source).exists():
+        network = _file(Path(source))
+    else:
+        network, matrix, offset = _application(str(source))
+        if pixels is None:
+            return _frozen(_tapped(network, taps, source), matrix, offset)
+    if pixels is None:
+        raise InputError(
+            f"{_named(source)} does not say how it expects pixels: set `pixels` to "
+            f"{', '.join(get_args(Pixels))}"
+        )
+    return _frozen(_tapped(network, taps, source), *_affine(pixels))
+
+
+def _named(source: object) -> str:
+    return source.name if isinstance(source, keras.Model) else str(source)
+
+
+def _application(name: str) -> tuple[keras.Model, np.ndarray, np.ndarray]:
+    """A network of `keras.applications`, and the matrix and offset of its preparation."""
+    networks = dict(inspect.getmembers(keras.applications, inspect.isfunction))
+    if name not in networks:
+        near = difflib.get_close_matches(name, [LITE0, *networks], n=1)
+        hint = f"did you mean {near[0]}?" if near else f"give {LITE0}, for example, or a file"
+        raise InputError(f"{name}: neither a file nor a network in keras.applications; {hint}")
+    try:
+        network = networks[name](weights="imagenet", include_top=False)
+    except Exception as problem:  # Keras and the connection raise almost anything
+        raise InputError(
+            f"{name}: Keras could not download its weights ({first_line(problem)}): check the "
+            f"connection, give a file, or take {LITE0}"
+        ) from problem
+    prepare = inspect.getmodule(networks[name]).preprocess_input  # type: ignore[union-attr]
+    return network, *_measured(prepare)
+
+
+def _file(path: Path) -> keras.Model:
+    try:
+        # With safe_mode Keras refuses to run code in a lambda layer.
+        network = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as problem:  # a damaged file raises almost anything
+        raise InputError(
+            f"{path}: not a model that Keras can load ({first_line(problem)})"
+        ) from problem
+    return network
+
+
+def _tapped(network: keras.Model, taps: Sequence[str] | None, source: object) -> keras.Model:
+    """The network with the tapped layers as outputs."""
+    if not hasattr(network, "outputs") or (network.input_shape or ())[-1:] != (3,):
+        raise InputError(f"{_named(source)}: not a functional model of pictures [N, H, W, 3]")
+    if network.input_shape[1:3] != (None, None):
+        raise InputError(
+            f"{_named(source)}: takes only {network.input_shape[1:3]} px: give a network for "
+            "pictures of any size"
+        )
+    if taps is None:
+        if len(network.outputs) > 1:
+            return network
+        taps = _last_of_each_stride(network)
+    names = {layer.name: layer for layer in network.layers}
+    for tap in taps:
+        if tap not in names:
+            near = difflib.get_close_matches(tap, names, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"its last is {network.layers[-1].name}"
+            raise InputError(f"{_named(source)} has no layer {tap!r}; {hint}")
+    if not taps:
+        raise InputError(f"{_named(source)}: no layer at a stride of 4 to 32: name the `taps`")
+    return keras.Model(network.inputs, [names[tap].output for tap in taps], name=network.name)
+
+
+def _last_of_each_stride(network: keras.Model) -> list[str]:
+    layers = [layer for layer in network.layers[1:] if isinstance(layer.output, keras.KerasTensor)]
+    every = keras.Model(network.inputs, [layer.output for layer in layers])
+    side = 8 * max(_STRIDES)
+    shapes = every.compute_output_shape((1, side, side, 3))
+    found = {
+        side // shape[1]: layer.name
+        for layer, shape in zip(layers, shapes, strict=True)
+        if len(shape) == 4 and shape[1] and side % shape[1] == 0
+    }
+    return [found[stride] for stride in _STRIDES if stride in found]
+
+
+def _affine(pixels: Pixels) -> tuple[np.ndarray, np.ndarray]:
+    """The matrix and offset that take pixels in [0, 255] to what a network expects."""
+    if pixels in ("none", "unit"):
+        return np.eye(3) / (255 if pixels == "unit" else 1), np.zeros(3)
+    prepare = keras.applications.imagenet_utils.preprocess_input
+    return _measured(lambda x: prepare(x, data_format="channels_last", mode=pixels))
+
+
+def _measured(prepare: object) -> tuple[np.ndarray, np.ndarray]:
+    """The matrix and offset of a function that is affine in each pixel's three channels."""
+    probes = np.concatenate([np.zeros((1, 3)), 255 * np.eye(3)]).astype(np.float32)
+    offset, *ends = np.asarray(prepare(probes[:, None, None, :].copy()))[:, 0, 0]  # type: ignore[operator]
+    return (np.stack(ends) - offset) / 255, offset
+
+
+def _frozen(network: keras.Model, matrix: np.ndarray, offset: np.ndarray) -> keras.Model:
+    """The network, without training, on pictures in [-1, 1]."""
+    # Pixels are 127.5 x + 127.5.
+    kernel, bias = 127.5 * matrix, offset + 127.5 * matrix.sum(axis=0)
+    network.trainable = False
+    if np.allclose(kernel, np.eye(3)) and np.allclose(bias, 0, atol=1e-5):
+        return network
+    inputs = keras.Input((None, None, 3), name="pictures")
+    prepare = keras.layers.Conv2D(3, 1, name="pixels", dtype="float32", trainable=False)
+    outputs = network(prepare(inputs), training=False)
+    prepare.set_weights([kernel[None, None], bias])
+    return keras.Model(inputs, outputs, name=network.name)
