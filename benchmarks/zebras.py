@@ -36,13 +36,15 @@ ARMS: dict[str, dict[str, Any]] = {
     "patch": {
         "discriminator": "patch", "discriminator_filters": 64, "discriminator_layers": 3,
         "objective": "lsgan", "lambda_identity": 0.5, "beta_1": 0.5, "beta_2": 0.999,
-        "discriminator_learning_rate": 2e-4, "discriminator_translation": 0.0,
+        "discriminator_translation": 0.0,
     },
     "cycle5": {"lambda_cycle_A": 5.0, "lambda_cycle_B": 5.0},
     "filters16": {"filters": 16},
     "batch2": {"batch_size": 2},
     "crops": {"load_size": 192},
     "still": {"discriminator_translation": 0.0},
+    "slowD": {"discriminator_learning_rate": 1e-4},
+    "penalty": {"change_penalty": 1.0},
 }  # fmt: skip
 
 #: Test pictures in a grid, spread over the set.
@@ -66,7 +68,8 @@ class Clock(keras.callbacks.Callback):
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         if not hasattr(self, "spent"):  # a resumed run knows its step only now
             step = int(self.model.step.numpy())
-            self.spent = self.seconds[str(step)]
+            known = max(int(known) for known in self.seconds if int(known) <= step)
+            self.spent = self.seconds[str(known)] * (step / known if known else 1)
             self.rows = [row for row in self.rows if row["step"] <= step]
         self.began = time.perf_counter()
 
@@ -132,7 +135,7 @@ def main() -> None:
         if (folder / "model.keras").exists():
             continue
         # By default the rate stays as it is, so that arms are compared at every moment.
-        length = {"epochs": given.steps // 1000} if given.steps else {"epochs": 1000}
+        length = {"epochs": max(1, given.steps // 1000)} if given.steps else {"epochs": 1000}
         falling = {} if given.steps else {"constant_fraction": 1.0}
         config = Config(
             data=given.data, recipe="fast", run_dir=str(folder), seed=given.seed,

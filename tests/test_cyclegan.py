@@ -579,3 +579,73 @@ def test_architecture_settings_are_arguments():
         CycleGAN(**mixed.networks, filters=4)
     with pytest.raises(ValueError, match="generator='wavenet' is unknown"):
         CycleGAN(image_size=64, generator="wavenet")
+
+
+@pytest.mark.parametrize("objective", ["lsgan", "wgan-gp"])
+@pytest.mark.parametrize("recompute", [False, True])
+def test_several_discriminators_of_a_domain(objective, recompute, make_model, pairs, tmp_path):
+    """Their losses are summed, and each is trained."""
+
+    def parts():
+        return [patch_discriminator(16, filters=4, layers=1, name=name) for name in ("one", "two")]
+
+    G, F = (make_model(blocks=0).networks[name] for name in ("G", "F"))
+    for_A, for_B = parts(), parts()
+    model = CycleGAN(G, F, for_A, for_B, image_size=16, pool_size=0)
+    model.compile(objective=objective, recompute=recompute)
+    before = [np.array(D.trainable_variables[0]) for D in (*for_A, *for_B)]
+    a, b = next(iter(pairs))
+    loss = OBJECTIVES[objective]
+    fake_a, fake_b = F(b), G(a)
+    expected = {
+        "G_loss": sum(loss.generator(D(fake_b)) for D in for_B),
+        "F_loss": sum(loss.generator(D(fake_a)) for D in for_A),
+    }
+    if not loss.gradient_penalty:
+        expected["D_A_loss"] = sum(loss.discriminator(D(a), D(fake_a)) for D in for_A)
+        expected["D_B_loss"] = sum(loss.discriminator(D(b), D(fake_b)) for D in for_B)
+    logs = tf.function(model.train_step)((a, b))
+    for term, value in expected.items():
+        np.testing.assert_allclose(logs[term], value, rtol=1e-5, err_msg=term)
+    for D, start in zip((*for_A, *for_B), before, strict=True):
+        assert np.abs(D.trainable_variables[0] - start).max() > 1e-5
+    assert set(model.term_names()) == set(logs) - {"learning_rate"}
+    fit(model, pairs, epochs=1, validation_data=pairs)
+    model.save(tmp_path / "m.keras")
+    again = keras.saving.load_model(tmp_path / "m.keras")
+    for one, other in zip(again.D_A(a), model.D_A(a), strict=True):
+        np.testing.assert_array_equal(one, other)
+    fit(again, pairs, epochs=2)
+
+
+def test_one_of_several_ends_in_a_sigmoid(make_model):
+    G, F, _, D_B = make_model(blocks=0).networks.values()
+    D_A = [patch_discriminator(16, filters=4, layers=1, sigmoid=s, name=f"s{s}") for s in (0, 1)]
+    model = CycleGAN(G, F, D_A, D_B, image_size=16, pool_size=0)
+    model.compile()
+    with pytest.raises(InputError, match="needs logits, but a discriminator ends in a sigmoid"):
+        model.compile(objective="hinge")
+
+
+def test_projected_by_name(tmp_path):
+    """With averages, as the fast recipe has them."""
+    images = keras.Input((None, None, 3))
+    maps = keras.layers.Conv2D(4, 3, 4, "same", name="map")(images)
+    keras.Model(images, maps, name="features").save(tmp_path / "features.keras")
+    model = CycleGAN(
+        image_size=16, pool_size=2, ema_momentum=0.9, generator="fast", filters=4, blocks=1,
+        discriminator="projected+patch", discriminator_layers=1, discriminator_filters=4,
+        discriminator_translation=0.125, features=str(tmp_path / "features.keras"),
+        feature_pixels="tf", feature_taps="map",
+    )  # fmt: skip
+    assert [D.name for D in (model.D_A, model.D_B)] == ["D_A", "D_B"]
+    model.compile(objective="hinge", lambda_identity=0, beta_1=0, beta_2=0.99,
+                  discriminator_learning_rate=1e-3)  # fmt: skip
+    optimizer = model.discriminator_optimizer
+    assert (optimizer.beta_1, optimizer.beta_2) == (0, 0.99)
+    pictures = tf.random.uniform((2, 16, 16, 3), -1, 1)
+    history = fit(model, tf.data.Dataset.from_tensors((pictures, pictures)), epochs=2).history
+    assert history["learning_rate"][0] == pytest.approx(2e-4)
+    assert optimizer._learning_rate.learning_rate == 1e-3
+    features = model.D_A.get_layer("projected").get_layer("features")
+    assert not features.trainable_variables

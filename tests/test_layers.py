@@ -10,8 +10,10 @@ from tfcyclegan.layers import (
     Cropping2D,
     LeakyReLU,
     NarrowConv2D,
+    RandomShift,
     ReplicationPadding2D,
     ResidualTanh,
+    SpectralConv2D,
     without_xla,
 )
 
@@ -204,3 +206,80 @@ def test_residual_tanh_of_no_change_is_tanh_of_the_picture():
     images = tf.random.stateless_uniform((1, 4, 4, 3), (0, 1), -1, 1)
     drawn = ResidualTanh()([tf.zeros_like(images), images])
     np.testing.assert_allclose(drawn, np.tanh(images), atol=1e-6)
+
+
+def test_spectral_norm_by_definition():
+    """The kernel over its largest singular value, with PyTorch's gradient."""
+    images = tf.random.stateless_normal((2, 6, 6, 5), (0, 1))
+    layer = SpectralConv2D(4, 3, 2, "same")
+    before = np.array(layer(images))
+    start = np.array(layer.u)
+    np.testing.assert_array_equal(layer(images), before)  # inference changes nothing
+    np.testing.assert_array_equal(layer.u, start)
+    layer.kernel.assign(3 * layer.kernel)
+    layer.bias.assign([1.0, 2.0, 3.0, 4.0])
+    for _ in range(300):
+        layer(images, training=True)
+    kernel = np.array(layer.kernel)
+    u, sizes, v = np.linalg.svd(kernel.reshape(-1, 4), full_matrices=False)
+    expected = tf.nn.conv2d(images, kernel / sizes[0], 2, "SAME") + layer.bias.value
+    np.testing.assert_allclose(layer(images), expected, atol=1e-4)
+    with tf.GradientTape() as tape:
+        score = tf.reduce_sum(tf.sin(layer(images)))
+    found = tape.gradient(score, layer.kernel.value)
+    value = tf.Variable(kernel)
+    with tf.GradientTape() as tape:
+        size = tf.reduce_sum(tf.matmul(u[:, :1].T, tf.reshape(value, (-1, 4))) * v[:1])
+        y = tf.nn.conv2d(images, value / size, 2, "SAME") + layer.bias.value
+        score = tf.reduce_sum(tf.sin(y))
+    np.testing.assert_allclose(found, tape.gradient(score, value), atol=1e-3)
+
+
+def test_random_shift_moves_by_whole_pixels():
+    """Each picture on its own, with its mirror image at the border; all shifts appear."""
+    images = tf.random.stateless_normal((200, 8, 12, 2), (0, 1))
+    layer = RandomShift(0.25, seed=1)
+    np.testing.assert_array_equal(layer(images), images)
+    moved, found = np.array(layer(images, training=True)), set()
+    padded = np.pad(images, [(0, 0), (2, 2), (3, 3), (0, 0)], mode="reflect")
+    for picture, wide in zip(moved, padded, strict=True):
+        (shift,) = [
+            (down, right)
+            for down in range(5)
+            for right in range(7)
+            if np.array_equal(picture, wide[down : down + 8, right : right + 12])
+        ]
+        found.add(shift)
+    assert {down for down, _ in found} == set(range(5))
+    assert {right for _, right in found} == set(range(7))
+    again = RandomShift(0.25, seed=1)
+    np.testing.assert_array_equal(again(images, training=True), moved)
+    assert not np.array_equal(again(images, training=True), moved)
+
+
+def test_random_shift_passes_the_gradient_on():
+    images = tf.random.stateless_normal((3, 8, 8, 2), (0, 1))
+    layer = RandomShift(0.25, seed=1)
+    weights = tf.random.stateless_uniform(images.shape, (1, 2))
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        score = tf.reduce_sum(layer(images, training=True) * weights)
+    slope = tape.gradient(score, images)
+    # Each moved pixel passes its weight to the pixel that it shows.
+    np.testing.assert_allclose(
+        tf.reduce_sum(slope, [1, 2]), tf.reduce_sum(weights, [1, 2]), rtol=1e-5
+    )
+    np.testing.assert_allclose(tf.reduce_sum(slope * images), score, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["Dropout", "RandomShift"])
+def test_random_layers_go_on_after_loading(kind, tmp_path):
+    from tfcyclegan import layers
+
+    images = tf.random.stateless_normal((8, 16, 16, 3), (0, 1))
+    inputs = keras.Input((None, None, 3))
+    model = keras.Model(inputs, getattr(layers, kind)(0.25)(inputs))
+    model(images, training=True)
+    model.save(tmp_path / "m.keras")
+    again = keras.saving.load_model(tmp_path / "m.keras")
+    np.testing.assert_array_equal(again(images, training=True), model(images, training=True))

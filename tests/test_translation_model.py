@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfcyclegan import CycleGAN
+from tfcyclegan import CycleGAN, InputError
 from tfcyclegan.translation_model import TranslationModel
 
 #: The cheapest loss: one generator pass there and one back.
@@ -253,3 +253,61 @@ def test_configuration_comes_back(make_model):
     assert again.get_config() == model.get_config()
     assert again.pool_size == 3
     assert again.seed == 7
+
+
+@pytest.fixture
+def averaged(make_model, pairs):
+    """A model with moving averages after four steps, and the averages by definition."""
+    networks = make_model(blocks=0, norm="batch", dropout=0.3).networks
+    model = CycleGAN(**networks, image_size=16, pool_size=3, ema_momentum=0.9)
+    model.compile(**SHORT, learning_rate=1e-2)
+    expected = [np.array(v) for v in model.G.weights]
+
+    class Average(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            for number, variable in enumerate(model.G.weights):
+                expected[number] = 0.9 * expected[number] + 0.1 * np.array(variable)
+
+    fit(model, pairs, epochs=1, callbacks=[Average()])
+    return model, expected
+
+
+def test_averages_of_the_generators(averaged):
+    model, expected = averaged
+    for variable, value in zip(model.G_average.weights, expected, strict=True):
+        np.testing.assert_allclose(variable, value, rtol=1e-5, atol=1e-6, err_msg=variable.path)
+    assert np.abs(model.G.weights[0] - model.G_average.weights[0]).max() > 1e-3
+    assert [v.path for v in model.G_average.weights] == [v.path for v in model.G.weights]
+
+
+def test_averages_translate(averaged, pairs, tmp_path):
+    """After saving and loading too, compiled or not. The trained weights come back as well."""
+    model, _ = averaged
+    images = next(iter(pairs))[0]
+    expected = model.G_average(images)
+    assert np.abs(expected - model.G(images)).max() > 1e-3
+    model.save(tmp_path / "m.keras")
+    for again in (
+        model,
+        keras.saving.load_model(tmp_path / "m.keras"),
+        keras.saving.load_model(tmp_path / "m.keras", compile=False),
+    ):
+        np.testing.assert_allclose(again.translate(images), expected, atol=1e-5)
+        np.testing.assert_allclose(again(images), expected, atol=1e-5)
+        np.testing.assert_allclose(again.predict(images, verbose=0), expected, atol=1e-5)
+        assert again.generator("BtoA") is again.translators["BtoA"] is again.F_average
+        assert_equal(again.G.weights, model.G.weights)
+    assert {name.split("/")[0] for name in model.state()} >= {"G", "G_average", "F_average"}
+
+
+def test_a_model_without_averages_has_no_more_state(make_model):
+    model = make_model(blocks=0)
+    model.compile()
+    assert not any("average" in name for name in model.state())
+    assert model.generator() is model.G
+
+
+@pytest.mark.parametrize("momentum", [-0.1, 1.0])
+def test_a_momentum_that_is_none(make_model, momentum):
+    with pytest.raises(InputError, match=f"ema_momentum={momentum}: must be at least 0 and below"):
+        CycleGAN(**make_model(blocks=0).networks, image_size=16, ema_momentum=momentum)

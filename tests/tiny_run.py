@@ -54,6 +54,23 @@ def networks(precision, norm="instance", dropout=0.0):
     }
 
 
+def tiny_features():
+    """A small network with maps at two strides, which stands for a pretrained one."""
+    images = keras.Input((None, None, 3))
+    large = keras.layers.Conv2D(4, 3, 4, "same", activation="relu")(images)
+    small = keras.layers.Conv2D(6, 3, 2, "same", activation="relu")(large)
+    return keras.Model(images, [large, small], name="features")
+
+
+def several_discriminators(name, precision="float32", translation=0.25):
+    """A projected discriminator and a PatchGAN as one."""
+    patch = tfcyclegan.patch_discriminator(16, filters=4, layers=1, dtype=precision, name="patch")
+    projected = tfcyclegan.projected_discriminator(
+        filters=4, features=tiny_features(), pixels="torch", dtype=precision, name="projected"
+    )
+    return tfcyclegan.join_discriminators([projected, patch], translation, name)
+
+
 class StopAt(keras.callbacks.Callback):
     """Leaves `fit` abruptly after a step, as a killed process would."""
 
@@ -97,14 +114,16 @@ def run(strategy_name, folder, options):
     def start():
         keras.utils.set_random_seed(0)
         with strategy.scope():
+            precision = options.get("precision", "float32")
+            four = networks(precision, options.get("norm", "instance"), options.get("dropout", 0.0))
+            if "translation" in options:
+                for name in ("D_A", "D_B"):
+                    four[name] = several_discriminators(name, precision, options["translation"])
             model = tfcyclegan.CycleGAN(
-                **networks(
-                    options.get("precision", "float32"),
-                    options.get("norm", "instance"),
-                    options.get("dropout", 0.0),
-                ),
+                **four,
                 image_size=16,
                 pool_size=options.get("pool_size", 0),
+                ema_momentum=options.get("ema_momentum", 0.0),
             )
             model.compile(**{"learning_rate": 2e-5, **options.get("compile", {})})
         return model
@@ -135,11 +154,14 @@ def outcome(model, data, history):
     """Everything that can be compared, by name."""
     workers = Workers(model.strategy)
     arrays = {"position": np.array(data.position), "step": np.array(int(model.step.numpy()))}
-    for net in (model.G, model.F, model.D_A, model.D_B):
+    nets = dict(model.networks)
+    if model.ema_momentum:
+        nets |= {"G_average": model.G_average, "F_average": model.F_average}
+    for name, net in nets.items():
         for place, variable in enumerate(net.variables):
             # The paths of random generators contain a counter of the process.
             path = variable.name if "seed" in variable.path else variable.path
-            arrays[f"{net.name}/{place}/{path}"] = np.stack(
+            arrays[f"{name}/{place}/{path}"] = np.stack(
                 [copy.numpy() for copy in local_copies(variable)]
             )
     for name, variable in model.state().items():

@@ -26,7 +26,7 @@ class Adam(keras.optimizers.Adam):
     def apply(self, grads: list, trainable_variables: list | None = None) -> None:
         # Computed once, because they are the same for all variables.
         step = tf.cast(self.iterations.value + 1, tf.float32)
-        self._powers = tf.pow(self.beta_1, step), tf.pow(self.beta_2, step)
+        self._powers = tf.pow(float(self.beta_1), step), tf.pow(float(self.beta_2), step)
         try:
             super().apply(grads, trainable_variables)
         finally:

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from .distributed.replicas import all_reduce_overflow, replica_count
 from .networks.calls import NetworkCall
+from .networks.inspection import all_layers
 
 #: The terms of a loss by name: float32 scalars, weights included.
 Terms = dict[str, tf.Tensor]
@@ -38,7 +39,9 @@ class Player:
         self.variables: list[keras.Variable] = [
             variable for network in networks for variable in network.trainable_variables
         ]
-        half = any(layer.compute_dtype == "float16" for net in networks for layer in net.layers)
+        half = any(
+            layer.compute_dtype == "float16" for net in networks for layer in all_layers(net)
+        )
         if half and not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
         optimizer.build(self.variables)

@@ -13,6 +13,8 @@ from PIL import Image
 from tfcyclegan.cli import main
 from tfcyclegan.commands.train import Train, architecture, understand
 from tfcyclegan.export.proof import LIMITS, Limit
+from tfcyclegan.losses import OBJECTIVES
+from tfcyclegan.runtimes.keras_model import KerasRuntime, generator_of
 from tfcyclegan.training.build import build_model, compile_model
 from tfcyclegan.training.config import Config
 
@@ -126,6 +128,21 @@ def layers(network, kind):
         ),
         ("--pool-size 0", lambda m: not m.pool_A.variables),
         (
+            "--recipe fast --lambda-cycle-A 5 --discriminator-learning-rate 1e-3 --beta-2 0.9",
+            lambda m: (
+                m.ema_momentum == 0.998
+                and [len(D.outputs) for D in (m.D_A, m.D_B)] == [5, 5]
+                and m.D_A.get_layer("translation").fraction == 0.125
+                and m.G.name == "G"
+                and layers(m.G, "PixelNormalization")
+                and (m.lambda_cycle_A, m.lambda_cycle_B, m.lambda_identity) == (5, 10, 0)
+                and m.objective is OBJECTIVES["hinge"]
+                and m.generator_optimizer.beta_2 == m.discriminator_optimizer.beta_2 == 0.9
+                and m.discriminator_optimizer._learning_rate.learning_rate == 1e-3
+                and m.generator_optimizer._learning_rate.learning_rate == 2e-4
+            ),
+        ),
+        (
             "--seed 4 --constant-fraction 0.25 --learning-rate 0.5e-3",
             lambda m: (
                 m.seed == 4
@@ -141,6 +158,21 @@ def test_options_reach_the_model(options, holds, tiny):
     model = build_model(config)
     compile_model(model, config, total_steps=6)
     assert holds(model)
+
+
+def test_the_fast_recipe(train, capsys):
+    """It says what it takes from the recipe. The averages are what a run leaves."""
+    assert train("--recipe", "fast", "--test-count", 2) == 0
+    printed = capsys.readouterr().out
+    assert re.search("recipe fast: .*discriminator=projected.patch .*ema_momentum=0.998", printed)
+    assert " filters=" not in printed  # was given
+    config = json.loads(Path("runs/shapes/config.json").read_text())
+    assert (config["recipe"], config["ema_momentum"], config["filters"]) == ("fast", 0.998, 2)
+    model = keras.saving.load_model("runs/shapes/model.keras")
+    images = np.random.default_rng(0).uniform(-1, 1, (1, 16, 16, 3)).astype(np.float32)
+    runtime = KerasRuntime(generator_of(model, "BtoA", "m"), "m")
+    np.testing.assert_allclose(runtime.run(images), model.F_average(images), atol=1e-5)
+    assert np.abs(model.F_average(images) - model.F(images)).max() > 1e-4
 
 
 def test_options_reach_the_data(folder, train):
@@ -227,6 +259,10 @@ def test_refusals(refused, folder, tiny):
     refuse("--batch-size 0: must be at least 1", "--batch-size", 0)
     refuse("--dropout 1.5: must lie between 0 and 1", "--dropout", 1.5)
     refuse("leaves no patch of 16 px", "--image-size", 16, "--discriminator-layers", 3)
+    refuse("--features small.keras: goes with --discriminator projected", "--features",
+            "small.keras")  # fmt: skip
+    refuse("--discriminator-translation 2.0: must be below 1", "--discriminator-translation", 2)
+    refuse("--ema-momentum 1.0: must be at least 0", "--ema-momentum", 1)
     refuse("nothing to learn", *["--lambda-gan", "0", "--lambda-cycle-A", "0"],
             "--lambda-cycle-B", 0)  # fmt: skip
     refuse("needs logits, but a discriminator", "--sigmoid", "--objective", "hinge")

@@ -157,6 +157,18 @@ def test_mirrored_is_one_device_with_the_whole_batch(trained):
     assert abs(losses[-1] - losses[0]) > 1e-3
 
 
+def test_several_discriminators_and_averages(trained):
+    """Spectral norms and averages too are the same on all replicas."""
+    options = {"translation": 0.0, "ema_momentum": 0.9, "epochs": 2}
+    one, two = trained("none", **options), trained("mirrored", **options)
+    assert_close(one, two)
+    assert any(name.startswith("G_average/") for name in two)
+    assert any(name.endswith("/u") for name in two)
+    for name, value in two.items():
+        if name[:1] in "GFD":
+            np.testing.assert_array_equal(value[0], value[1], err_msg=name)
+
+
 def test_a_users_own_dataset(trained):
     """TensorFlow shards it, with the same result."""
     options = {"plain_datasets": True, "epochs": 1}
@@ -180,6 +192,8 @@ def test_each_replica_has_its_pool(trained):
     [
         {"pool_size": 3, "dropout": 0.5, "norm": "batch"},
         {"pool_size": 3, "precision": "mixed_float16"},
+        {"pool_size": 3, "translation": 0.25, "ema_momentum": 0.9},
+        {"translation": 0.25, "precision": "mixed_float16"},
     ],
 )
 def test_mirrored_resumes_as_if_never_stopped(options, trained, tmp_path):

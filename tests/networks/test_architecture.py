@@ -1,6 +1,7 @@
 """The settings of the four networks."""
 
 import pytest
+from tiny_run import tiny_features
 
 from tfcyclegan import InputError
 from tfcyclegan.networks import Architecture, difference, unet_generator
@@ -41,7 +42,11 @@ def test_divisor():
     ("message", "settings"),
     [
         ("generator='gan' is unknown: take resnet, unet or fast", {"generator": "gan"}),
-        ("discriminator='big' is unknown: take patch or pixel", {"discriminator": "big"}),
+        ("discriminator='big' is unknown: take patch, pixel, pro", {"discriminator": "big"}),
+        ("discriminator_translation=2: must be below 1", {"discriminator_translation": 2}),
+        ("features=x.keras: goes with discriminator=projected", {"features": "x.keras"}),
+        ("feature_taps=a: goes with discriminator=projected", {"feature_taps": "a"}),
+        ("sigmoid=True needs", {"sigmoid": True, "discriminator": "projected+patch"}),
         ("filters=0: must be at least 1", {"filters": 0}),
         ("depth=4: must be at least 5", {"depth": 4}),
         ("dropout=1.5: must lie between", {"dropout": 1.5}),
@@ -52,3 +57,20 @@ def test_divisor():
 def test_refuses(message, settings):
     with pytest.raises(InputError, match=message):
         Architecture(**settings).check()
+
+
+def test_several_discriminators(tmp_path):
+    tiny_features().save(tmp_path / "features.keras")
+    settings = {**TINY, "features": str(tmp_path / "features.keras"), "feature_pixels": "unit"}
+    both = Architecture(**settings, discriminator="projected+patch", discriminator_translation=0.1)
+    D = both.build_discriminator("A", 32)
+    assert (D.name, len(D.outputs), names(D)[1:]) == (
+        "D_A",
+        3,
+        ["translation", "projected", "patch"],
+    )
+    assert D.get_layer("patch").get_layer("c1").filters == 2
+    projected = Architecture(**settings, discriminator="projected").build_discriminator("B", 32)
+    assert (projected.name, len(projected.outputs)) == ("D_B", 2)
+    moved = Architecture(**TINY, discriminator_translation=0.1).build_discriminator("B", 32)
+    assert (moved.name, len(moved.outputs)) == ("D_B", 1)

@@ -7,7 +7,7 @@ import tensorflow as tf
 from tfcyclegan import CycleGAN, InputError, fast_generator
 from tfcyclegan.layers import PixelNormalization, ResidualTanh
 from tfcyclegan.networks.architecture import Architecture
-from tfcyclegan.networks.fast import START
+from tfcyclegan.networks.factory import START
 
 IMAGES = tf.random.stateless_uniform((2, 16, 24, 3), (0, 1), -1, 1)
 

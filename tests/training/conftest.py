@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from tiny_run import networks
+from tiny_run import networks, several_discriminators
 
 from tfcyclegan import CycleGAN, load_data
 from tfcyclegan.training.config import Config
@@ -26,7 +26,8 @@ def new_model():
     def make():
         keras.utils.set_random_seed(0)
         four = networks("float32", dropout=0.5)
-        model = CycleGAN(**four, image_size=16, pool_size=3, seed=7)
+        four |= {name: several_discriminators(name) for name in ("D_A", "D_B")}
+        model = CycleGAN(**four, image_size=16, pool_size=3, seed=7, ema_momentum=0.9)
         model.compile(learning_rate=1e-3)
         return model
 

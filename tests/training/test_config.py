@@ -63,7 +63,7 @@ def test_parts_of_the_settings():
     ("settings", "message"),
     [
         ({"batch_size": 0}, "batch_size=0: must be at least 1"),
-        ({"beta_1": 2}, "beta_1=2: must lie between 0 and 1"),
+        ({"beta_1": 2}, "beta_1=2: must be at least 0 and below 1"),
         ({"strategy": "ray"}, "strategy=ray: set `workers` as well"),
         ({"workers": 2}, "workers=2: set strategy=ray as well"),
         ({"best_by": "kid"}, "best_by=kid: set evaluate_every=1 as well"),

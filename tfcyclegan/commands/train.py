@@ -95,7 +95,8 @@ def train(config: Config, resume: bool) -> int:
     print(f"precision {precision}: {reason}")
     recipe = config.recipe or default_recipe(config.data)
     filled = {k: v for k, v in RECIPES.get(recipe, {}).items() if getattr(config, k) is None}
-    print(f"recipe {recipe}:", *(f"{name}={value}" for name, value in filled.items()))
+    if filled:
+        print(f"recipe {recipe}:", *(f"{name}={value}" for name, value in filled.items()))
     if config.strategy == "ray":
         directory = train_on_ray(config, resume)
         print(f"run: {directory}")

@@ -13,18 +13,15 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from ..errors import InputError, first_line
+from ..networks.features import Pixels
 from ..runtimes.litert import LiteRTModel
-
-#: How a network expects its pixels: "caffe", "tf" and "torch" as prepared by Keras's
-#: `imagenet_utils`, "unit" in [0, 1], "none" in [0, 255].
-Pixels = Literal["caffe", "tf", "torch", "unit", "none"]
 
 #: Input sizes in px of the networks in `keras.applications`, where they are not 224.
 _SIZES = {

@@ -86,6 +86,8 @@ def _described(
     if name in DIRECTIONS:
         expected = architecture.build_generator(DIRECTIONS[name], image_size)
     else:
+        if (kind := architecture.discriminator) not in ("patch", "pixel"):
+            raise InputError(f"discriminator is {kind}, but the reference has only patch and pixel")
         expected = architecture.build_discriminator(DOMAINS[name], image_size)
     if found := difference(network, expected):
         raise InputError(f"it is not the network that its settings describe: {found}")
@@ -145,11 +147,6 @@ def _check_reference(settings: Mapping[str, Any]) -> None:
     """Refuses the first setting that the reference does not have."""
     if settings.get("generator") == "fast":
         raise InputError("generator is fast, but the reference has only resnet and unet")
-    if settings.get("discriminator", "patch") not in ("patch", "pixel"):
-        raise InputError(
-            f"discriminator is {settings['discriminator']}, but the reference has only patch and "
-            "pixel"
-        )
     for name, value in _REFERENCE.items():
         if settings.get(name, value) != value:
             raise InputError(f"{name} is {settings[name]}, but the reference has only {value}")

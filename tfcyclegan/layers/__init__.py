@@ -1,7 +1,8 @@
 """Layers that Keras lacks, or that are faster or more exact than Keras's."""
 
-from .activations import LeakyReLU, ResidualTanh
+from .activations import LeakyReLU, MeanSquare, ResidualTanh
 from .convolutions import NarrowConv2D, SpectralConv2D
+from .frozen import Frozen
 from .geometry import Cropping2D, ReflectionPadding2D, ReplicationPadding2D, ResizeLike
 from .normalization import (
     BatchNormalization,
@@ -15,8 +16,10 @@ __all__ = [
     "BatchNormalization",
     "Cropping2D",
     "Dropout",
+    "Frozen",
     "InstanceNormalization",
     "LeakyReLU",
+    "MeanSquare",
     "NarrowConv2D",
     "PixelNormalization",
     "RandomShift",

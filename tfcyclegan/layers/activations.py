@@ -1,4 +1,4 @@
-"""Activations."""
+"""Activations, and a penalty of what goes into one."""
 
 from __future__ import annotations
 
@@ -75,3 +75,22 @@ class ResidualTanh(keras.layers.Layer):
 
     def get_config(self) -> dict:
         return {**super().get_config(), "scale": self.scale}
+
+
+@keras.saving.register_keras_serializable("tfcyclegan")
+class MeanSquare(keras.regularizers.Regularizer):
+    """An activity regularizer: a weight times the mean square of a layer's output.
+
+    Args:
+        weight: float.
+    """
+
+    def __init__(self, weight: float):
+        self.weight = weight
+
+    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+        square = tf.reduce_mean(tf.square(tf.cast(x, tf.float32)))
+        return self.weight * square * tf.cast(tf.shape(x)[0], tf.float32)  # Keras divides by it
+
+    def get_config(self) -> dict:
+        return {"weight": self.weight}

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from ..distributed.replicas import replica_id
+from ..errors import InputError
 
 
 class _SavesSeed(keras.layers.Layer):
@@ -58,6 +59,9 @@ class RandomShift(_SavesSeed):
             Default 1/8, as in DiffAugment.
         seed: int, of the random numbers. Default: a random one.
 
+    Raises:
+        InputError: another fraction.
+
     Example:
         >>> RandomShift(1 / 8)(tf.zeros((4, 64, 64, 3)), training=True).shape
         TensorShape([4, 64, 64, 3])
@@ -65,6 +69,8 @@ class RandomShift(_SavesSeed):
 
     def __init__(self, fraction: float = 0.125, seed: int | None = None, **kwargs: Any):
         super().__init__(**kwargs)
+        if not 0 < fraction < 1:
+            raise InputError(f"fraction={fraction}: must lie between 0 and 1")
         self.fraction = fraction
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
@@ -76,7 +82,7 @@ class RandomShift(_SavesSeed):
         shifts = tf.random.stateless_uniform([2, tf.shape(x)[0], 1], self.next_seed(), -1, 1)
         for axis in (1, 2):
             side = tf.shape(x)[axis]
-            most = tf.cast(side, tf.float32) * self.fraction
+            most = tf.cast(side - 1, tf.float32) * self.fraction
             places = tf.range(side) + tf.cast(tf.round(shifts[axis - 1] * most), tf.int32)
             places = (side - 1) - tf.abs((side - 1) - tf.abs(places))  # mirrored at both borders
             x = tf.gather(x, places, axis=axis, batch_dims=1)

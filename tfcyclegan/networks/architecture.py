@@ -10,7 +10,7 @@ import keras
 from ..directions import GENERATORS, Direction
 from ..errors import InputError
 from .discriminators import patch_discriminator, pixel_discriminator
-from .factory import Alignment, Norm, check_choice
+from .factory import Alignment, Norm, Residual, check_choice
 from .fast import fast_generator
 from .features import LITE0, Pixels
 from .projected import join_discriminators, projected_discriminator
@@ -31,7 +31,8 @@ class Architecture:
         generator: "resnet" (the paper's; default), "unet" (pix2pix's) or "fast", which is built by
             `fast_generator` from `filters` and `blocks` only.
         filters: int, channels after a generator's first convolution. Default 64.
-        blocks: int, residual blocks of a resnet. Default 9 from 256 px upwards, 6 below.
+        blocks: int, residual blocks of a resnet. Default 9 from 256 px upwards, 6 below; 6 for
+            "fast".
         depth: int, halvings of a U-Net. Default: see `unet_generator`.
         norm: "instance" (default), "instance-affine", "batch" or "none", in all four networks.
         use_bias: bool, whether convolutions before a norm have a bias. Default: yes, unless norm
@@ -40,7 +41,9 @@ class Architecture:
         alignment: "torch" (default) or "tensorflow"; see `resnet_generator`.
         upsampling: "transposed" (default) or "resize"; see `resnet_generator`.
         dropout: float, dropout rate in the generators. Default 0.
-        residual_output: bool, whether generators output the change to the picture. Default False.
+        change_penalty: float, of a fast generator; see there. Default 0.
+        residual_output: whether a resnet or U-Net outputs the change to the picture, False
+            (default), True or "scaled"; see `resnet_generator`.
         bare_first: bool, whether a resnet's first convolution has no norm and no ReLU. Default
             False.
         downsampling_padding: "zero" (default) or "reflect", of a resnet's strided convolutions.
@@ -75,7 +78,8 @@ class Architecture:
     alignment: Alignment = "torch"
     upsampling: Literal["transposed", "resize"] = "transposed"
     dropout: float = 0.0
-    residual_output: bool = False
+    change_penalty: float = 0.0
+    residual_output: Residual = False
     bare_first: bool = False
     downsampling_padding: Literal["zero", "reflect"] = "zero"
     block_padding: Literal["reflect", "replicate"] = "reflect"
@@ -99,35 +103,42 @@ class Architecture:
         check_choice("discriminator", self.discriminator, get_args(DiscriminatorName))
         least = {
             "filters": 1, "blocks": 0, "depth": 5, "epsilon": 0, "dropout": 0,
+            "change_penalty": 0,
             "discriminator_filters": 1, "discriminator_layers": 1, "discriminator_translation": 0,
         }  # fmt: skip
         for name, smallest in least.items():
             value = getattr(self, name)
             if value is not None and value < smallest:
                 raise InputError(f"{name}={value}: must be at least {smallest}")
-        for name in ("dropout", "discriminator_translation"):
-            if (value := getattr(self, name)) > 1:
-                raise InputError(f"{name}={value}: must lie between 0 and 1")
+        if self.dropout > 1:
+            raise InputError(f"dropout={self.dropout}: must lie between 0 and 1")
+        if (value := self.discriminator_translation) >= 1:
+            raise InputError(f"discriminator_translation={value}: must be below 1")
         if self.generator == "fast":
-            for name in ("dropout", "bare_first"):
-                if value := getattr(self, name):
-                    raise InputError(f"{name}={value}: goes with generator=resnet")
+            self._check_usual(
+                "generator=resnet", "dropout", "bare_first", "depth", "downsampling_padding",
+                "block_padding",
+            )  # fmt: skip
             if self.channels_A != self.channels_B:
                 raise InputError("generator=fast needs as many channels in A as in B")
+        else:
+            self._check_usual("generator=fast", "change_penalty")
         if self.sigmoid and self.discriminator != "patch":
             raise InputError("sigmoid=True needs discriminator=patch")
         if not self.discriminator.startswith("projected"):
-            for name, usual in (
-                ("features", LITE0),
-                ("feature_taps", None),
-                ("feature_pixels", None),
-            ):
-                if (value := getattr(self, name)) != usual:
-                    raise InputError(f"{name}={value}: goes with discriminator=projected")
+            names = ("features", "feature_taps", "feature_pixels")
+            self._check_usual("discriminator=projected", *names)
         if self.residual_output and self.channels_A != self.channels_B:
             raise InputError(
-                "residual_output=True needs as many channels in A as in B: leave it out"
+                f"residual_output={self.residual_output} needs as many channels in A as in B: "
+                "leave it out"
             )
+
+    def _check_usual(self, owner: str, *names: str) -> None:
+        """Refuses values other than the default for settings that only `owner` has."""
+        for name in names:
+            if (value := getattr(self, name)) != getattr(type(self), name):
+                raise InputError(f"{name}={value}: goes with {owner}")
 
     def divisor(self, image_size: int) -> int:
         """The number that heights and widths must be multiples of."""
@@ -164,7 +175,10 @@ class Architecture:
         channels, output_channels = (A, B) if direction == "AtoB" else (B, A)
         if self.generator == "fast":
             blocks = 6 if self.blocks is None else self.blocks
-            return fast_generator(A, self.filters, blocks, dtype=dtype, name=GENERATORS[direction])
+            return fast_generator(
+                A, self.filters, blocks, change_penalty=self.change_penalty, dtype=dtype,
+                name=GENERATORS[direction],
+            )  # fmt: skip
         settings = self._pick(
             "filters", "norm", "use_bias", "epsilon", "dropout", "residual_output"
         )
@@ -209,13 +223,16 @@ class Architecture:
         def build(kind: str) -> keras.Model:
             own_name = name if alone else kind
             if kind == "projected":
-                return projected_discriminator(
-                    features=self.features,
-                    taps=self.feature_taps.split(",") if self.feature_taps else None,
-                    pixels=self.feature_pixels,
-                    name=own_name,
-                    **shared,
-                )
+                taps = [tap.strip() for tap in (self.feature_taps or "").split(",") if tap.strip()]
+                try:
+                    return projected_discriminator(
+                        features=self.features, taps=taps or None, pixels=self.feature_pixels,
+                        name=own_name, **shared,
+                    )  # fmt: skip
+                except InputError as problem:
+                    text = str(problem).replace("`taps`", "`feature_taps`")
+                    text = text.replace("`pixels`", "`feature_pixels`")
+                    raise InputError(text) from problem
             if kind == "pixel":
                 return pixel_discriminator(name=own_name, **settings)
             return patch_discriminator(

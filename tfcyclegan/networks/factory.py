@@ -58,10 +58,12 @@ class LayerFactory:
         self, x: KerasTensor, filters: int, size: int, name: str, *,
         strides: int = 1, bias: bool | None = None, padding: Literal["valid", "same"] = "valid",
         start: keras.initializers.Initializer | None = None,
+        penalty: keras.regularizers.Regularizer | None = None,
     ) -> KerasTensor:  # fmt: skip
         # NarrowConv2D makes 4 channels of each filter, and 8 filters fill a vector of 32 already.
         kind = NarrowConv2D if filters < 8 else layers.Conv2D
         settings = self._kernel(bias) | ({"kernel_initializer": start} if start else {})
+        settings |= {"activity_regularizer": penalty} if penalty else {}
         return kind(filters, size, strides, padding, name=name, **settings)(x)
 
     def conv_transpose(
@@ -142,13 +144,26 @@ def check_padding(alignment: str, name: str, padding: str) -> None:
         raise InputError(f"alignment=tensorflow pads with zeros: take {name}=zero with it")
 
 
-def picture_output(x: KerasTensor, inputs: KerasTensor, residual: bool) -> KerasTensor:
+#: Whether a generator outputs the change to the picture: see `resnet_generator`.
+Residual = bool | Literal["scaled"]
+
+#: How much of the input's contrast a generator with a scaled residual output keeps at change 0.
+#: tanh(atanh(x)) is x, but it is not defined at white and black.
+START = 0.97
+
+
+def picture_output(x: KerasTensor, inputs: KerasTensor, residual: Residual) -> KerasTensor:
     """A generator's last layer, in float32: float16 has at most 8 steps for each grey level."""
+    if residual not in (False, True, "scaled"):
+        raise InputError(f"residual_output={residual!r} is unknown: take False, True or scaled")
     if not residual:
         return layers.Activation("tanh", name="tanh", dtype="float32")(x)
     if x.shape[-1] != inputs.shape[-1]:
-        raise InputError("residual_output=True needs as many output channels as input channels")
-    return ResidualTanh(name="tanh", dtype="float32")([x, inputs])
+        raise InputError(
+            f"residual_output={residual} needs as many output channels as input channels"
+        )
+    scale = START if residual == "scaled" else None
+    return ResidualTanh(scale, name="tanh", dtype="float32")([x, inputs])
 
 
 def score_output(x: KerasTensor, sigmoid: bool = False, name: str | None = None) -> KerasTensor:

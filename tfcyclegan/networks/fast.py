@@ -6,12 +6,8 @@ import keras
 from keras import KerasTensor, initializers, layers
 
 from ..errors import InputError
-from ..layers import PixelNormalization, ResidualTanh
-from .factory import LayerFactory
-
-#: How much of the input's contrast a fresh generator keeps. tanh(atanh(x)) is x, but it is not
-#: defined at white and black.
-START = 0.97
+from ..layers import MeanSquare, PixelNormalization
+from .factory import LayerFactory, picture_output
 
 
 def fast_generator(
@@ -19,6 +15,7 @@ def fast_generator(
     filters: int = 24,
     blocks: int = 6,
     *,
+    change_penalty: float = 0.0,
     dtype: str | None = None,
     name: str = "fast_generator",
 ) -> keras.Model:
@@ -38,6 +35,10 @@ def fast_generator(
         channels: int, channels of the pictures it reads and of its output. Default 3.
         filters: int, channels after the first convolution. Default 24.
         blocks: int, residual blocks. Default 6.
+        change_penalty: float, weight of the mean square of the change (before the tanh), which
+            enters the generators' loss. Black and white are far out on the tanh, where its gradient
+            is nearly 0: without a penalty a generator that has blackened an animal stays there.
+            Default 0.
         dtype: see `resnet_generator`.
         name: str.
 
@@ -61,9 +62,11 @@ def fast_generator(
     def conv(
         x: KerasTensor, width: int, size: int, label: str,
         strides: int = 1, start: initializers.Initializer | None = None,
+        penalty: MeanSquare | None = None,
     ) -> KerasTensor:  # fmt: skip
         x = make.pad(x, size // 2, label)
-        return make.conv(x, width, size, label, strides=strides, start=start or _he())
+        start = start or _he()
+        return make.conv(x, width, size, label, strides=strides, start=start, penalty=penalty)
 
     def norm_relu(x: KerasTensor, label: str) -> KerasTensor:
         return make.relu(PixelNormalization(name=f"{label}_norm", dtype=dtype)(x), label)
@@ -80,9 +83,10 @@ def fast_generator(
         label = f"u{level + 1}"
         x = layers.UpSampling2D(2, name=f"{label}_resize", dtype=dtype)(x)
         x = norm_relu(conv(x, filters * 2**level, 3, label), label)
-    change = conv(x, channels, 7, "c7_out", start=initializers.RandomNormal(stddev=1e-3))
-    outputs = ResidualTanh(START, name="tanh", dtype="float32")([change, inputs])
-    return keras.Model(inputs, outputs, name=name)
+    small = initializers.RandomNormal(stddev=1e-3)
+    penalty = MeanSquare(change_penalty) if change_penalty else None
+    change = conv(x, channels, 7, "c7_out", start=small, penalty=penalty)
+    return keras.Model(inputs, picture_output(change, inputs, "scaled"), name=name)
 
 
 def _he() -> initializers.Initializer:

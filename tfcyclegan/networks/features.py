@@ -12,10 +12,13 @@ import keras
 import numpy as np
 
 from ..errors import InputError, first_line
+from ..layers import Frozen
 from .efficientnet import efficientnet_lite0
+from .twins import copy_of
 
-#: How a network expects pixels: see `pixels` of `load_features`.
-Pixels = Literal["tf", "none", "unit", "caffe", "torch"]
+#: How a network expects its pixels: "caffe", "tf" and "torch" as prepared by Keras's
+#: `imagenet_utils`, "unit" in [0, 1], "none" in [0, 255].
+Pixels = Literal["caffe", "tf", "torch", "unit", "none"]
 
 #: The name of EfficientNet-Lite0, which is not in `keras.applications`.
 LITE0 = "efficientnet-lite0"
@@ -59,7 +62,8 @@ def load_features(
     if source == LITE0:
         network, pixels = efficientnet_lite0(dtype), pixels or "tf"
     elif isinstance(source, keras.Model):
-        network = source
+        # Layers that D_A and D_B share would be saved only once, and a user's model stay frozen.
+        network = copy_of(source)
     elif Path(source).exists():
         network = _file(Path(source))
     else:
@@ -116,9 +120,9 @@ def _tapped(network: keras.Model, taps: Sequence[str] | None, source: object) ->
             f"{_named(source)}: takes only {network.input_shape[1:3]} px: give a network for "
             "pictures of any size"
         )
+    if taps is None and len(network.outputs) > 1:
+        return _checked(keras.Model(network.inputs, network.outputs, name=network.name), source)
     if taps is None:
-        if len(network.outputs) > 1:
-            return network
         taps = _last_of_each_stride(network)
     names = {layer.name: layer for layer in network.layers}
     for tap in taps:
@@ -128,11 +132,28 @@ def _tapped(network: keras.Model, taps: Sequence[str] | None, source: object) ->
             raise InputError(f"{_named(source)} has no layer {tap!r}; {hint}")
     if not taps:
         raise InputError(f"{_named(source)}: no layer at a stride of 4 to 32: name the `taps`")
-    return keras.Model(network.inputs, [names[tap].output for tap in taps], name=network.name)
+    outputs = [names[tap].output for tap in taps]
+    return _checked(keras.Model(network.inputs, outputs, name=network.name), source)
+
+
+def _checked(network: keras.Model, source: object) -> keras.Model:
+    """Refuses outputs that are not feature maps from the largest to the smallest."""
+    shapes = [network.compute_output_shape((1, 256, 256, 3))]
+    shapes = shapes[0] if isinstance(shapes[0], list) else shapes
+    if any(len(shape) != 4 for shape in shapes):
+        raise InputError(f"{_named(source)}: not all `taps` are feature maps [N, h, w, C]")
+    sides = [shape[1] for shape in shapes]
+    if sides != sorted(sides, reverse=True):
+        raise InputError(
+            f"{_named(source)}: its maps are {sides} px high for a picture of 256: name the `taps` "
+            "from the largest map to the smallest"
+        )
+    return network
 
 
 def _last_of_each_stride(network: keras.Model) -> list[str]:
-    layers = [layer for layer in network.layers[1:] if isinstance(layer.output, keras.KerasTensor)]
+    layers = [layer for layer in network.layers[1:] if len(layer._inbound_nodes) == 1]
+    layers = [layer for layer in layers if isinstance(layer.output, keras.KerasTensor)]
     every = keras.Model(network.inputs, [layer.output for layer in layers])
     side = 8 * max(_STRIDES)
     shapes = every.compute_output_shape((1, side, side, 3))
@@ -163,11 +184,9 @@ def _frozen(network: keras.Model, matrix: np.ndarray, offset: np.ndarray) -> ker
     """The network, without training, on pictures in [-1, 1]."""
     # Pixels are 127.5 x + 127.5.
     kernel, bias = 127.5 * matrix, offset + 127.5 * matrix.sum(axis=0)
-    network.trainable = False
-    if np.allclose(kernel, np.eye(3)) and np.allclose(bias, 0, atol=1e-5):
-        return network
-    inputs = keras.Input((None, None, 3), name="pictures")
-    prepare = keras.layers.Conv2D(3, 1, name="pixels", dtype="float32", trainable=False)
-    outputs = network(prepare(inputs), training=False)
-    prepare.set_weights([kernel[None, None], bias])
-    return keras.Model(inputs, outputs, name=network.name)
+    x = inputs = keras.Input((None, None, 3), name="images")
+    if not (np.allclose(kernel, np.eye(3)) and np.allclose(bias, 0, atol=1e-5)):
+        prepare = keras.layers.Conv2D(3, 1, name="pixels", dtype="float32", trainable=False)
+        x = prepare(x)
+        prepare.set_weights([kernel[None, None], bias])
+    return keras.Model(inputs, Frozen(network, name="frozen")(x), name=network.name)

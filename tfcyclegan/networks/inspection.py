@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import keras
 from keras import layers
 
 from ..errors import InputError
-from ..layers import ReflectionPadding2D
+from ..layers import Frozen, ReflectionPadding2D
+
+
+def all_layers(network: keras.Model) -> Iterator[layers.Layer]:
+    """All layers of a network, and of the models nested in it."""
+    for layer in network.layers:
+        yield layer
+        if isinstance(layer, keras.Model):
+            yield from all_layers(layer)
+        elif isinstance(layer, Frozen):
+            yield from all_layers(layer.network)
 
 
 def difference(network: keras.Model, other: keras.Model) -> str | None:
@@ -20,7 +32,9 @@ def difference(network: keras.Model, other: keras.Model) -> str | None:
 
     def described(network: keras.Model) -> list[tuple[str, dict]]:
         found = []
-        for layer in network.layers:
+        for layer in all_layers(network):
+            if isinstance(layer, (keras.Model, Frozen)):
+                continue
             if isinstance(layer, layers.InputLayer):
                 found.append((layer.name, {"channels": layer.batch_shape[-1]}))
             elif not isinstance(layer, layers.Dropout):

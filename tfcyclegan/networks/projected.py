@@ -66,10 +66,12 @@ def projected_discriminator(
         raise InputError(f"filters={filters}: take at least 2")
     network = load_features(features, taps, pixels, dtype)
     side = 256
-    sides = [shape[1] for shape in network.compute_output_shape((1, side, side, 3))]
+    shapes = network.compute_output_shape((1, side, side, 3))
+    sides = [shape[1] for shape in (shapes if isinstance(shapes, list) else [shapes])]
     inputs = keras.Input((None, None, channels), name="images")
     x = inputs if channels == 3 else layers.Concatenate(name="rgb", dtype=dtype)([inputs] * 3)
-    maps = network(x, training=False)
+    maps = network(x)
+    maps = maps if isinstance(maps, list) else [maps]
 
     def fixed(x: KerasTensor, width: int, size: int, name: str, number: int) -> KerasTensor:
         fan_in = size**2 * x.shape[-1]

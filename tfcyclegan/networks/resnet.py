@@ -7,7 +7,15 @@ from typing import Literal
 import keras
 from keras import layers
 
-from .factory import Alignment, LayerFactory, Norm, check_choice, check_padding, picture_output
+from .factory import (
+    Alignment,
+    LayerFactory,
+    Norm,
+    Residual,
+    check_choice,
+    check_padding,
+    picture_output,
+)
 
 
 def default_blocks(image_size: int) -> int:
@@ -26,7 +34,7 @@ def resnet_generator(
     use_bias: bool | None = None,
     upsampling: Literal["transposed", "resize"] = "transposed",
     dropout: float = 0.0,
-    residual_output: bool = False,
+    residual_output: Residual = False,
     bare_first: bool = False,
     downsampling_padding: Literal["zero", "reflect"] = "zero",
     block_padding: Literal["reflect", "replicate"] = "reflect",
@@ -54,8 +62,9 @@ def resnet_generator(
         upsampling: "transposed" convolution as in the paper (default), or "resize": nearest
             neighbour and a 3×3 convolution, which avoids checkerboards (Odena et al. 2016).
         dropout: float, rate between the two convolutions of a block. Default 0.
-        residual_output: bool, whether to add the input picture before the tanh, which the paper
-            does not. Default False.
+        residual_output: True: the output is tanh(change + picture), with less contrast than the
+            picture where the change is 0. "scaled": it is tanh(change + atanh(0.97 picture)), which
+            is 0.97 of the picture there. Default False, as in the paper: tanh of the last layer.
         bare_first: bool, whether to leave out the norm and the ReLU after the first convolution,
             as in some imported models. Default False.
         downsampling_padding: "zero" as in the paper (default), or "reflect" as in some imported

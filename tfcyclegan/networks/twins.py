@@ -7,6 +7,8 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
+from .inspection import all_layers
+
 
 def with_precision(network: keras.Model, precision: str) -> keras.Model:
     """A copy of a network under another dtype policy.
@@ -36,16 +38,14 @@ def with_precision(network: keras.Model, precision: str) -> keras.Model:
     config["layers"] = [*map(change, inner), last]
     if precision == "float32":
         config = change(config)
-    return _built(network, config)
+    twin = type(network).from_config(config)
+    twin.set_weights(network.get_weights())
+    return twin
 
 
 def copy_of(network: keras.Model) -> keras.Model:
-    """A functional model of the same layers, name and weights, with weights of its own."""
-    return _built(network, network.get_config())
-
-
-def _built(network: keras.Model, config: dict) -> keras.Model:
-    twin = type(network).from_config(config)
+    """A copy of a functional model, with weights of its own."""
+    twin = keras.models.clone_model(network)
     twin.set_weights(network.get_weights())
     return twin
 
@@ -59,7 +59,7 @@ def twice_differentiable(D: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
     Args:
         D: a functional model, pictures `[N, H, W, C]` to logits.
     """
-    mixed = any(layer.compute_dtype != "float32" for layer in D.layers)
+    mixed = any(layer.compute_dtype != "float32" for layer in all_layers(D))
     twin = with_precision(D, "float32") if mixed else None
 
     @tf.function(input_signature=[tf.TensorSpec((None, None, None, D.input_shape[-1]))])

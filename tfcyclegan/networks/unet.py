@@ -6,7 +6,7 @@ import keras
 from keras import layers
 
 from ..errors import InputError
-from .factory import LayerFactory, Norm, picture_output
+from .factory import LayerFactory, Norm, Residual, picture_output
 
 
 def default_depth(image_size: int) -> int:
@@ -24,7 +24,7 @@ def unet_generator(
     norm: Norm = "instance",
     use_bias: bool | None = None,
     dropout: float = 0.0,
-    residual_output: bool = False,
+    residual_output: Residual = False,
     epsilon: float = 1e-5,
     dtype: str | None = None,
     name: str = "unet_generator",

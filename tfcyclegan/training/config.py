@@ -14,7 +14,7 @@ from ..errors import InputError
 from ..files import write_text
 from ..losses import check_losses
 from ..networks.architecture import Architecture, DiscriminatorName
-from ..networks.factory import Alignment, Norm, check_choice
+from ..networks.factory import Alignment, Norm, Residual, check_choice
 from ..networks.features import LITE0, Pixels
 from ..networks.resnet import default_blocks
 from ..precision import Precision, resolve_precision
@@ -26,7 +26,7 @@ from .recipes import RECIPES, RecipeName, default_recipe
 class Config:
     """The settings of a training run.
 
-    A setting that is None takes its value from the paper or from the data set's recipe.
+    A setting that is None takes its value from the recipe.
     `resolved()` fills in these values, and the run folder's `config.json` holds the result.
 
     Example:
@@ -35,8 +35,8 @@ class Config:
     """
 
     recipe: RecipeName | None = None
-    """The settings that you do not give: paper, fast (shows results on two CPU cores within an
-    hour) or shapes. Default: shapes for the embedded data, paper for all others."""
+    """Where the settings come from that you do not give: paper, fast (for photographs on a CPU) or
+    shapes. Default: shapes for the embedded data, paper for all others."""
 
     # The data
 
@@ -76,7 +76,7 @@ class Config:
     filters: int | None = None
     """Channels after a generator's first convolution. Paper: 64."""
     blocks: int | None = None
-    """Residual blocks of a resnet. Paper: 9 from 256 px up, 6 below."""
+    """Residual blocks of a resnet. Paper: 9 from 256 px up, 6 below. Default of fast: 6."""
     depth: int | None = None
     """Downsampling steps of a U-Net. Default: 8 from 256 px up, else down to one pixel."""
     norm: Norm = "instance"
@@ -92,8 +92,11 @@ class Config:
     """Upsampling of a resnet: transposed convolution (paper), or resize and convolve."""
     dropout: float = 0.0
     """Dropout rate in the generators."""
-    residual_output: bool | None = None
-    """Generators output the change to the picture instead of the picture. Paper: no."""
+    change_penalty: float | None = None
+    """Weight of the mean square of the change that a fast generator makes. Default: 0."""
+    residual_output: Residual | None = None
+    """A resnet or U-Net outputs the change to the picture instead of the picture (scaled: with a
+    change of 0, the output is 0.97 times the picture). Paper: no."""
     bare_first: bool = False
     """No norm and no ReLU after a resnet's first convolution (as in some imported models)."""
     downsampling_padding: Literal["zero", "reflect"] = "zero"
@@ -101,13 +104,13 @@ class Config:
     block_padding: Literal["reflect", "replicate"] = "reflect"
     """Padding of a resnet's blocks (replicate: as in some imported models)."""
     ema_momentum: float | None = None
-    """Momentum of the moving averages of the generators' weights, which are then what translates.
-    Paper: 0, no averages."""
+    """Momentum of the moving averages of the generators' weights, which are then used for
+    translation. Paper: 0, no averages."""
     discriminator: DiscriminatorName | None = None
     """PatchGAN (paper), a discriminator of single pixels, a projected one, which sees pictures
     through a pretrained network, or a projected one and a PatchGAN."""
     discriminator_filters: int | None = None
-    """Channels after a discriminator's first convolution. Paper: 64."""
+    """Channels after the first convolution of a PatchGAN or pixel discriminator. Paper: 64."""
     discriminator_layers: int | None = None
     """Strided layers of a PatchGAN: 3 sees 70 px (paper), 2 sees 34, 1 sees 16."""
     discriminator_padding: Literal["zero", "reflect"] = "zero"
@@ -236,8 +239,10 @@ class Config:
         values["recipe"] = self.recipe or default_recipe(self.data)
         check_choice("recipe", values["recipe"], tuple(RECIPES))
         recipe = RECIPES[values["recipe"]]
-        recipe = {"blocks": default_blocks(self.image_size or recipe["image_size"]), **recipe}
         values |= {name: value for name, value in recipe.items() if values[name] is None}
+        if values["blocks"] is None:
+            fast = values["generator"] == "fast"
+            values["blocks"] = 6 if fast else default_blocks(values["image_size"])
         values["precision"] = resolve_precision(self.precision)[0]
         config = ResolvedConfig(**values)
         config.check()
@@ -256,7 +261,7 @@ class Config:
         """
         values = json.loads(text)
         # Version 0.1 had no recipes by name.
-        values.setdefault("recipe", default_recipe(values["data"]))
+        values.setdefault("recipe", default_recipe(values.get("data", "")))
         measuring = values.pop("measuring", {})
         # Version 0.1 had this setting.
         if (value := measuring.pop("extractor_scaling", None)) not in (None, "none"):
@@ -346,9 +351,13 @@ class ResolvedConfig(Config):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise InputError(f"{name}={value}: must be at least {least}")
-        for name in ("beta_1", "beta_2", "constant_fraction"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name}={getattr(self, name)}: must lie between 0 and 1")
+        if not 0 <= self.constant_fraction <= 1:
+            raise InputError(
+                f"constant_fraction={self.constant_fraction}: must lie between 0 and 1"
+            )
+        for name in ("beta_1", "beta_2", "ema_momentum"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"{name}={getattr(self, name)}: must be at least 0 and below 1")
         if self.strategy == "ray" and self.workers is None:
             raise InputError("strategy=ray: set `workers` as well, for example workers=2")
         if self.strategy != "ray" and self.workers is not None:

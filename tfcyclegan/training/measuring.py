@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from ..evaluation.pretrained import Pixels
+from ..networks.features import Pixels
 
 
 @dataclass(frozen=True)
