@@ -45,6 +45,10 @@ ARMS: dict[str, dict[str, Any]] = {
     "still": {"discriminator_translation": 0.0},
     "slowD": {"discriminator_learning_rate": 1e-4},
     "penalty": {"change_penalty": 1.0},
+    "penalty_cycle5": {"change_penalty": 1.0, "lambda_cycle_A": 5.0, "lambda_cycle_B": 5.0},
+    "penalty_slowD": {"change_penalty": 1.0, "discriminator_learning_rate": 1e-4},
+    "penalty_batch2": {"change_penalty": 1.0, "batch_size": 2},
+    "penalty3": {"change_penalty": 3.0},
 }  # fmt: skip
 
 #: Test pictures in a grid, spread over the set.
