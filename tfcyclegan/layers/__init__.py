@@ -1,6 +1,6 @@
 """Layers that Keras lacks, or that are faster or more exact than Keras's."""
 
-from .activations import LeakyReLU, MeanSquare, ResidualTanh
+from .activations import LeakyReLU, MeanSquare, ResidualClip, ResidualTanh
 from .convolutions import NarrowConv2D, SpectralConv2D
 from .frozen import Frozen
 from .geometry import Cropping2D, ReflectionPadding2D, ReplicationPadding2D, ResizeLike
@@ -25,6 +25,7 @@ __all__ = [
     "RandomShift",
     "ReflectionPadding2D",
     "ReplicationPadding2D",
+    "ResidualClip",
     "ResidualTanh",
     "ResizeLike",
     "SpectralConv2D",

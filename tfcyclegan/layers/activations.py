@@ -94,3 +94,31 @@ class MeanSquare(keras.regularizers.Regularizer):
 
     def get_config(self) -> dict:
         return {"weight": self.weight}
+
+
+@keras.saving.register_keras_serializable("tfcyclegan")
+class ResidualClip(keras.layers.Layer):
+    """`change + picture`, clipped to [-1, 1]: the generator outputs the change.
+
+    A change of 0 gives the picture itself. The gradient passes as if nothing were clipped, except
+    where it would move a pixel further out. So the whites and blacks of a picture are as easy to
+    change as its greys, and a pixel that was driven to black can come back; a tanh has almost no
+    gradient there.
+
+    The input is a pair `(change, picture)`, both `[N, H, W, C]`.
+    """
+
+    def call(self, inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        @tf.custom_gradient
+        def clip(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+            def gradient(dy: tf.Tensor) -> tf.Tensor:
+                further_out = tf.logical_or((x > 1) & (dy < 0), (x < -1) & (dy > 0))
+                return tf.where(further_out, tf.zeros_like(dy), dy)
+
+            return tf.clip_by_value(x, -1.0, 1.0), gradient
+
+        change, picture = inputs
+        return clip(change + picture)
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        return tuple(input_shape[0])

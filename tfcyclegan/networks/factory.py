@@ -18,6 +18,7 @@ from ..layers import (
     NarrowConv2D,
     ReflectionPadding2D,
     ReplicationPadding2D,
+    ResidualClip,
     ResidualTanh,
 )
 
@@ -154,7 +155,7 @@ START = 0.97
 
 def picture_output(x: KerasTensor, inputs: KerasTensor, residual: Residual) -> KerasTensor:
     """A generator's last layer, in float32: float16 has at most 8 steps for each grey level."""
-    if residual not in (False, True, "scaled"):
+    if residual not in (False, True, "scaled", "clipped"):
         raise InputError(f"residual_output={residual!r} is unknown: take False, True or scaled")
     if not residual:
         return layers.Activation("tanh", name="tanh", dtype="float32")(x)
@@ -162,6 +163,8 @@ def picture_output(x: KerasTensor, inputs: KerasTensor, residual: Residual) -> K
         raise InputError(
             f"residual_output={residual} needs as many output channels as input channels"
         )
+    if residual == "clipped":
+        return ResidualClip(name="clip", dtype="float32")([x, inputs])
     scale = START if residual == "scaled" else None
     return ResidualTanh(scale, name="tanh", dtype="float32")([x, inputs])
 

@@ -86,7 +86,7 @@ def fast_generator(
     small = initializers.RandomNormal(stddev=1e-3)
     penalty = MeanSquare(change_penalty) if change_penalty else None
     change = conv(x, channels, 7, "c7_out", start=small, penalty=penalty)
-    return keras.Model(inputs, picture_output(change, inputs, "scaled"), name=name)
+    return keras.Model(inputs, picture_output(change, inputs, "clipped"), name=name)
 
 
 def _he() -> initializers.Initializer:

@@ -32,6 +32,7 @@ from ..layers import (
     PixelNormalization,
     ReflectionPadding2D,
     ReplicationPadding2D,
+    ResidualClip,
     ResidualTanh,
 )
 from ..runtimes.protocol import BadPicture
@@ -170,7 +171,7 @@ def _normalized(layer: InstanceNormalization, source: _Stage) -> _Stage:
 #: Pointwise layers.
 _PER_PIXEL = (
     layers.Activation, layers.Add, layers.BatchNormalization, layers.Concatenate, layers.ReLU,
-    Dropout, LeakyReLU, PixelNormalization, ResidualTanh,
+    Dropout, LeakyReLU, PixelNormalization, ResidualClip, ResidualTanh,
 )  # fmt: skip
 
 
