@@ -44,8 +44,10 @@ ARMS: dict[str, dict[str, Any]] = {
     "crops": {"load_size": 192},
     "still": {"discriminator_translation": 0.0},
     "slowD": {"discriminator_learning_rate": 1e-4},
-    "clip": {},
-    "clip_cycle3": {"lambda_cycle_A": 3.0, "lambda_cycle_B": 3.0},
+    "clip": {"residual_output": "clipped"},
+    "clip_cycle5_momentum": {
+        "residual_output": "clipped", "lambda_cycle_A": 5.0, "lambda_cycle_B": 5.0, "beta_1": 0.5,
+    },
     "penalty": {"change_penalty": 1.0},
     "penalty_cycle5": {"change_penalty": 1.0, "lambda_cycle_A": 5.0, "lambda_cycle_B": 5.0},
     "penalty_slowD": {"change_penalty": 1.0, "discriminator_learning_rate": 1e-4},

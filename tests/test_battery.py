@@ -24,6 +24,7 @@ from tfcyclegan.layers import (
     PixelNormalization,
     RandomShift,
     ReplicationPadding2D,
+    ResidualClip,
     ResidualTanh,
     ResizeLike,
     SpectralConv2D,
@@ -61,6 +62,7 @@ CASES = {
     "resize": wrap(lambda dtype: ResizeLike(dtype=dtype), inputs=2),
     "residual tanh": wrap(lambda dtype: ResidualTanh(dtype="float32"), inputs=2),
     "scaled residual tanh": wrap(lambda dtype: ResidualTanh(0.97, dtype="float32"), inputs=2),
+    "residual clip": wrap(lambda dtype: ResidualClip(dtype="float32"), inputs=2),
     "pixel norm": wrap(lambda dtype: PixelNormalization(dtype=dtype)),
     "resnet": network(resnet_generator, 32, blocks=1, **SMALL),
     "resnet resize": network(
@@ -89,6 +91,9 @@ CASES = {
     ),
     "unet": network(unet_generator, 32, dropout=0.5, **SMALL),
     "fast": network(fast_generator, blocks=1, **SMALL),
+    "fast clipped": network(
+        fast_generator, blocks=0, residual_output="clipped", change_penalty=0.5, **SMALL
+    ),
     "patch": network(patch_discriminator, 32, layers=2, **SMALL),
     "patch variant": network(
         patch_discriminator, 32, layers=2, padding="reflect", sigmoid=True, **SMALL

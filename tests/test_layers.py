@@ -9,9 +9,11 @@ from tfcyclegan import InstanceNormalization, ReflectionPadding2D
 from tfcyclegan.layers import (
     Cropping2D,
     LeakyReLU,
+    MeanSquare,
     NarrowConv2D,
     RandomShift,
     ReplicationPadding2D,
+    ResidualClip,
     ResidualTanh,
     SpectralConv2D,
     without_xla,
@@ -283,3 +285,25 @@ def test_random_layers_go_on_after_loading(kind, tmp_path):
     model.save(tmp_path / "m.keras")
     again = keras.saving.load_model(tmp_path / "m.keras")
     np.testing.assert_array_equal(again(images, training=True), model(images, training=True))
+
+
+def test_residual_clip_lets_pixels_come_back():
+    """The gradient is blocked only where it would move a pixel further out."""
+    picture = tf.constant([[[[0.5, 0.9, 0.9, -0.9, -0.9]]]])
+    change = tf.constant([[[[0.1, 0.4, 0.4, -0.4, -0.4]]]])
+    pull = tf.constant([[[[3.0, 1.0, -1.0, 1.0, -1.0]]]])  # the slope of the loss
+    with tf.GradientTape() as tape:
+        tape.watch(change)
+        y = ResidualClip()([change, picture])
+        loss = tf.reduce_sum(pull * y)
+    np.testing.assert_allclose(y[0, 0, 0], [0.6, 1.0, 1.0, -1.0, -1.0])
+    np.testing.assert_allclose(tape.gradient(loss, change)[0, 0, 0], [3, 1, 0, 0, -1])
+    np.testing.assert_array_equal(ResidualClip()([tf.zeros_like(change), picture]), picture)
+
+
+def test_mean_square_of_the_change():
+    """The weight times the mean square over the pictures of a batch, whatever its size."""
+    x = tf.random.stateless_normal((3, 4, 4, 2), (0, 1))
+    layer = keras.layers.Activation("linear", activity_regularizer=MeanSquare(0.5))
+    layer(x)
+    np.testing.assert_allclose(layer.losses[0], 0.5 * np.mean(np.square(x)), rtol=1e-5)

@@ -62,11 +62,12 @@ def test_other_layers():
 def test_outputs_are_float32():
     with pytest.raises(InputError, match="residual_output=True needs as many"):
         picture_output(keras.Input((8, 8, 3)), INPUTS, residual=True)
-    for residual in (False, True, "scaled"):
+    for residual in (False, True, "scaled", "clipped"):
         layer = layer_of(picture_output(INPUTS, INPUTS, residual))
-        assert (layer.name, layer.compute_dtype) == ("tanh", "float32")
+        assert layer.name == ("clip" if residual == "clipped" else "tanh")
+        assert layer.compute_dtype == "float32"
         assert getattr(layer, "scale", None) == (START if residual == "scaled" else None)
-    with pytest.raises(InputError, match="residual_output='yes' is unknown: take False, True or"):
+    with pytest.raises(InputError, match="residual_output='yes' is unknown: take False, True"):
         picture_output(INPUTS, INPUTS, "yes")
     assert [layer_of(score_output(INPUTS, s)).name for s in (False, True)] == [
         "logit",

@@ -47,7 +47,11 @@ def test_by_definition():
     """Projected, mixed from the smallest map upwards, and judged."""
     D, look = projected(), tiny_features()
     look.set_weights(D.get_layer("features").get_weights())
-    large, small = look(IMAGES)
+    blurred = D.get_layer("blur")(IMAGES)
+    binomial = np.outer([1, 4, 6, 4, 1], [1, 4, 6, 4, 1]) / 256
+    patch = (IMAGES[0, 3:8, 5:10, 1] * binomial).numpy().sum()
+    np.testing.assert_allclose(blurred[0, 5, 7, 1], patch, atol=1e-6)
+    large, small = look(blurred)
     large, small = D.get_layer("project_0")(large), D.get_layer("project_1")(small)
     up = tf.image.resize(small, large.shape[1:3])
     large += D.get_layer("mix_0")(up)

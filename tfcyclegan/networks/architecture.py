@@ -42,8 +42,9 @@ class Architecture:
         upsampling: "transposed" (default) or "resize"; see `resnet_generator`.
         dropout: float, dropout rate in the generators. Default 0.
         change_penalty: float, of a fast generator; see there. Default 0.
-        residual_output: whether a resnet or U-Net outputs the change to the picture, False
-            (default), True or "scaled"; see `resnet_generator`.
+        residual_output: whether generators output the change to the picture, False (default),
+            True, "scaled" or "clipped"; see `resnet_generator`. A fast generator is "scaled" unless
+            this is "clipped".
         bare_first: bool, whether a resnet's first convolution has no norm and no ReLU. Default
             False.
         downsampling_padding: "zero" (default) or "reflect", of a resnet's strided convolutions.
@@ -175,9 +176,10 @@ class Architecture:
         channels, output_channels = (A, B) if direction == "AtoB" else (B, A)
         if self.generator == "fast":
             blocks = 6 if self.blocks is None else self.blocks
+            residual = "clipped" if self.residual_output == "clipped" else "scaled"
             return fast_generator(
-                A, self.filters, blocks, change_penalty=self.change_penalty, dtype=dtype,
-                name=GENERATORS[direction],
+                A, self.filters, blocks, residual_output=residual,
+                change_penalty=self.change_penalty, dtype=dtype, name=GENERATORS[direction],
             )  # fmt: skip
         settings = self._pick(
             "filters", "norm", "use_bias", "epsilon", "dropout", "residual_output"

@@ -146,7 +146,7 @@ def check_padding(alignment: str, name: str, padding: str) -> None:
 
 
 #: Whether a generator outputs the change to the picture: see `resnet_generator`.
-Residual = bool | Literal["scaled"]
+Residual = bool | Literal["scaled", "clipped"]
 
 #: How much of the input's contrast a generator with a scaled residual output keeps at change 0.
 #: tanh(atanh(x)) is x, but it is not defined at white and black.
@@ -156,7 +156,9 @@ START = 0.97
 def picture_output(x: KerasTensor, inputs: KerasTensor, residual: Residual) -> KerasTensor:
     """A generator's last layer, in float32: float16 has at most 8 steps for each grey level."""
     if residual not in (False, True, "scaled", "clipped"):
-        raise InputError(f"residual_output={residual!r} is unknown: take False, True or scaled")
+        raise InputError(
+            f"residual_output={residual!r} is unknown: take False, True, scaled or clipped"
+        )
     if not residual:
         return layers.Activation("tanh", name="tanh", dtype="float32")(x)
     if x.shape[-1] != inputs.shape[-1]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import keras
 from keras import KerasTensor, initializers, layers
 
@@ -15,6 +17,7 @@ def fast_generator(
     filters: int = 24,
     blocks: int = 6,
     *,
+    residual_output: Literal["scaled", "clipped"] = "scaled",
     change_penalty: float = 0.0,
     dtype: str | None = None,
     name: str = "fast_generator",
@@ -24,8 +27,8 @@ def fast_generator(
     Its layout is that of the paper's generator: shrink, residual blocks, grow. It differs in three
     points:
 
-    - It outputs the change to the picture: tanh(change + atanh(0.97 picture)). The change starts
-      near 0, so it does not have to learn to copy.
+    - It outputs the change to the picture, which starts near 0, so it does not have to learn to
+      copy.
     - It normalises each pixel over its channels. Instance norm with a residual output makes bright
       blobs at fixed places, which steer the norm's statistics.
     - Blocks normalise their input and start at 0. It resizes and convolves to grow, which avoids
@@ -35,6 +38,7 @@ def fast_generator(
         channels: int, channels of the pictures it reads and of its output. Default 3.
         filters: int, channels after the first convolution. Default 24.
         blocks: int, residual blocks. Default 6.
+        residual_output: "scaled" (default) or "clipped"; see `resnet_generator`.
         change_penalty: float, weight of the mean square of the change (before the tanh), which
             enters the generators' loss. Black and white are far out on the tanh, where its gradient
             is nearly 0: without a penalty a generator that has blackened an animal stays there.
@@ -86,7 +90,7 @@ def fast_generator(
     small = initializers.RandomNormal(stddev=1e-3)
     penalty = MeanSquare(change_penalty) if change_penalty else None
     change = conv(x, channels, 7, "c7_out", start=small, penalty=penalty)
-    return keras.Model(inputs, picture_output(change, inputs, "clipped"), name=name)
+    return keras.Model(inputs, picture_output(change, inputs, residual_output), name=name)
 
 
 def _he() -> initializers.Initializer:

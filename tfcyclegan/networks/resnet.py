@@ -64,7 +64,9 @@ def resnet_generator(
         dropout: float, rate between the two convolutions of a block. Default 0.
         residual_output: True: the output is tanh(change + picture), with less contrast than the
             picture where the change is 0. "scaled": it is tanh(change + atanh(0.97 picture)), which
-            is 0.97 of the picture there. Default False, as in the paper: tanh of the last layer.
+            is 0.97 of the picture there. "clipped": it is change + picture, clipped to [-1, 1]; see
+            `tfcyclegan.layers.ResidualClip`. Default False, as in the paper: tanh of the last
+            layer.
         bare_first: bool, whether to leave out the norm and the ReLU after the first convolution,
             as in some imported models. Default False.
         downsampling_padding: "zero" as in the paper (default), or "reflect" as in some imported

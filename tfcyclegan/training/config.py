@@ -95,8 +95,8 @@ class Config:
     change_penalty: float | None = None
     """Weight of the mean square of the change that a fast generator makes. Default: 0."""
     residual_output: Residual | None = None
-    """A resnet or U-Net outputs the change to the picture instead of the picture (scaled: with a
-    change of 0, the output is 0.97 times the picture). Paper: no."""
+    """Generators output the change to the picture instead of the picture (scaled: with a change of
+    0, the output is 0.97 times the picture; clipped: it is the picture). Paper: no."""
     bare_first: bool = False
     """No norm and no ReLU after a resnet's first convolution (as in some imported models)."""
     downsampling_padding: Literal["zero", "reflect"] = "zero"
