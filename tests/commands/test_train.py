@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_run import tiny_features
 
 from tfcyclegan.cli import main
 from tfcyclegan.commands.train import Train, architecture, understand
@@ -162,7 +163,9 @@ def test_options_reach_the_model(options, holds, tiny):
 
 def test_the_fast_recipe(train, capsys):
     """It says what it takes from the recipe. The averages are what a run leaves."""
-    assert train("--recipe", "fast", "--test-count", 2) == 0
+    tiny_features().save("features.keras")
+    features = ("--features", "features.keras", "--feature-pixels", "tf")
+    assert train("--recipe", "fast", "--test-count", 2, "--no-tensorboard", *features) == 0
     printed = capsys.readouterr().out
     assert re.search("recipe fast: .*discriminator=projected.patch .*ema_momentum=0.998", printed)
     assert " filters=" not in printed  # was given

@@ -157,6 +157,7 @@ def test_mirrored_is_one_device_with_the_whole_batch(trained):
     assert abs(losses[-1] - losses[0]) > 1e-3
 
 
+@pytest.mark.slow
 def test_several_discriminators_and_averages(trained):
     """Spectral norms and averages too are the same on all replicas."""
     options = {"translation": 0.0, "ema_momentum": 0.9, "epochs": 2}

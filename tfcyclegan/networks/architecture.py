@@ -176,7 +176,9 @@ class Architecture:
         channels, output_channels = (A, B) if direction == "AtoB" else (B, A)
         if self.generator == "fast":
             blocks = 6 if self.blocks is None else self.blocks
-            residual = "clipped" if self.residual_output == "clipped" else "scaled"
+            residual: Literal["scaled", "clipped"] = (
+                "clipped" if self.residual_output == "clipped" else "scaled"
+            )
             return fast_generator(
                 A, self.filters, blocks, residual_output=residual,
                 change_penalty=self.change_penalty, dtype=dtype, name=GENERATORS[direction],

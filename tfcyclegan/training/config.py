@@ -260,8 +260,10 @@ class Config:
             ValueError, TypeError, AttributeError: the text is not a configuration.
         """
         values = json.loads(text)
-        # Version 0.1 had no recipes by name.
-        values.setdefault("recipe", default_recipe(values.get("data", "")))
+        if "recipe" not in values:
+            # Version 0.1 had no recipes by name, and fewer settings.
+            values["recipe"] = default_recipe(values.get("data", ""))
+            values = RECIPES[values["recipe"]] | values
         measuring = values.pop("measuring", {})
         # Version 0.1 had this setting.
         if (value := measuring.pop("extractor_scaling", None)) not in (None, "none"):
