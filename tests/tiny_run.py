@@ -57,8 +57,8 @@ def networks(precision, norm="instance", dropout=0.0):
 def tiny_features():
     """A small network with maps at two strides, which stands for a pretrained one."""
     images = keras.Input((None, None, 3))
-    large = keras.layers.Conv2D(4, 3, 4, "same", activation="relu")(images)
-    small = keras.layers.Conv2D(6, 3, 2, "same", activation="relu")(large)
+    large = keras.layers.Conv2D(4, 3, 4, "same", activation="relu", name="large")(images)
+    small = keras.layers.Conv2D(6, 3, 2, "same", activation="relu", name="small")(large)
     return keras.Model(images, [large, small], name="features")
 
 
