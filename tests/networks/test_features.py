@@ -176,10 +176,10 @@ def test_files_that_are_no_models(tmp_path):
 
 
 def test_weights_that_cannot_be_downloaded(monkeypatch):
-    def broken(*arguments, **settings):
+    @functools.wraps(keras.applications.MobileNetV2)
+    def broken(**settings):
         raise OSError("no route to host")
 
-    monkeypatch.setattr(keras.applications.mobilenet_v2, "MobileNetV2", broken)
-    monkeypatch.setattr(keras.applications, "MobileNetV2", lambda **settings: broken())
+    monkeypatch.setattr(keras.applications, "MobileNetV2", broken)
     with pytest.raises(InputError, match="MobileNetV2: Keras could not download its weights"):
         load_features("MobileNetV2")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import inspect
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from ..errors import InputError, first_line
-from ..networks.features import Pixels
+from ..networks.features import Pixels, find_application, load_keras_file
 from ..runtimes.litert import LiteRTModel
 
 #: Input sizes in px of the networks in `keras.applications`, where they are not 224.
@@ -153,18 +152,13 @@ def open_pretrained(
 
 def _application(name: str, classes: bool, size: int | None, mode: str | None) -> Pretrained:
     """A network of `keras.applications`, with ImageNet weights."""
-    networks = dict(inspect.getmembers(keras.applications, inspect.isfunction))
-    if name not in networks:
-        near = difflib.get_close_matches(name, networks, n=1)
-        hint = f"did you mean {near[0]}?" if near else "give InceptionV3, for example, or a file"
-        raise InputError(f"{name}: neither a file nor a network in keras.applications; {hint}")
-    own = inspect.getmodule(networks[name]).preprocess_input  # type: ignore[union-attr]
+    make, own = find_application(name, "InceptionV3")
     side = size or _SIZES.get(name, 224)
     top: dict[str, Any] = {"include_top": False, "input_shape": (side, side, 3), "pooling": "avg"}
     if classes:
         top = {"classifier_activation": None}
     try:
-        network = networks[name](weights="imagenet", **top)
+        network = make(weights="imagenet", **top)
     except ValueError as problem:  # a size that it does not take
         raise InputError(f"{name}: {first_line(problem)}") from problem
     except Exception as problem:  # Keras and the connection raise almost anything
@@ -183,13 +177,7 @@ def _application(name: str, classes: bool, size: int | None, mode: str | None) -
 
 def _keras_file(path: Path, size: int | None, mode: str | None) -> Pretrained:
     """A whole Keras model in a `.keras` file."""
-    try:
-        # With safe_mode Keras refuses to run code in a lambda layer.
-        network = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as problem:  # a damaged file raises almost anything
-        raise InputError(
-            f"{path}: not a model that Keras can load ({first_line(problem)})"
-        ) from problem
+    network = load_keras_file(path)
     shape = getattr(network, "input_shape", None)
     if not isinstance(shape, tuple) or len(shape) != 4 or shape[-1] != 3:
         raise InputError(f"{path}: takes {shape}, not pictures [N, H, W, 3]")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import keras
 import numpy as np
@@ -65,11 +65,11 @@ def load_features(
         # Layers that D_A and D_B share would be saved only once, and a user's model stay frozen.
         network = copy_of(source)
     elif Path(source).exists():
-        network = _file(Path(source))
+        network = load_keras_file(Path(source))
     else:
-        network, matrix, offset = _application(str(source))
+        network, own = _application(str(source))
         if pixels is None:
-            return _frozen(_tapped(network, taps, source), matrix, offset)
+            return _frozen(_tapped(network, taps, source), *_measured(own))
     if pixels is None:
         raise InputError(
             f"{_named(source)} does not say how it expects pixels: set `pixels` to "
@@ -82,33 +82,53 @@ def _named(source: object) -> str:
     return source.name if isinstance(source, keras.Model) else str(source)
 
 
-def _application(name: str) -> tuple[keras.Model, np.ndarray, np.ndarray]:
-    """A network of `keras.applications`, and the matrix and offset of its preparation."""
+def find_application(
+    name: str, example: str, others: Sequence[str] = ()
+) -> tuple[Callable[..., keras.Model], Callable[..., Any]]:
+    """The function that makes a network of `keras.applications`, and its `preprocess_input`.
+
+    Args:
+        name: such as "MobileNetV2".
+        example: a name for the error message.
+        others: names that are no applications, but may have been meant.
+
+    Raises:
+        InputError: no such network.
+    """
     networks = dict(inspect.getmembers(keras.applications, inspect.isfunction))
     if name not in networks:
-        near = difflib.get_close_matches(name, [LITE0, *networks], n=1)
-        hint = f"did you mean {near[0]}?" if near else f"give {LITE0}, for example, or a file"
+        near = difflib.get_close_matches(name, [*others, *networks], n=1)
+        hint = f"did you mean {near[0]}?" if near else f"give {example}, for example, or a file"
         raise InputError(f"{name}: neither a file nor a network in keras.applications; {hint}")
+    module = inspect.getmodule(networks[name])
+    return networks[name], module.preprocess_input  # type: ignore[union-attr]
+
+
+def load_keras_file(path: Path) -> keras.Model:
+    """Loads the model in a `.keras` file, without compiling it.
+
+    Raises:
+        InputError: not a model that Keras can load.
+    """
     try:
-        network = networks[name](weights="imagenet", include_top=False)
+        # With safe_mode Keras refuses to run code in a lambda layer.
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as problem:  # a damaged file raises almost anything
+        raise InputError(
+            f"{path}: not a model that Keras can load ({first_line(problem)})"
+        ) from problem
+
+
+def _application(name: str) -> tuple[keras.Model, Callable[..., Any]]:
+    """A network of `keras.applications` with its weights, and how it prepares pixels."""
+    make, prepare = find_application(name, LITE0, others=[LITE0])
+    try:
+        return make(weights="imagenet", include_top=False), prepare
     except Exception as problem:  # Keras and the connection raise almost anything
         raise InputError(
             f"{name}: Keras could not download its weights ({first_line(problem)}): check the "
             f"connection, give a file, or take {LITE0}"
         ) from problem
-    prepare = inspect.getmodule(networks[name]).preprocess_input  # type: ignore[union-attr]
-    return network, *_measured(prepare)
-
-
-def _file(path: Path) -> keras.Model:
-    try:
-        # With safe_mode Keras refuses to run code in a lambda layer.
-        network = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as problem:  # a damaged file raises almost anything
-        raise InputError(
-            f"{path}: not a model that Keras can load ({first_line(problem)})"
-        ) from problem
-    return network
 
 
 def _tapped(network: keras.Model, taps: Sequence[str] | None, source: object) -> keras.Model:
@@ -121,7 +141,7 @@ def _tapped(network: keras.Model, taps: Sequence[str] | None, source: object) ->
             "pictures of any size"
         )
     if taps is None and len(network.outputs) > 1:
-        return _checked(keras.Model(network.inputs, network.outputs, name=network.name), source)
+        return _checked(network, source)
     if taps is None:
         taps = _last_of_each_stride(network)
     names = {layer.name: layer for layer in network.layers}
@@ -173,10 +193,10 @@ def _affine(pixels: Pixels) -> tuple[np.ndarray, np.ndarray]:
     return _measured(lambda x: prepare(x, data_format="channels_last", mode=pixels))
 
 
-def _measured(prepare: object) -> tuple[np.ndarray, np.ndarray]:
+def _measured(prepare: Callable[..., Any]) -> tuple[np.ndarray, np.ndarray]:
     """The matrix and offset of a function that is affine in each pixel's three channels."""
     probes = np.concatenate([np.zeros((1, 3)), 255 * np.eye(3)]).astype(np.float32)
-    offset, *ends = np.asarray(prepare(probes[:, None, None, :].copy()))[:, 0, 0]  # type: ignore[operator]
+    offset, *ends = np.asarray(prepare(probes[:, None, None, :].copy()))[:, 0, 0]
     return (np.stack(ends) - offset) / 255, offset
 
 
