@@ -1,6 +1,7 @@
 # make train        set up .venv, train on the embedded data and export the result
 # make test         set up .venv and run the tests
 # make test-slow    run the tests that start real processes and take minutes
+# make test-browser use the pages in Chromium, which must be installed
 # make test-pytorch compare with PyTorch, in .pytorch
 # make test-addons  create models with the real tensorflow-addons, in .venv-addons, and import them
 # make docs         build the documentation into docs/_build
@@ -19,7 +20,7 @@ ADDONS_PYTHON ?= $(shell for python in python3.11 python3.10 python3.9; do \
 ADDONS := .venv-addons
 PYTORCH := .pytorch
 
-.PHONY: install train test test-slow test-pytorch test-addons golden-addons docs lint clean
+.PHONY: install train test test-slow test-browser test-pytorch test-addons golden-addons docs lint clean
 
 install: $(VENV)/installed
 
@@ -44,6 +45,13 @@ test: $(VENV)/test-installed
 
 test-slow: $(VENV)/test-installed
 	$(BIN)/python -m pytest -n 2 -m slow
+
+test-browser: $(VENV)/browser-installed
+	$(BIN)/python -m pytest -m browser
+
+$(VENV)/browser-installed: $(VENV)/test-installed requirements-browser.txt
+	$(PIP) -r requirements-browser.txt
+	@touch $@
 
 # Outside .venv, because the package must work without PyTorch.
 test-pytorch: $(PYTORCH)/installed

@@ -28,4 +28,6 @@ def test_what_becomes_an_option(message, expected):
 
 
 def test_commands():
-    assert list(COMMANDS) == ["train", "evaluate", "export", "translate", "reproduce", "import"]
+    assert list(COMMANDS) == [
+        "train", "evaluate", "export", "translate", "reproduce", "import", "study", "study-results",
+    ]  # fmt: skip

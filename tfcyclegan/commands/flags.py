@@ -13,6 +13,7 @@ from .evaluate import evaluate
 from .export import export
 from .importing import import_model
 from .reproduce import reproduce
+from .study import study, study_results
 from .train import Train
 from .translate import translate
 
@@ -24,6 +25,8 @@ COMMANDS: dict[str, Callable] = {
     "translate": translate,
     "reproduce": reproduce,
     "import": import_model,
+    "study": study,
+    "study-results": study_results,
 }
 
 
