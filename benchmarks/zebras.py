@@ -48,11 +48,15 @@ ARMS: dict[str, dict[str, Any]] = {
     "clip_cycle5_momentum": {
         "residual_output": "clipped", "lambda_cycle_A": 5.0, "lambda_cycle_B": 5.0, "beta_1": 0.5,
     },
+    "lsgan": {"objective": "lsgan", "beta_1": 0.5},
     "penalty": {"change_penalty": 1.0},
     "penalty_cycle5": {"change_penalty": 1.0, "lambda_cycle_A": 5.0, "lambda_cycle_B": 5.0},
     "penalty_slowD": {"change_penalty": 1.0, "discriminator_learning_rate": 1e-4},
     "penalty_batch2": {"change_penalty": 1.0, "batch_size": 2},
     "penalty3": {"change_penalty": 3.0},
+    "batch4": {
+        "batch_size": 4, "learning_rate": 4e-4, "change_penalty": 1.0, "constant_fraction": 0.25,
+    },
 }  # fmt: skip
 
 #: Test pictures in a grid, spread over the set.
@@ -144,11 +148,11 @@ def main() -> None:
             continue
         # By default the rate stays as it is, so that arms are compared at every moment.
         length = {"epochs": max(1, given.steps // 1000)} if given.steps else {"epochs": 1000}
-        falling = {} if given.steps else {"constant_fraction": 1.0}
+        constant = {} if given.steps else {"constant_fraction": 1.0}
         config = Config(
             data=given.data, recipe="fast", run_dir=str(folder), seed=given.seed,
             measuring=measuring, tensorboard=False, sample_every=0, keep_checkpoints=1,
-            **length, **falling, **ARMS[arm],
+            **length, **(constant | ARMS[arm]),
         )  # fmt: skip
         clock = Clock(folder, make_evaluator(config.resolved()), given.minutes, given.every)
         train(config, resume=True, callbacks=[clock])
