@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "tfcyclegan"
 #: What each room may import besides itself. Arrows go one way; `training` and above know all below.
 _VOCABULARY = {"errors", "files", "directions", "parallel", "precision", "environment"}
 _PARTS = {"distributed", "layers", "losses", "image_pool", "schedules", "optimizers"}
-_MODEL = {"networks", "cycle", "players", "means", "translation_model", "cyclegan"}
+_MODEL = {"networks", "cycle", "players", "means", "translation_model", "cyclegan", "pix2pix"}
 _OUTSIDE = {"data", "runtimes", "evaluation", "export", "translation", "interop"}
 ALLOWED = {
     **{key: {"errors"} for key in _VOCABULARY},

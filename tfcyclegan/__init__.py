@@ -16,6 +16,7 @@ __all__ = [
     "InstanceNormalization",
     "LinearDecay",
     "Objective",
+    "Pix2Pix",
     "ReflectionPadding2D",
     "ResumableState",
     "fast_generator",
@@ -43,6 +44,7 @@ if (_problem := backend_problem()) is None:
     from .networks.projected import join_discriminators, projected_discriminator
     from .networks.resnet import resnet_generator
     from .networks.unet import unet_generator
+    from .pix2pix import Pix2Pix
     from .schedules import LinearDecay
     from .training.resume import ResumableState
 else:

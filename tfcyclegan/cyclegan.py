@@ -7,26 +7,24 @@ https://github.com/junyanz/pytorch-CycleGAN-and-pix2pix. Start reading at `Cycle
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from .cycle import Cycle, Domain
-from .distributed.replicas import check_compiling, is_distributed, pad_empty_batch, replica_id
+from .directions import GENERATORS
+from .distributed.replicas import is_distributed, pad_empty_batch, replica_id
 from .errors import InputError
 from .image_pool import ImagePool
-from .losses import Objective, check_losses, get_objective, gradient_penalty, l1
+from .losses import Objective, check_losses, gradient_penalty, l1
 from .means import TermMeans
 from .networks.architecture import Architecture
-from .networks.calls import NetworkCall, check_recompute
 from .networks.inspection import check_channels, ends_in_sigmoid
 from .networks.projected import joined
 from .networks.twins import twice_differentiable
-from .optimizers import Adam
-from .players import Player, Terms
-from .schedules import LinearDecay
+from .players import Terms
 from .translation_model import TranslationModel
 
 
@@ -78,6 +76,11 @@ class CycleGAN(TranslationModel):
                 return super().generator_terms(cycle) | {f"tv_{cycle.domain}": 1e-4 * variation}
         ```
     """
+
+    network_names = ("G", "F", "D_A", "D_B")
+    pool_names = ("pool_A", "pool_B")
+    setting_names = ("image_size", "pool_size", "seed", "ema_momentum")
+    generator_names = GENERATORS
 
     def __init__(
         self,
@@ -198,8 +201,7 @@ class CycleGAN(TranslationModel):
         """
         # Saved with the model, to compile it again when it is loaded. (total_steps is a variable.)
         arguments = dict(locals())
-        for name in ("self", "__class__", "total_steps"):
-            del arguments[name]
+        del arguments["self"], arguments["total_steps"]
         self._compile_arguments = arguments
         check_losses(
             objective,
@@ -210,45 +212,18 @@ class CycleGAN(TranslationModel):
             lambda_cycle_B=lambda_cycle_B,
             lambda_gan=lambda_gan,
         )
-        optimizers = (generator_optimizer, discriminator_optimizer)
-        check_compiling(self.strategy, optimizers, steps_per_execution, jit_compile)
-        if recompute:
-            check_recompute(self.networks.values())
-        if is_distributed(self.strategy):
-            jit_compile = False  # as "auto" does in Keras under a strategy
-        # Without optimizer=None, Keras would save an unused RMSprop in every checkpoint.
-        super().compile(
-            optimizer=None,
-            run_eagerly=run_eagerly,
-            steps_per_execution=steps_per_execution,
-            jit_compile=jit_compile,
-        )
-        self.objective = get_objective(objective)
         self.lambda_cycle_A = lambda_cycle_A
         self.lambda_cycle_B = lambda_cycle_B
         self.lambda_identity = lambda_identity
         self.lambda_gan = lambda_gan
-
-        def adam(rate: float) -> keras.optimizers.Optimizer:
-            falling = LinearDecay(rate, self.total_steps, constant_fraction)
-            return Adam(falling, beta_1=beta_1, beta_2=beta_2, epsilon=1e-8)
-
-        # The networks as the steps below call them: `self._calls["G"](images, training=True)`.
-        self._calls = {
-            name: NetworkCall(network, not run_eagerly, recompute, xla=jit_compile is True)
-            for name, network in self.networks.items()
-        }
-        G_and_F = {name: self._calls[name] for name in ("G", "F")}
-        D_A_and_D_B = {name: self._calls[name] for name in ("D_A", "D_B")}
+        self.compile_players(
+            generator_optimizer, discriminator_optimizer, objective=objective,
+            learning_rate=learning_rate, discriminator_learning_rate=discriminator_learning_rate,
+            beta_1=beta_1, beta_2=beta_2, constant_fraction=constant_fraction,
+            total_steps=total_steps, recompute=recompute, run_eagerly=run_eagerly,
+            steps_per_execution=steps_per_execution, jit_compile=jit_compile,
+        )  # fmt: skip
         with self.strategy.scope():
-            self.total_steps.assign(total_steps or 0)
-            D_rate = discriminator_learning_rate
-            D_rate = learning_rate if D_rate is None else D_rate
-            self.generators = Player(G_and_F, generator_optimizer or adam(learning_rate))
-            self.discriminators = Player(D_A_and_D_B, discriminator_optimizer or adam(D_rate))
-            # Keras saves attributes of a model, not of a Player.
-            self.generator_optimizer = self.generators.optimizer
-            self.discriminator_optimizer = self.discriminators.optimizer
             if self.objective.gradient_penalty:
                 # By domain, as the gradient penalty needs them.
                 self._penalised = {
@@ -313,6 +288,16 @@ class CycleGAN(TranslationModel):
             lambda: self.generator_terms(B),
             lambda: self.identity_terms(A.fresh()) | self.identity_terms(B.fresh()),
         )
+
+    def trial_terms(
+        self, networks: Mapping[str, Callable], images: Callable[[str], tf.Tensor]
+    ) -> list[str]:
+        A, B = Cycle(networks, "A", images("G")), Cycle(networks, "B", images("F"))
+        names = list(self.generators.terms(*self._generator_losses(A, B)))
+        if self.lambda_gan:
+            # Logits in place of losses: what counts is the terms that the layers add.
+            names += self.discriminators.terms(lambda: {"D_A_loss": B.logits, "D_B_loss": A.logits})
+        return names
 
     def generator_terms(self, cycle: Cycle) -> Terms:
         """The terms of equation 3 that the generators minimise, for the pictures of one domain.

@@ -1,58 +1,126 @@
-"""The Keras side of `CycleGAN`: prediction, `fit`, logs, saving and loading."""
+"""The Keras side of `CycleGAN` and `Pix2Pix`: compiling, prediction, `fit`, saving and loading."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from .cycle import Cycle
-from .directions import GENERATORS, Direction, check_direction
+from .directions import Direction, check_direction
 from .distributed.fit import DistributedModel
+from .distributed.replicas import check_compiling, is_distributed
 from .errors import InputError
+from .losses import Objective, get_objective
 from .means import TermMeans
-from .networks.calls import NetworkCall, stand_in
+from .networks.calls import NetworkCall, check_recompute, stand_in
 from .networks.twins import copy_of
-from .players import Player, Terms
+from .optimizers import Adam
+from .players import Player
+from .schedules import LinearDecay
 
 
 class TranslationModel(DistributedModel):
-    """The part of `CycleGAN` that makes it an ordinary `keras.Model`.
+    """What makes `CycleGAN` and `Pix2Pix` ordinary Keras models.
 
-    A subclass sets the attributes below, and defines `train_step`, `test_step` and `compile`.
+    A subclass sets the attributes below, and defines `train_step`, `test_step`, `compile` and
+    `trial_terms`.
 
     Attributes:
-        G, F, D_A, D_B: the networks.
+        network_names: the attributes that hold the networks, generators first.
+        pool_names: the attributes that hold image pools.
+        setting_names: the attributes besides the networks that `get_config` returns.
+        generator_names: the attribute of each direction's generator.
         generator_optimizer: its `iterations` count the steps since `compile`.
         step, total_steps: int variables, the steps taken and the length of the run.
         ema_momentum: of the generators' moving averages; 0 without averages.
     """
 
-    G: keras.Model
-    F: keras.Model
-    D_A: keras.Model
-    D_B: keras.Model
+    network_names: ClassVar[tuple[str, ...]]
+    pool_names: ClassVar[tuple[str, ...]] = ()
+    setting_names: ClassVar[tuple[str, ...]]
+    generator_names: Mapping[Direction, str]
     generator_optimizer: keras.optimizers.Optimizer
+    discriminator_optimizer: keras.optimizers.Optimizer
     step: keras.Variable
     total_steps: keras.Variable
     ema_momentum: float = 0.0
     generators: Player
     discriminators: Player
-    lambda_gan: float
+    objective: Objective
     _means: TermMeans
     _calls: dict[str, NetworkCall]
     _sides: tuple[int, int] | None
-    _generator_losses: Callable[[Cycle, Cycle], tuple[Callable[[], Terms], ...]]
     _compile_arguments: dict[str, Any]
 
     @property
     def networks(self) -> dict[str, keras.Model]:
-        """G, F, D_A and D_B by name."""
-        return {name: getattr(self, name) for name in ("G", "F", "D_A", "D_B")}
+        """The networks by name, such as G, F, D_A and D_B."""
+        return {name: getattr(self, name) for name in self.network_names}
+
+    def compile_players(
+        self,
+        generator_optimizer: keras.optimizers.Optimizer | None,
+        discriminator_optimizer: keras.optimizers.Optimizer | None,
+        *,
+        objective: str | Objective,
+        learning_rate: float,
+        discriminator_learning_rate: float | None,
+        beta_1: float,
+        beta_2: float,
+        constant_fraction: float,
+        total_steps: int | None,
+        recompute: bool,
+        run_eagerly: bool,
+        steps_per_execution: int,
+        jit_compile: bool | str,
+    ) -> None:
+        """The part of `compile` that all models share; see `CycleGAN.compile`.
+
+        It makes `generators` and `discriminators`, the two players, and `_calls`, the networks as
+        the steps call them: `self._calls["G"](images, training=True)`.
+        """
+        optimizers = (generator_optimizer, discriminator_optimizer)
+        check_compiling(self.strategy, optimizers, steps_per_execution, jit_compile)
+        if recompute:
+            check_recompute(self.networks.values())
+        if is_distributed(self.strategy):
+            jit_compile = False  # as "auto" does in Keras under a strategy
+        # Without optimizer=None, Keras would save an unused RMSprop in every checkpoint.
+        super().compile(
+            optimizer=None,
+            run_eagerly=run_eagerly,
+            steps_per_execution=steps_per_execution,
+            jit_compile=jit_compile,
+        )
+        self.objective = get_objective(objective)
+        self._calls = {
+            name: NetworkCall(network, not run_eagerly, recompute, xla=jit_compile is True)
+            for name, network in self.networks.items()
+        }
+
+        def player(
+            names: Sequence[str], optimizer: keras.optimizers.Optimizer | None, rate: float
+        ) -> Player:
+            falling = LinearDecay(rate, self.total_steps, constant_fraction)
+            optimizer = optimizer or Adam(falling, beta_1=beta_1, beta_2=beta_2, epsilon=1e-8)
+            return Player({name: self._calls[name] for name in names}, optimizer)
+
+        generators = list(self.generator_names.values())
+        discriminators = [name for name in self.network_names if name not in generators]
+        D_rate = discriminator_learning_rate
+        with self.strategy.scope():
+            self.total_steps.assign(total_steps or 0)
+            self.generators = player(generators, generator_optimizer, learning_rate)
+            self.discriminators = player(
+                discriminators, discriminator_optimizer, learning_rate if D_rate is None else D_rate
+            )
+            # Keras saves attributes of a model, not of a Player.
+            self.generator_optimizer = self.generators.optimizer
+            self.discriminator_optimizer = self.discriminators.optimizer
 
     def add_counter(self, name: str) -> keras.Variable:
         """Makes a variable for a number of steps, which is saved with the model."""
@@ -61,23 +129,30 @@ class TranslationModel(DistributedModel):
         )
 
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Translates pictures of A, `[N, H, W, C]` in [-1, 1], with G."""
+        """Translates pictures, `[N, H, W, C]` in [-1, 1], with G."""
         return self.generator()(images, training=training)
 
-    def generator(self, direction: Direction = "AtoB") -> keras.Model:
-        """G for "AtoB", F for "BtoA": their moving averages if the model has them.
+    def generator(self, direction: Direction | None = None) -> keras.Model:
+        """The generator of a direction: its moving average if the model has averages.
+
+        Args:
+            direction: "AtoB" or "BtoA". Default: the only one that the model has, or AtoB.
 
         Raises:
-            InputError: an unknown direction.
+            InputError: an unknown direction, or one that the model does not have.
         """
-        return self.translators[check_direction(direction)]
+        there = self.translators
+        first = next(iter(there))
+        direction = check_direction(direction or first)
+        if direction not in there:
+            raise InputError(f"direction={direction}: {self.name} only translates {first}")
+        return there[direction]
 
     @property
     def translators(self) -> dict[Direction, keras.Model]:
         """The generators by direction: their moving averages if the model has them."""
-        if self.ema_momentum:
-            return {"AtoB": self.G_average, "BtoA": self.F_average}
-        return {"AtoB": self.G, "BtoA": self.F}
+        ending = "_average" if self.ema_momentum else ""
+        return {way: getattr(self, name + ending) for way, name in self.generator_names.items()}
 
     def average_generators(self, momentum: float) -> None:
         """Adds moving averages of the generators, which start as the generators are now.
@@ -88,34 +163,35 @@ class TranslationModel(DistributedModel):
         if not 0 <= momentum < 1:
             raise InputError(f"ema_momentum={momentum}: must be at least 0 and below 1")
         self.ema_momentum = momentum
-        if momentum:
-            self.G_average, self.F_average = copy_of(self.G), copy_of(self.F)
+        for name in self.generator_names.values() if momentum else ():
+            setattr(self, f"{name}_average", copy_of(self.networks[name]))
 
     def update_averages(self) -> None:
         """Moves the averages towards the generators, on every replica by itself."""
         if not self.ema_momentum:
             return
         for direction, average in self.translators.items():
-            network = self.networks[GENERATORS[direction]]
+            network = self.networks[self.generator_names[direction]]
             for mean, variable in zip(average.weights, network.weights, strict=True):
                 mean.assign_sub((1 - self.ema_momentum) * (mean.value - variable.value))
 
     def translate(
-        self, images: Any, direction: Direction = "AtoB", batch_size: int | None = None
+        self, images: Any, direction: Direction | None = None, batch_size: int | None = None
     ) -> np.ndarray:
-        """Translates pictures in either direction.
+        """Translates pictures.
 
         Args:
             images: float32 `[N, H, W, C]` in [-1, 1] (an array or tensor), or a
                 `tf.data.Dataset` of such batches.
-            direction: "AtoB" (G, default) or "BtoA" (F).
+            direction: "AtoB" (G of a CycleGAN) or "BtoA" (F). Default: the only one that the model
+                has, or AtoB.
             batch_size: int, pictures of an array at a time. Default 32, as in Keras.
 
         Returns:
             A float32 array `[N, H, W, C]` in [-1, 1].
 
         Raises:
-            InputError: an unknown direction.
+            InputError: an unknown direction, or one that the model does not have.
         """
         return self.generator(direction).predict(images, batch_size=batch_size, verbose=0)
 
@@ -160,11 +236,10 @@ class TranslationModel(DistributedModel):
         A variable with `synchronization="on_read"`, of a pool or a mean, has a different value on
         each replica. A `.keras` file holds all of them except the means of the epoch.
         """
-        owners = (
-            "G", "F", "D_A", "D_B", "pool_A", "pool_B", "generator_optimizer",
-            "discriminator_optimizer",
-        )  # fmt: skip
-        averages = ("G_average", "F_average") if self.ema_momentum else ()
+        optimizers = ("generator_optimizer", "discriminator_optimizer")
+        owners = (*self.network_names, *self.pool_names, *optimizers)
+        names = self.generator_names.values() if self.ema_momentum else ()
+        averages = [f"{name}_average" for name in names]
         groups: dict[str, list[keras.Variable]] = {
             **{name: getattr(self, name).variables for name in (*owners, *averages)},
             "run": [self.step, self.total_steps],
@@ -176,38 +251,41 @@ class TranslationModel(DistributedModel):
             for index, variable in enumerate(variables)
         }
 
+    def trial_terms(
+        self, networks: Mapping[str, Callable], images: Callable[[str], tf.Tensor]
+    ) -> list[str]:
+        """The names of all terms of a step, from losses computed with stand-ins.
+
+        Args:
+            networks: the networks' stand-ins by name; see `networks.calls.stand_in`.
+            images: from the name of a network to a picture of zeros that it takes.
+        """
+        raise NotImplementedError
+
     def term_names(self) -> list[str]:
         """The names of all terms that a step logs, from a dry run with networks of zeros."""
         networks = {name: stand_in(call) for name, call in self._calls.items()}
         height, width = self._sides or (256, 256)
         names = ["loss"]
 
+        def images(name: str) -> tf.Tensor:
+            return tf.zeros((1, height, width, self.networks[name].input_shape[-1]))
+
         def trace() -> None:
-            real_A = tf.zeros((1, height, width, self.G.input_shape[-1]))
-            real_B = tf.zeros((1, height, width, self.F.input_shape[-1]))
-            A, B = Cycle(networks, "A", real_A), Cycle(networks, "B", real_B)
-            names.extend(self.generators.terms(*self._generator_losses(A, B)))
-            if self.lambda_gan:
-                # Logits in place of losses: what counts is the terms that the layers add.
-                names.extend(
-                    self.discriminators.terms(lambda: {"D_A_loss": B.logits, "D_B_loss": A.logits})
-                )
+            names.extend(self.trial_terms(networks, images))
 
         tf.function(trace, autograph=False).get_concrete_function()
         return names
 
     def get_config(self) -> dict:
-        settings = {
-            name: getattr(self, name)
-            for name in ("name", "image_size", "pool_size", "seed", "ema_momentum")
-        }
+        settings = {name: getattr(self, name) for name in ("name", *self.setting_names)}
         return keras.saving.serialize_keras_object(self.networks) | settings
 
     @classmethod
     def from_config(cls, config: dict, custom_objects: dict | None = None) -> TranslationModel:
         networks = {
             name: keras.saving.deserialize_keras_object(config[name], custom_objects)
-            for name in ("G", "F", "D_A", "D_B")
+            for name in cls.network_names
         }
         return cls(**{**config, **networks})
 

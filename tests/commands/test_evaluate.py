@@ -88,7 +88,7 @@ def test_evaluate_command(trained, folder, capsys):
     for name, columns in result["scores"]["AtoB"].items():
         assert found["scores"]["AtoB"][name] == pytest.approx(columns, rel=1e-3, abs=1e-6)
     printed = capsys.readouterr().out
-    assert "G: A to B" in printed
+    assert "A to B" in printed
     assert f"{found['scores']['BtoA']['kid']['translated']:.3f}" in printed
     for path, content in before.items():
         if path.name != "report.html":

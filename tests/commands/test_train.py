@@ -68,6 +68,36 @@ def test_a_folder_is_trained_on(folder, train, capsys, caplog):
     assert "left out 1 pictures" in caplog.text
 
 
+def test_a_pix2pix_run(folder, tiny, capsys):
+    """Trained on pairs, resumed, measured against the truth, exported and used."""
+    for half in ("train", "test"):
+        for path in (folder / f"{half}A").iterdir():
+            (folder / f"{half}B" / path.name).write_bytes(path.read_bytes())
+    place = tiny.index("--pool-size")
+    options = [*tiny[:place], *tiny[place + 2 :], "--image-size", "32", "--data", str(folder)]
+    options += ["--model", "pix2pix", "--direction", "BtoA", "--export"]
+    assert main(["train", *options]) == 0
+    printed = capsys.readouterr().out
+    assert "recipe pix2pix:" in printed
+    assert "B to A" in printed
+    assert "A to B" not in printed
+    result = json.loads(Path("runs/data/result.json").read_text())
+    assert result["losses"].keys() >= {"G_loss", "L1", "D_loss"}
+    assert set(result["evaluation"]["scores"]["BtoA"]["psnr"]) == {"translated", "untouched"}
+    assert Image.open("runs/data/samples/epoch_0001.png").width > 3 * 100  # B, G(B), truth
+    assert not Path("exports/data/serving/AtoB").exists()
+    for model in ("runs/data", "exports/data", "exports/data/litert/BtoA-float32.tflite"):
+        command = ["translate", str(folder / "testB"), "--model", model, "--to", f"out/{model}"]
+        assert main([*command, *(() if "litert" in model else ("--image-size", "32"))]) == 0
+        assert len(list(Path(f"out/{model}").glob("*.png"))) == 2
+    pictures = [Image.open(next(Path("out", m).glob("0*"))) for m in ("runs/data", "exports/data")]
+    np.testing.assert_allclose(*map(np.int16, pictures), atol=1)
+    assert main(["evaluate", "runs/data", "--metrics", "psnr"]) == 0
+    assert main(["train", "--resume", "--epochs", "2"]) == 0
+    assert main(["train", "--data", str(folder), "--model", "pix2pix", "--pool-size", "5"]) == 2
+    assert "--pool-size 5: goes with --model cyclegan" in capsys.readouterr().err
+
+
 def layers(network, kind):
     return [layer for layer in network.layers if type(layer).__name__ == kind]
 

@@ -102,3 +102,41 @@ def test_batches_of_one_split_are_in_file_order(folder):
     for dataset, pictures in ((data.test_A, data.test_set.A), (data.test_B, data.test_set.B)):
         (images,) = dataset.as_numpy_iterator()
         np.testing.assert_array_equal(to_uint8(images), list(pictures))
+
+
+def test_pairs_stay_together(tmp_path):
+    """The same order, crops and flips on both sides, however the files are laid out."""
+    random = np.random.default_rng(0)
+    for index in range(4):
+        pixels = random.integers(0, 256, (24, 24, 3), np.uint8)
+        both = {"A": pixels, "B": 255 - pixels}
+        for half, domain in (("train", "A"), ("train", "B"), ("test", "A"), ("test", "B")):
+            folder = tmp_path / "two" / f"{half}{domain}"
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(both[domain]).save(folder / f"{index}_{domain}.png")
+            folder = tmp_path / "one" / half
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.hstack([pixels, 255 - pixels])).save(folder / f"{index}.png")
+    epochs = []
+    for name in ("two", "one"):
+        data = load_data(tmp_path / name, image_size=16, load_size=20, batch_size=2, paired=True)
+        epochs.append([*epoch(data), *epoch(data)])
+        for A, B in epochs[-1]:
+            np.testing.assert_allclose(A, -B, atol=0.01)
+        np.testing.assert_array_equal(data.test_set.truth_A[1], data.test_set.B[1])
+    assert equal(*epochs)
+    flipped = {tuple(to_uint8(A)[0, 0, :, 0]) for A, _ in epochs[0]}
+    assert len(flipped) == 4  # crops and flips differ from batch to batch
+    apart = load_data(tmp_path / "two", image_size=16, load_size=20, paired="test")
+    assert any(np.abs(A + B).max() > 0.1 for A, B in epoch(apart))
+    assert apart.test_set.truth_A is not None
+
+
+def test_pairs_of_the_embedded_data():
+    """B is the scene of A with stripes: what lies outside the coat is equal."""
+    data = load_data("shapes", image_size=32, batch_size=4, paired=True)
+    A, B = epoch(data, 1)[0]
+    same = np.abs(A - B).max(axis=-1) < 0.02
+    assert 0.3 < same.mean() < 0.98
+    unpaired = epoch(load_data("shapes", image_size=32, batch_size=4), 1)[0]
+    assert (np.abs(unpaired[0] - unpaired[1]).max(axis=-1) < 0.02).mean() < 0.3

@@ -195,3 +195,32 @@ def test_an_unusual_compression_method_is_refused(folder, tmp_path):
     with zipfile.ZipFile(path, "a", zipfile.ZIP_LZMA) as archive:
         archive.writestr("trainA/odd.png", bytes(100))
     refused("trainA/odd.png: uses an unusual compression method", path)
+
+
+def test_pairs_side_by_side(folder, tmp_path):
+    """The layout of pix2pix's data sets; val/ stands in for test/."""
+    for split, count in (("train", 3), ("val", 1)):
+        (tmp_path / "facades" / split).mkdir(parents=True)
+        for index in range(count):
+            whole = Image.new("RGB", (32, 16), (index, 0, 0))
+            whole.paste((index, 255, 0), (16, 0, 32, 16))
+            whole.save(tmp_path / "facades" / split / f"{index}.png")
+    for source in (tmp_path / "facades", zip_of(tmp_path / "facades", tmp_path / "x.zip", "f/")):
+        data = load_data(source, image_size=16, preprocess="none")
+        assert data.counts == {"trainA": 3, "trainB": 3, "testA": 1, "testB": 1}
+        assert data.test_set.A[0][0, 0].tolist() == [0, 0, 0]
+        assert data.test_set.B[0][0, 0].tolist() == [0, 255, 0]
+        assert data.test_set.names_B[0].endswith("val/0.png (right half)")
+    Image.new("RGB", (30, 16)).save(tmp_path / "facades/train/9.png")
+    refused(r"train/9\.png: has 30×16 px, .* twice as wide as high", tmp_path / "facades")
+
+
+@pytest.mark.parametrize("half", ["train", "test"])
+def test_partners(folder, half):
+    """Every picture that is trained on needs its partner."""
+    refused("3 pictures have no partner|2 pictures have no partner", folder, paired=True)
+    for path in (folder / "trainA").iterdir():
+        (folder / "trainB" / path.name).write_bytes(path.read_bytes())
+    load_data(folder, image_size=16, paired=True)
+    (folder / f"{half}A" / "0.png").unlink()
+    refused(rf"1 picture has no partner .*{half}B/0\.png", folder, paired=True)

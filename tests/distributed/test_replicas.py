@@ -269,6 +269,45 @@ sys.exit(main(["train", "--strategy", "mirrored", *sys.argv[2:]]))
     assert (tmp_path / "exports/shapes/serving/AtoB/1/saved_model.pb").exists()
 
 
+@pytest.mark.slow
+def test_pix2pix_on_two_mirrored_devices(run_python):
+    """The same weights and losses as on one device with the whole batch."""
+    out = run_python(
+        """
+import json
+import keras, numpy as np, tensorflow as tf, tfcyclegan
+(cpu,) = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from tfcyclegan.distributed.workers import make_strategy
+def train(name):
+    keras.utils.set_random_seed(0)
+    with make_strategy(name).scope():
+        model = tfcyclegan.Pix2Pix(
+            image_size=32, filters=2, norm="instance", dropout=0.0, discriminator_filters=2,
+            discriminator_layers=1,
+        )
+        model.compile(learning_rate=2e-5)
+    data = tfcyclegan.load_data(
+        "shapes", image_size=32, batch_size=4, steps_per_epoch=4, paired=True, test_count=5
+    )
+    history = model.fit(data.train, epochs=2, validation_data=data.validation, verbose=0).history
+    return {w.path: w.numpy() for w in model.G.weights + model.D.weights}, history
+(one, losses), (two, others) = train("none"), train("mirrored")
+scores = [name for name in one if "bias" not in name]
+print(json.dumps({
+    "weights": float(max(np.abs(one[name] - two[name]).max() for name in scores)),
+    "losses": max(abs(a / b - 1) for name in losses for a, b in zip(losses[name], others[name])),
+    "names": sorted(losses), "moved": abs(losses["L1"][1] / losses["L1"][0] - 1),
+}))
+"""
+    )
+    found = json.loads(out.splitlines()[-1])
+    assert found["weights"] < 1e-5
+    assert found["losses"] < 2e-5
+    assert found["moved"] > 1e-3
+    assert {"D_loss", "G_loss", "L1", "loss", "val_L1"} <= set(found["names"])
+
+
 def test_a_batch_that_cannot_be_shared():
     check_batch(8, 4)
     with pytest.raises(ValueError, match="3 pictures cannot be shared evenly by 2 replicas: take "):

@@ -126,11 +126,13 @@ class ReferenceUnet(nn.Module):
 
 
 class ReferencePatch(nn.Module):
-    def __init__(self, kind: str = "instance", layers: int = 3, filters: int = 1):
+    def __init__(
+        self, kind: str = "instance", layers: int = 3, filters: int = 1, channels: int = 3
+    ):
         super().__init__()
         norm, bias = norm_of(kind), kind not in ("batch", "none")
         widths = [filters * min(2**level, 8) for level in range(layers + 1)]
-        modules = [nn.Conv2d(3, filters, 4, 2, 1), nn.LeakyReLU(0.2)]
+        modules = [nn.Conv2d(channels, filters, 4, 2, 1), nn.LeakyReLU(0.2)]
         for level in range(1, layers + 1):
             stride = 2 if level < layers else 1
             modules += [

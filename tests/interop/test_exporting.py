@@ -37,6 +37,37 @@ def test_pytorch_loads_exported_networks(name, make, tmp_path, pytorch_outputs):
     np.testing.assert_allclose(ours(pytorch_outputs["images"]), drawn, atol=1e-6)
 
 
+@pytest.mark.pytorch
+def test_pytorch_loads_a_pix2pix(tmp_path, pytorch_outputs):
+    """The reference's default networks of pix2pix: batch norm, and a D of six channels."""
+    import torch
+    from golden import pytorch_models as golden
+
+    from tfcyclegan import Pix2Pix
+
+    settings = Architecture(
+        generator="unet", depth=5, filters=1, norm="batch", dropout=0.5, discriminator_filters=1
+    )
+    model = Pix2Pix(
+        settings.build_generator("AtoB", 32), settings.build_discriminator("AB", 32), image_size=32
+    )
+    random = np.random.default_rng(0)
+    for network in model.networks.values():
+        network.set_weights([w + 0.1 * random.random(w.shape) for w in network.get_weights()])
+    export_to_pytorch(model.networks, settings, tmp_path, 32)
+    A = pytorch_outputs["images"][:, :32, :32]
+    pair = np.concatenate([A, -A], axis=-1)
+    for name, network, theirs, images in (
+        ("G", model.G, golden.ReferenceUnet("batch"), A),
+        ("D", model.D, golden.ReferencePatch("batch", channels=6), pair),
+    ):
+        file = tmp_path / f"latest_net_{name}.pth"
+        theirs.load_state_dict(torch.load(file, weights_only=True), strict=True)
+        drawn = golden.draw(theirs, images)
+        assert drawn.std() > 1e-4
+        np.testing.assert_allclose(network(images), drawn, atol=1e-5)
+
+
 def test_missing_biases_become_zeros(pytorch_models, pytorch_outputs, tmp_path):
     """An instance norm removes a bias, so zeros replace the biases that the reference has."""
     settings = Architecture(filters=2, blocks=1, norm="instance-affine", use_bias=False)

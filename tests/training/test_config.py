@@ -29,7 +29,9 @@ def test_recipes(settings, name):
 
 
 def test_an_unknown_recipe():
-    with pytest.raises(InputError, match="recipe='quick' is unknown: take paper, fast or shapes"):
+    with pytest.raises(
+        InputError, match="recipe='quick' is unknown: take paper, fast, shapes or pix2pix"
+    ):
         Config(recipe="quick").resolved()
 
 

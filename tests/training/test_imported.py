@@ -383,3 +383,29 @@ def test_the_package_does_not_import_interop(run_python):
     assert "tfcyclegan.interop.pytorch" in interop
     heavy = {"torch", "tyro", "matplotlib", "tensorflow_datasets", "h5py"}
     assert not heavy & (interop - package)
+
+
+@pytest.mark.parametrize("direction", ["AtoB", "BtoA"])
+def test_a_pix2pix_goes_to_pytorch_and_back(direction, tmp_path):
+    """Grey to colour, both networks, as a run that can train on."""
+    config = Config(
+        data="", model="pix2pix", direction=direction, image_size=32, filters=1, channels_A=1,
+        discriminator_filters=1, discriminator_layers=1, run_dir=str(tmp_path / "run"),
+    ).resolved()  # fmt: skip
+    model = build_model(config)
+    (tmp_path / "run").mkdir()
+    config.save(tmp_path / "run" / "config.json")
+    model.save(tmp_path / "run" / "model.keras")
+    files = export_run_to_pytorch(tmp_path / "run", tmp_path / "torch")
+    assert [file.name for file in files] == ["latest_net_G.pth", "latest_net_D.pth"]
+    found = import_checkpoint(tmp_path / "torch", tmp_path / "again", direction)
+    assert found.pix2pix
+    again, settings, _ = open_run(str(tmp_path / "again"), "shapes")
+    assert (settings.model, settings.direction) == ("pix2pix", direction)
+    assert settings.norm == "batch"
+    assert list(again.translators) == [direction]
+    for name, network in model.networks.items():
+        for one, other in zip(network.weights, again.networks[name].weights, strict=True):
+            if "seed" not in one.path:
+                np.testing.assert_array_equal(one, other, err_msg=one.path)
+    assert open_runtime(tmp_path / "again").direction == direction

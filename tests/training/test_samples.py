@@ -32,7 +32,8 @@ def test_pictures_of_other_sizes_are_cropped(tmp_path):
         return images
 
     grids = SampleGrids(tmp_path, A, B)
-    grids.set_model(SimpleNamespace(generator=lambda direction: network))
+    both = {"AtoB": network, "BtoA": network}
+    grids.set_model(SimpleNamespace(translators=both, generator_names={"AtoB": "G", "BtoA": "F"}))
     with Image.open(grids.draw(1)) as grid:
         assert grid.height == 22 + 2 * (4 * 21 + 4) - 4
     assert set(shapes) == {(2, 4, 6, 3), (2, 5, 5, 1)}

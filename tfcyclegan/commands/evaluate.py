@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import keras
 import tyro
 
-from ..cyclegan import CycleGAN
 from ..directions import Direction
 from ..errors import InputError
 from ..evaluation import METRICS, Evaluation, Pretrained, open_pretrained
@@ -49,9 +48,8 @@ def evaluate(
     if to is None and path.is_file():
         raise InputError(f"{run}: a file has no run folder to write to: pass `to`")
     model, config, _ = open_run(run, data)
-    ways: tuple[Direction, ...] = ("AtoB", "BtoA")
-    if not isinstance(model, CycleGAN):
-        ways = (direction or direction_of(model) or "AtoB",)
+    own: Direction = direction or direction_of(model) or "AtoB"
+    ways: Sequence[Direction] = list(getattr(model, "translators", [own]))
     generators = {way: generator_of(model, way, run) for way in ways}
     config = _to_measure(config, measuring, generators, path)
     evaluation = make_evaluator(config, _default_extractor(config))(generators)
@@ -104,7 +102,6 @@ def _default_extractor(config: Config) -> Pretrained | None:
 def print_evaluation(evaluation: Evaluation) -> None:
     """Prints one table per direction, then the data and networks that the scores depend on."""
     for way in evaluation.scores:
-        generator = "G" if way == "AtoB" else "F"
-        print_table(f"{generator}: {way[0]} to {way[-1]}", evaluation.rows(way))
+        print_table(f"{way[0]} to {way[-1]}", evaluation.rows(way))
     for fact in evaluation.facts():
         print(f"- {fact}")

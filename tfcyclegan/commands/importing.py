@@ -73,5 +73,5 @@ def _report(found: Description) -> None:
     missing = [name for name in ("D_A", "D_B") if name not in found.networks]
     if {"G", "F"} <= found.networks.keys() and missing:
         print(f"note: {' and '.join(missing)}: missing, so they get fresh weights")
-    if len({"G", "F"} & found.networks.keys()) == 1 and len(found.networks) > 1:
+    if len(found.generators) == 1 and len(found.networks) > 1 and not found.pix2pix:
         print("note: discriminators are left out: the other generator is missing")

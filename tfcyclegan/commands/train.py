@@ -30,7 +30,7 @@ from .export import export, export_and_print
 
 @dataclass(frozen=True)
 class Train:
-    """Train a CycleGAN: learn to translate pictures between two domains."""
+    """Train a CycleGAN or pix2pix: learn to translate pictures between two domains."""
 
     config: Config = field(default_factory=Config)
     """Settings of the run."""
@@ -93,7 +93,7 @@ def train(config: Config, resume: bool) -> int:
     """
     precision, reason = resolve_precision(config.precision)
     print(f"precision {precision}: {reason}")
-    recipe = config.recipe or default_recipe(config.data)
+    recipe = config.recipe or default_recipe(config.data, config.model)
     filled = {k: v for k, v in RECIPES.get(recipe, {}).items() if getattr(config, k) is None}
     if filled:
         print(f"recipe {recipe}:", *(f"{name}={value}" for name, value in filled.items()))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
@@ -14,9 +15,9 @@ from ..errors import InputError
 from .pairing import in_order, training_pairs
 from .preprocessing import Preprocess, Preprocessing, to_uint8
 from .reading import Reader
-from .sources import find_source
+from .sources import find_source, partners
 from .store import MemoryBudget
-from .test_set import TestSet, read_test_set
+from .test_set import TestSet, check_pairs, read_test_set
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +95,7 @@ def load_data(
     cache_memory: int = 2 * 2**30,
     cache_dir: str | None = None,
     data_dir: str | None = None,
-    paired: bool = False,
+    paired: bool | Literal["test"] = False,
     label_maps: bool = False,
     floor: bool = False,
     test_count: int | None = None,
@@ -125,8 +126,10 @@ def load_data(
         cache_memory: int, bytes of decoded pictures to keep in memory. Default 2 GiB.
         cache_dir: folder for pictures that do not fit. Default: the system's temporary folder.
         data_dir: folder of TFDS's data sets. Default: TFDS's own.
-        paired: bool, whether testA and testB show the same scenes under the same file names (an
-            ending `_A` or `_B` is ignored), so that the truth is known. Default False.
+        paired: whether A and B show the same scenes: under the same file names in both folders (an
+            ending `_A` or `_B` is ignored), or side by side in the files of train/ and test/ (A on
+            the left). True: `train` gives pairs, cropped and mirrored alike, and the truth of the
+            test pictures is known. "test": only the latter. Default False.
         label_maps: bool, whether domain B is label maps. With `paired`, the truth for A is then
             resized to the nearest neighbour, so that no colours mix. Default False.
         floor: bool, whether `test_set` also gets training pictures, to measure the distance between
@@ -158,11 +161,19 @@ def load_data(
     }
     budget = MemoryBudget(cache_memory, cache_dir)
     reader = Reader(found, preparation, budget, skip_bad_images)
-    stores: dict[str, Any] = {s: reader.read(s, training=True) for s in ("trainA", "trainB")}
+    aligned = paired is True
+    chosen: Sequence[Any] = partners(found, "train") if aligned else (None, None)
+    strict = replace(reader, skip_bad_images=False) if aligned else reader
+    stores: dict[str, Any] = {
+        split: strict.read(split, pictures, training=True)
+        for split, pictures in zip(("trainA", "trainB"), chosen, strict=True)
+    }
+    if aligned:
+        check_pairs(stores["trainA"], stores["trainB"])
     test_set, tests = None, [split for split in ("testA", "testB") if split in found.splits]
     if len(tests) == 2:
         test_set = read_test_set(
-            reader, paired=paired, label_maps=label_maps, floor=floor, test_count=test_count
+            reader, paired=bool(paired), label_maps=label_maps, floor=floor, test_count=test_count
         )
         stores |= {"testA": test_set.A, "testB": test_set.B}
     elif tests:
@@ -201,6 +212,7 @@ def load_data(
             batch_size=batch_size,
             steps_per_epoch=steps_per_epoch,
             seed=seed,
+            aligned=aligned,
         ),
         validation=validation,
         test_A=test_A,

@@ -1,4 +1,4 @@
-"""Batches of unaligned pairs, in an order that depends only on (seed, epoch, index)."""
+"""Batches of two domains, in an order that depends only on (seed, epoch, index)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ def training_pairs(
     batch_size: int,
     steps_per_epoch: int,
     seed: int,
+    aligned: bool = False,
 ) -> tf.data.Dataset:
     """Batches of A and B for training, an epoch for every iteration.
 
     Each domain is shuffled separately, with another order each epoch. The shorter domain is
     repeated, in another order, until the epoch ends. Crops and flips are drawn for every picture.
+    With `aligned`, both domains have the same order, crops and flips.
     All of this is computed from the sample's number, so any step can be reached without replaying
     the steps before it.
 
@@ -31,6 +33,7 @@ def training_pairs(
         batch_size: int; batches are always full.
         steps_per_epoch: int.
         seed: int.
+        aligned: bool, whether equal places in both stores are pairs, which stay together.
 
     Returns:
         A dataset of `(A, B)`, float32 `[batch_size, H, W, C]` in [-1, 1], of cardinality
@@ -46,7 +49,7 @@ def training_pairs(
         position = tf.Variable(0, dtype=tf.int64, trainable=False)
 
     def picture(domain: int, sample: tf.Tensor) -> tf.Tensor:
-        count, key = len(stores[domain]), 2 * seed + domain
+        count, key = len(stores[domain]), 2 * seed + (0 if aligned else domain)
         epoch, place = sample // samples_per_epoch, sample % samples_per_epoch
         passes = -(-samples_per_epoch // count)
         order = tf.stack([key, epoch * passes + place // count])

@@ -10,6 +10,7 @@ import contextlib
 import difflib
 import logging
 import os
+import re
 import urllib.request
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
@@ -28,6 +29,9 @@ from .preprocessing import Preprocess
 logger = logging.getLogger(__name__)
 
 SPLITS = ("trainA", "trainB", "testA", "testB")
+
+#: Folders of pictures that hold A and B side by side, as pix2pix's data sets do, and their splits.
+_SIDE_BY_SIDE = {"train": "train", "test": "test", "val": "test"}
 
 #: Configurations of the TFDS data set `cycle_gan`, version 3.0.0.
 TFDS_CONFIGS = (
@@ -63,6 +67,8 @@ class Source:
         pictures: gives the pictures of a split, in a fixed order.
         kind: "files", "tfds" (without file names) or "shapes" (whose truth is known).
         preprocess: the default of `load_data`'s argument.
+        pairs: gives the pictures of A and their partners in B, of "train" or "test". Default: those
+            of the same name.
     """
 
     name: str
@@ -70,6 +76,7 @@ class Source:
     pictures: Callable[[str], Iterable[Picture]]
     kind: Literal["files", "tfds", "shapes"] = "files"
     preprocess: Preprocess = "resize_and_crop"
+    pairs: Callable[[str], tuple[list[Picture], list[Picture]]] | None = None
 
 
 def find_source(source: str | os.PathLike, image_size: int, data_dir: str | None = None) -> Source:
@@ -112,13 +119,14 @@ def _find_splits(where: str, names: Iterable[str], wanted: str = "") -> dict[str
         parts = PurePosixPath(name).parts
         if any(part.startswith(".") or part == "__MACOSX" for part in parts):
             continue
-        split = next((part for part in parts[:-1] if part in SPLITS), None)
-        if split:
+        known = (*SPLITS, *_SIDE_BY_SIDE)
+        if split := next((name for name in known if name in parts[:-1]), None):
             root = "/".join(parts[: parts.index(split)])
             files = roots.setdefault(root, {}).setdefault(split, [])
             if name.lower().endswith(SUFFIXES):
                 files.append(name)
-    roots = {root: found for root, found in roots.items() if found.keys() & {"trainA", "trainB"}}
+    separate = {root: found for root, found in roots.items() if found.keys() & {"trainA", "trainB"}}
+    roots = separate or {root: found for root, found in roots.items() if "train" in found}
     if not roots:
         raise InputError(
             f"{where}: no trainA and trainB in it; a data set has trainA/ and trainB/ "
@@ -135,13 +143,96 @@ def _find_splits(where: str, names: Iterable[str], wanted: str = "") -> dict[str
         choice = ", ".join(f"{where}{joint}{root}" for root in sorted(roots))
         raise InputError(f"{where} holds several data sets: name one of {choice}")
     ((root, splits),) = roots.items()
-    for split in ("trainA", "trainB", *splits):
+    if separate:
+        splits = {split: files for split, files in splits.items() if split in SPLITS}
+    for split in ("trainA", "trainB", *splits) if separate else splits:
         if not splits.get(split):
             raise InputError(
                 f"{where}: {root and root + '/'}{split} has no pictures in it (looked for "
                 f"{' '.join(SUFFIXES)})"
             )
-    return {split: sorted(splits[split]) for split in SPLITS if split in splits}
+    return {split: sorted(splits[split]) for split in splits}
+
+
+def _of_files(name: str, splits: dict[str, list[str]], picture: Callable[[str], Picture]) -> Source:
+    """The source of some files.
+
+    Args:
+        name: of the source.
+        splits: from `_find_splits`.
+        picture: from a path to its picture.
+    """
+    if "train" not in splits:
+
+        def pictures(split: str) -> Iterator[Picture]:
+            return map(picture, splits[split])
+
+        return Source(name, tuple(split for split in SPLITS if split in splits), pictures)
+
+    halves = {_SIDE_BY_SIDE[folder]: splits[folder] for folder in ("train", "val", "test")
+              if folder in splits}  # fmt: skip
+
+    def halved(split: str) -> Iterator[Picture]:
+        for path in halves[split[:-1]]:
+            whole = picture(path)
+            side = "left" if split[-1] == "A" else "right"
+            yield Picture(f"{whole.name} ({side} half)", partial(_open_half, whole, side))
+
+    return Source(
+        name,
+        tuple(f"{half}{domain}" for half in halves for domain in "AB"),
+        halved,
+        pairs=lambda half: (list(halved(f"{half}A")), list(halved(f"{half}B"))),
+    )
+
+
+def _open_half(whole: Picture, side: str) -> Image.Image:
+    image = whole.open()
+    width, height = image.size
+    if width != 2 * height:
+        raise InputError(
+            f"{whole.name}: has {width}×{height} px, but a file of pairs side by side is twice as "
+            "wide as high: put the pictures in trainA/ and trainB/ instead"
+        )
+    left = 0 if side == "left" else height
+    return image.crop((left, 0, left + height, height))
+
+
+def partners(source: Source, half: Literal["train", "test"]) -> list[list[Picture]]:
+    """The pictures of A and their partners in B, in the same order.
+
+    Raises:
+        InputError: a picture without a partner, or a source that has no file names.
+    """
+    if source.pairs:
+        return list(source.pairs(half))
+    if source.kind == "tfds":
+        raise InputError(
+            f"{source.name}: TFDS keeps no file names, so pairs are unknown: give a folder or zip "
+            "of the data set"
+        )
+
+    def by_key(split: str) -> dict[str, Picture]:
+        found: dict[str, Picture] = {}
+        for picture in source.pictures(split):
+            # The path below the split's folder.
+            name = picture.name.split(f"{split}/")[-1]
+            other = found.setdefault(re.sub(r"(_[AB])?\.\w+$", "", name), picture)
+            if other is not picture:
+                raise InputError(
+                    f"paired=True: {other.name} and {picture.name} have the same name: rename one"
+                )
+        return found
+
+    A, B = by_key(f"{half}A"), by_key(f"{half}B")
+    lonely = sorted((A | B)[name].name for name in A.keys() ^ B.keys())
+    if lonely:
+        count = "1 picture has" if len(lonely) == 1 else f"{len(lonely)} pictures have"
+        raise InputError(
+            f"paired=True: {count} no partner of the same name in the other domain, such as "
+            f"{lonely[0]}: give partners the same name, or leave `paired` out"
+        )
+    return [list(A.values()), [B[name] for name in A]]
 
 
 def _folder(folder: Path) -> Source:
@@ -153,11 +244,10 @@ def _folder(folder: Path) -> Source:
     ]
     splits = _find_splits(str(folder), names)
 
-    def pictures(split: str) -> Iterator[Picture]:
-        for path in (folder / name for name in splits[split]):
-            yield Picture(str(path), partial(_open_file, path))
+    def picture(name: str) -> Picture:
+        return Picture(str(folder / name), partial(_open_file, folder / name))
 
-    return Source(str(folder), tuple(splits), pictures)
+    return _of_files(str(folder), splits, picture)
 
 
 def _open_file(path: Path) -> Image.Image:
@@ -187,12 +277,11 @@ def _zip(text: str) -> Source:
             )
     splits = _find_splits(path, members, wanted)
 
-    def pictures(split: str) -> Iterator[Picture]:
-        for name in splits[split]:
-            label = f"{text}:{name}"
-            yield Picture(label, partial(_open_member, archive, members[name], label))
+    def picture(name: str) -> Picture:
+        label = f"{text}:{name}"
+        return Picture(label, partial(_open_member, archive, members[name], label))
 
-    return Source(text, tuple(splits), pictures)
+    return _of_files(text, splits, picture)
 
 
 def _open_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, label: str) -> Image.Image:
@@ -263,12 +352,15 @@ def _decode(data: bytes, label: str) -> Image.Image:
 def _shapes(image_size: int) -> Source:
     """The embedded set, drawn at `image_size`."""
 
-    def pictures(split: str) -> Iterator[Picture]:
+    def pictures(split: str, domain: str | None = None) -> Iterator[Picture]:
         for index, scene in enumerate(shapes.scenes(split)):
-            draw = partial(_draw, scene, image_size, split.endswith("B"))
+            draw = partial(_draw, scene, image_size, (domain or split[-1]) == "B")
             yield Picture(f"shapes {split}[{index}]", draw)
 
-    return Source("shapes", SPLITS, pictures, "shapes", preprocess="none")
+    def pairs(half: str) -> tuple[list[Picture], list[Picture]]:
+        return list(pictures(f"{half}A")), list(pictures(f"{half}A", "B"))
+
+    return Source("shapes", SPLITS, pictures, "shapes", preprocess="none", pairs=pairs)
 
 
 def _draw(scene: shapes.Scene, size: int, striped: bool) -> Image.Image:

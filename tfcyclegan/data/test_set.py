@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -15,8 +14,8 @@ from ..errors import InputError
 from . import shapes
 from .preprocessing import Preprocess, Preprocessing
 from .reading import Reader
-from .sources import Picture, Source, find_source
-from .store import MemoryBudget
+from .sources import Picture, find_source, partners
+from .store import MemoryBudget, PictureStore
 
 
 @dataclass(frozen=True)
@@ -121,9 +120,9 @@ def read_test_set(
     splits = [
         f"test{domain}" if f"test{domain}" in source.splits else f"train{domain}" for domain in "AB"
     ]
-    pictures = [source.pictures(split) for split in splits]
+    pictures: Sequence[Iterable[Picture]] = [source.pictures(split) for split in splits]
     if paired and source.kind != "shapes":
-        pictures = _partners(source, *map(list, pictures))
+        pictures = partners(source, "test" if "testA" in splits else "train")
     strict = replace(reader, skip_bad_images=False) if paired else reader
     A, B = (
         strict.read(split, islice(chosen, test_count))
@@ -133,12 +132,7 @@ def read_test_set(
     if source.kind == "shapes":
         known = _drawn_truth(reader.preparation, test_count)
     elif paired:
-        for name, a, b in zip(A.names, A, B, strict=True):
-            if a.shape[:2] != b.shape[:2]:
-                raise InputError(
-                    f"paired=True: {name} and its partner have different sizes, {a.shape[1]}×"
-                    f"{a.shape[0]} and {b.shape[1]}×{b.shape[0]}: take a `preprocess` that crops"
-                )
+        check_pairs(A, B)
         known = {"truth_A": B, "truth_B": A}
         if label_maps:
             exact = {**reader.preparation, "B": replace(reader.preparation["B"], nearest=True)}
@@ -150,6 +144,20 @@ def read_test_set(
             places = np.linspace(0, len(all_of) - 1, min(count, len(all_of))).round().astype(int)
             known[f"train_{split[-1]}"] = reader.read(split, [all_of[place] for place in places])
     return TestSet(source.name, A, B, A.names, B.names, **known)
+
+
+def check_pairs(A: PictureStore, B: PictureStore) -> None:
+    """Refuses partners of different sizes.
+
+    Raises:
+        InputError: naming the first.
+    """
+    for name, a, b in zip(A.names, A, B, strict=True):
+        if a.shape[:2] != b.shape[:2]:
+            raise InputError(
+                f"paired=True: {name} and its partner have different sizes, {a.shape[1]}×"
+                f"{a.shape[0]} and {b.shape[1]}×{b.shape[0]}: take a `preprocess` that crops"
+            )
 
 
 def _drawn_truth(preparation: Mapping[str, Preprocessing], count: int | None) -> dict[str, Any]:
@@ -166,34 +174,3 @@ def _drawn_truth(preparation: Mapping[str, Preprocessing], count: int | None) ->
         ]
         known[f"masks_{domain}"] = np.stack([mask for _, mask in drawn])
     return known
-
-
-def _partners(source: Source, A: list[Picture], B: list[Picture]) -> list[Iterable[Picture]]:
-    """The pictures of A and their partners in B, in the same order."""
-    if source.kind == "tfds":
-        raise InputError(
-            f"{source.name}: TFDS keeps no file names, so pairs are unknown: give a folder or zip "
-            "of the data set"
-        )
-
-    def by_key(pictures: list[Picture]) -> dict[str, Picture]:
-        found: dict[str, Picture] = {}
-        for picture in pictures:
-            # The path below the split's folder.
-            name = re.split(r"test[AB]/", picture.name)[-1]
-            other = found.setdefault(re.sub(r"(_[AB])?\.\w+$", "", name), picture)
-            if other is not picture:
-                raise InputError(
-                    f"paired=True: {other.name} and {picture.name} have the same name: rename one"
-                )
-        return found
-
-    named_A, named_B = by_key(A), by_key(B)
-    lonely = sorted((named_A | named_B)[name].name for name in named_A.keys() ^ named_B.keys())
-    if lonely:
-        count = "1 picture has" if len(lonely) == 1 else f"{len(lonely)} pictures have"
-        raise InputError(
-            f"paired=True: {count} no partner of the same name in the other domain, such as "
-            f"{lonely[0]}: give partners the same name, or leave `paired` out"
-        )
-    return [A, [named_B[name] for name in named_A]]

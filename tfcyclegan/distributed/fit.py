@@ -41,8 +41,8 @@ class DistributedModel(keras.Model):
             own = strategy_of(network)
             if is_distributed(own, strategy, around) and not own is strategy is around:
                 raise InputError(
-                    f"{network.name} was made in the scope of another strategy: make all four "
-                    "networks and the CycleGAN in one `with strategy.scope():`"
+                    f"{network.name} was made in the scope of another strategy: make all "
+                    "networks and the model in one `with strategy.scope():`"
                 )
         self.strategy = around
         self.workers = Workers(self.strategy)

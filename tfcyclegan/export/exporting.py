@@ -52,14 +52,14 @@ def export_model(
     """Exports a trained model for TF Serving and LiteRT, and compares each file with Keras.
 
     Args:
-        model: a `CycleGAN`, or a generator: a functional model `[N, H, W, C]` in [-1, 1] → the
-            same size in [-1, 1].
+        model: a `CycleGAN` or `Pix2Pix`, or a generator: a functional model `[N, H, W, C]` in
+            [-1, 1] → the same size in [-1, 1].
         data: real pictures for the comparison: the result of `load_data` or `load_test_set`, or
             `(pictures of A, pictures of B)`, float32 in [-1, 1] or uint8, `[H, W, C]` each.
         directory: the folder to write: `serving/`, `litert/`, `compose.yaml`, `report.json` and
             `report.md`. Its name is the models' name on the server. A SavedModel gets the next
             free version number; LiteRT files replace those of the same name.
-        directions: "AtoB" and "BtoA". Default: both, or a single generator's own.
+        directions: "AtoB" and "BtoA". Default: all that the model has.
         count: int, pictures of each domain to compare. Default 8.
         image_size: int or `(height, width)` in px that LiteRT files are fixed to. Default: the
             training size, or 256.
@@ -86,8 +86,7 @@ def export_model(
     """
     directory = Path(directory)
     if directions is None:
-        both: tuple[Direction, ...] = ("AtoB", "BtoA")
-        directions = both if hasattr(model, "generator") else (direction_of(model) or "AtoB",)
+        directions = (*getattr(model, "translators", (direction_of(model) or "AtoB",)),)
     if not directions:
         raise InputError("`directions` is empty: take AtoB, BtoA or both")
     generators = {way: generator_of(model, check_direction(way), model.name) for way in directions}

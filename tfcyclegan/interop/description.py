@@ -21,7 +21,7 @@ _ALWAYS_NAMED = {
 
 #: The direction of each generator, and the domain of each discriminator, by their names.
 DIRECTIONS: dict[str, Direction] = {name: direction for direction, name in GENERATORS.items()}
-DOMAINS: dict[str, Literal["A", "B"]] = {"D_A": "A", "D_B": "B"}
+DOMAINS: dict[str, Literal["A", "B", "AB"]] = {"D_A": "A", "D_B": "B", "D": "AB"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Description:
     """What a checkpoint holds.
 
     Attributes:
-        networks: `Network`s under G, F, D_A and D_B.
+        networks: `Network`s under G, F, D_A and D_B; of a pix2pix under G or F, and D.
         architecture: the `Architecture` that fits all of them; None if there is no generator.
     """
 
@@ -40,6 +40,11 @@ class Description:
     def generators(self) -> list[str]:
         """The names of its generators: G, F or both."""
         return [name for name in self.networks if name in DIRECTIONS]
+
+    @property
+    def pix2pix(self) -> bool:
+        """Whether it is a pix2pix: its discriminator reads two pictures."""
+        return "D" in self.networks and len(self.generators) == 1
 
     @property
     def notes(self) -> list[str]:
@@ -128,10 +133,10 @@ def _common_architecture(
     first = next(name for name in networks if name in DIRECTIONS)
     A, B = networks[first].channels, networks[first].output_channels
     A, B = (A, B) if first == "G" else (B, A)
-    wanted = {"G": (A, B), "F": (B, A), "D_A": (A, 1), "D_B": (B, 1)}
+    wanted = {"G": (A, B), "F": (B, A), "D_A": (A, 1), "D_B": (B, 1), "D": (A + B, 1)}
     for name, network in networks.items():
         channels = network.channels, network.output_channels
-        if channels != wanted[name] or not {*channels} <= {1, 3}:
+        if channels != wanted[name] or not (name == "D" or {*channels} <= {1, 3}):
             raise InputError(
                 f"{checkpoint}: {name} goes from {channels[0]} to {channels[1]} channels; it must "
                 f"go from {wanted[name][0]} to {wanted[name][1]}, each 3 (RGB) or 1 (grey)"

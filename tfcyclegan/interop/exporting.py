@@ -31,12 +31,13 @@ def export_to_pytorch(
     """Writes networks as state dictionaries of the paper's PyTorch implementation.
 
     `latest_net_G_A.pth` is G and `latest_net_G_B.pth` is F. `latest_net_D_A.pth` is D_B, because
-    the reference's D_A judges the output of G_A; `latest_net_D_B.pth` is D_A.
+    the reference's D_A judges the output of G_A; `latest_net_D_B.pth` is D_A. A pix2pix is
+    `latest_net_G.pth` and `latest_net_D.pth`.
     `torch.load(FILE, weights_only=True)` reads the files, and the reference's `load_state_dict`
     accepts them.
 
     Args:
-        networks: some of G, F, D_A and D_B by their names.
+        networks: some of G, F, D_A and D_B by their names, or G and D.
         architecture: the `Architecture` that they were built by.
         directory: the folder to write to. It must not have files of these names.
         image_size: int, the size in px that they were built for. Default 256.
@@ -55,6 +56,8 @@ def export_to_pytorch(
         ```
     """
     theirs = {ours: name for name, ours in REFERENCE_NAMES.items()}
+    if "D" in networks:
+        theirs["G"] = "G"
     files = {}
     for name, network in networks.items():
         try:

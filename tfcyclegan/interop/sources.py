@@ -18,8 +18,9 @@ from .layouts import Network, some
 from .pytorch import read_network, state_dict
 from .tf_checkpoint import read_tf_checkpoint
 
-#: The reference's names of its networks, and ours. Its D_A judges pictures of domain B.
-REFERENCE_NAMES = {"G_A": "G", "G_B": "F", "D_A": "D_B", "D_B": "D_A"}
+#: The reference's names of its networks, and ours. Its D_A judges pictures of domain B, and D is
+#: pix2pix's. A single G has the name of its direction.
+REFERENCE_NAMES = {"G_A": "G", "G_B": "F", "D_A": "D_B", "D_B": "D_A", "D": "D"}
 
 #: The names in the "from scratch" code, after what a network draws or judges: horses (A) or
 #: zebras (B).
@@ -40,7 +41,7 @@ def find_networks(
             last.
 
     Returns:
-        Networks under G, F, D_A and D_B.
+        Networks under G, F, D_A and D_B; of a pix2pix under G or F, and D.
 
     Raises:
         InputError: the checkpoint is missing, unknown, damaged or unsafe, or it does not have what
@@ -79,7 +80,7 @@ def _in_folder(path: Path, epoch: str | None) -> dict[str, Network]:
     files = sorted(path.iterdir())
     epochs: dict[str, dict[str, Path]] = {}
     for file in files:
-        if found := re.fullmatch(r"(.+)_net_(G|G_A|G_B|D_A|D_B)\.pth", file.name):
+        if found := re.fullmatch(r"(.+)_net_(G|G_A|G_B|D|D_A|D_B)\.pth", file.name):
             epochs.setdefault(found[1], {})[found[2]] = file
     if epochs:
         # "latest", else the greatest number, else the last name.
@@ -87,7 +88,7 @@ def _in_folder(path: Path, epoch: str | None) -> dict[str, Network]:
         chosen = epochs.get(epoch or order[-1])
         if chosen is None:
             raise InputError(f"epoch={epoch}: {path} has {some(sorted(epochs))}")
-        if "G" in chosen and len(chosen) > 1:
+        if chosen.keys() & {"G", "D"} and not chosen.keys() <= {"G", "D"}:
             raise InputError(f"{path}: it has {some(sorted(chosen))}: name the file to import")
         return _read_several({REFERENCE_NAMES.get(n, ""): file for n, file in chosen.items()})
     if epoch is not None:
@@ -149,7 +150,7 @@ def _read_several(files: Mapping[str, Path]) -> dict[str, Network]:
 
 def _name_of(path: Path) -> str:
     """The network that the name of a PyTorch file says, or ""."""
-    if found := re.search(r"_net_([GD]_[AB])\.pth$", path.name):
+    if found := re.search(r"_net_([GD]_[AB]|D)\.pth$", path.name):
         return REFERENCE_NAMES[found[1]]
     if found := re.search(r"(A2B|AtoB)|(B2A|BtoA)", path.name):
         return "G" if found[1] else "F"

@@ -201,12 +201,13 @@ class Architecture:
         return resnet_generator(image_size, **settings)
 
     def build_discriminator(
-        self, domain: Literal["A", "B"], image_size: int, dtype: str | None = None
+        self, domain: Literal["A", "B", "AB"], image_size: int, dtype: str | None = None
     ) -> keras.Model:
-        """D_A or D_B with fresh weights.
+        """D_A, D_B, or pix2pix's D, with fresh weights.
 
         Args:
-            domain: "A" or "B".
+            domain: "A" or "B", or "AB" for a discriminator that sees pictures of both, concatenated
+                along the channels.
             image_size: int, side in px of the training pictures.
             dtype: a Keras dtype policy. Default: the global one.
 
@@ -215,12 +216,10 @@ class Architecture:
                 had.
         """
         self.check()
-        kinds, name = self.discriminator.split("+"), f"D_{domain}"
+        kinds, name = self.discriminator.split("+"), "D" if domain == "AB" else f"D_{domain}"
         alone = len(kinds) == 1 and not self.discriminator_translation
-        shared: dict[str, Any] = {
-            "channels": self.channels_A if domain == "A" else self.channels_B,
-            "dtype": dtype,
-        }
+        channels = {"A": self.channels_A, "B": self.channels_B}
+        shared: dict[str, Any] = {"channels": sum(channels[d] for d in domain), "dtype": dtype}
         settings = {**shared, **self._pick("norm", "use_bias", "epsilon")}
         settings["filters"] = self.discriminator_filters
 

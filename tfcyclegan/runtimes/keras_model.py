@@ -74,10 +74,10 @@ def _foreign_classes(file: Path) -> list[str]:
 
 
 def generator_of(model: keras.Model, direction: Direction, where: object) -> keras.Model:
-    """Returns a `CycleGAN`'s generator of that direction, or the model itself if it is one.
+    """Returns a model's generator of that direction, or the model itself if it is one.
 
     Args:
-        model: a `CycleGAN` or a generator.
+        model: a `CycleGAN`, `Pix2Pix` or generator.
         direction: "AtoB" or "BtoA".
         where: the model's name in messages.
 
@@ -106,12 +106,12 @@ def direction_of(generator: keras.Model) -> Direction | None:
 
 
 def networks_of(model: keras.Model) -> dict[str, keras.Model]:
-    """Returns the networks of a `CycleGAN`, or a single generator as G or F, whatever its name.
+    """Returns the networks of a model, or a single generator as G or F, whatever its name.
 
-    G and F are the moving averages of the generators if the model has them.
+    Generators are their moving averages if the model has them.
     """
     if hasattr(model, "networks"):
-        averages = {GENERATORS[way]: network for way, network in model.translators.items()}
+        averages = {model.generator_names[way]: net for way, net in model.translators.items()}
         return model.networks | averages
     return {GENERATORS[direction_of(model) or "AtoB"]: model}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from pathlib import Path
@@ -29,7 +30,7 @@ def open_runtime(
     Args:
         model: a run folder, a `.keras` file, an export folder, a SavedModel, a `.tflite` file,
             `http://HOST:PORT/v1/models/NAME` (TF Serving's REST), `grpc://HOST:PORT/NAME`, or a
-            `CycleGAN` or generator in memory.
+            `CycleGAN`, `Pix2Pix` or generator in memory.
         direction: "AtoB" or "BtoA". Default: AtoB if the model has both, else the one it has.
         timeout: float, seconds to wait for one reply of a server. Default 60.
         threads: int, computing threads, unless a server computes. Default: one per core.
@@ -100,7 +101,8 @@ def _open(
             f"model={text}: neither a .keras nor a .tflite file: make a run folder of other models "
             "first (tfcyclegan import)"
         )
-    for candidate in (path, *versions(path)[-1:], *versions(path / "serving" / direction)[-1:]):
+    exports = (versions(path / "serving" / way)[-1:] for way in (direction, "AtoB", "BtoA"))
+    for candidate in (path, *versions(path)[-1:], *itertools.chain(*exports)):
         if (candidate / "saved_model.pb").exists():
             return SavedModelRuntime(candidate)
     raise InputError(
@@ -110,5 +112,7 @@ def _open(
 
 
 def _keras_runtime(model: keras.Model, direction: Direction, name: str) -> KerasRuntime:
-    own = direction if hasattr(model, "generator") else direction_of(model)
+    own: Direction | None = direction_of(model)
+    if there := getattr(model, "translators", None):
+        own = direction = direction if direction in there else next(iter(there))
     return KerasRuntime(generator_of(model, direction, name), name, own)

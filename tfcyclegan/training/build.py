@@ -7,42 +7,52 @@ from pathlib import Path
 
 from ..cyclegan import CycleGAN
 from ..data.loading import Data, load_data
-from ..directions import GENERATORS
 from ..errors import InputError
 from ..networks.inspection import difference
+from ..pix2pix import Pix2Pix
 from ..runtimes.keras_model import load_model, networks_of
+from ..translation_model import TranslationModel
 from .config import ResolvedConfig
 
 logger = logging.getLogger(__name__)
 
 
-def build_model(config: ResolvedConfig) -> CycleGAN:
+def build_model(config: ResolvedConfig) -> TranslationModel:
     """Builds the model of a resolved configuration, without compiling it.
 
     Args:
         config: from `Config.resolved()`.
 
     Returns:
-        A `CycleGAN` with fresh weights.
+        A `CycleGAN` or `Pix2Pix` with fresh weights.
 
     Raises:
         InputError: settings that do not go together.
     """
     settings = config.architecture
     size, dtype = config.image_size, config.precision
+    if config.model == "pix2pix":
+        direction = config.direction or "AtoB"
+        return Pix2Pix(
+            settings.build_generator(direction, size, dtype),
+            settings.build_discriminator("AB", size, dtype),
+            image_size=size,
+            direction=direction,
+            ema_momentum=config.ema_momentum,
+        )
     return CycleGAN(
         settings.build_generator("AtoB", size, dtype),
         settings.build_generator("BtoA", size, dtype),
         settings.build_discriminator("A", size, dtype),
         settings.build_discriminator("B", size, dtype),
         image_size=size if config.pool_size else None,
-        pool_size=config.pool_size,
+        pool_size=config.pool_size or 0,
         seed=config.seed,
         ema_momentum=config.ema_momentum,
     )
 
 
-def set_initial_weights(model: CycleGAN, path: str | Path) -> None:
+def set_initial_weights(model: TranslationModel, path: str | Path) -> None:
     """Copies the networks of another run, of the same architecture, into a model.
 
     Optimizers, pools and the step do not change. From a file with only one generator, only that
@@ -65,13 +75,13 @@ def set_initial_weights(model: CycleGAN, path: str | Path) -> None:
     for name, network in given.items():
         networks[name].set_weights(network.get_weights())
     for direction, average in model.translators.items():
-        average.set_weights(networks[GENERATORS[direction]].get_weights())
+        average.set_weights(networks[model.generator_names[direction]].get_weights())
     logger.info("%s from %s", ", ".join(given), path)
     if fresh := [name for name in networks if name not in given]:
         logger.info("fresh weights for %s", ", ".join(fresh))
 
 
-def compile_model(model: CycleGAN, config: ResolvedConfig, total_steps: int) -> None:
+def compile_model(model: TranslationModel, config: ResolvedConfig, total_steps: int) -> None:
     """Compiles a model with the settings of a resolved configuration.
 
     Args:
@@ -82,13 +92,15 @@ def compile_model(model: CycleGAN, config: ResolvedConfig, total_steps: int) -> 
     Raises:
         InputError: settings that do not go together.
     """
+    weights: tuple[str, ...] = ("lambda_cycle_A", "lambda_cycle_B", "lambda_identity")
+    if config.model == "pix2pix":
+        weights = ("lambda_L1",)
     names = (
-        "objective", "lambda_cycle_A", "lambda_cycle_B", "lambda_identity", "lambda_gan",
-        "learning_rate", "discriminator_learning_rate", "beta_1", "beta_2", "constant_fraction",
-        "recompute",
+        "objective", "lambda_gan", "learning_rate", "discriminator_learning_rate", "beta_1",
+        "beta_2", "constant_fraction", "recompute",
     )  # fmt: skip
     model.compile(
-        **{name: getattr(config, name) for name in names},
+        **{name: getattr(config, name) for name in (*names, *weights)},
         total_steps=total_steps,
         jit_compile={"on": True, "off": False}.get(config.xla, "auto"),
     )
@@ -106,7 +118,7 @@ def load_config_data(config: ResolvedConfig) -> Data:
         seed=config.seed,
         cache_memory=config.cache_memory * 2**20,
         cache_dir=config.cache_dir,
-        paired=how.paired,
+        paired=config.model == "pix2pix" or ("test" if how.paired else False),
         label_maps=how.palette is not None,
         floor=how.extractor not in (None, "none"),
         test_count=how.test_count,

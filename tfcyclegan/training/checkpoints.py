@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from ..cyclegan import CycleGAN
 from ..distributed.replicas import local_copies
 from ..distributed.workers import Workers
 from ..errors import InputError, NonFiniteLoss
 from ..files import atomic_write
+from ..translation_model import TranslationModel
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Checkpoints:
         found = [p for p in self.directory.iterdir() if re.fullmatch(r"step_\d+\.npz", p.name)]
         return sorted(found, key=_step_of, reverse=True)
 
-    def save(self, model: CycleGAN, about: dict[str, Any] | None = None) -> Path:
+    def save(self, model: TranslationModel, about: dict[str, Any] | None = None) -> Path:
         """Writes a checkpoint and removes old ones. All workers must call it.
 
         Args:
@@ -115,7 +115,7 @@ class Checkpoints:
             "Try a smaller learning rate, or precision=float32"
         )
 
-    def restore(self, model: CycleGAN, about: dict[str, Any] | None = None) -> Path | None:
+    def restore(self, model: TranslationModel, about: dict[str, Any] | None = None) -> Path | None:
         """Sets the model's variables from the newest intact checkpoint. All workers must call it.
 
         A damaged checkpoint is named in a warning and renamed to `….npz.damaged`, and the one
@@ -191,7 +191,7 @@ def _part(path: Path, index: int, count: int) -> Path:
     return path.with_name(f"{path.stem}.worker_{index}_of_{count}.npz")
 
 
-def _named(model: CycleGAN, replicas: Iterable[int]) -> Iterator[tuple[str, Any, bool]]:
+def _named(model: TranslationModel, replicas: Iterable[int]) -> Iterator[tuple[str, Any, bool]]:
     """Variables by their names in the checkpoint of these replicas, and whether a replica's own."""
     for name, variable in model.state().items():
         if variable.synchronization == "on_read":
@@ -236,7 +236,9 @@ def _read_parts(
     return meta, values, sources
 
 
-def _assign(values: dict[str, np.ndarray], sources: list[int], model: CycleGAN, path: Path) -> None:
+def _assign(
+    values: dict[str, np.ndarray], sources: list[int], model: TranslationModel, path: Path
+) -> None:
     """Sets a model's variables, those of its replicas from the saved replicas `sources`."""
     pairs = [(name, variable) for name, variable, _ in _named(model, sources)]
     wanted = {name for name, _ in pairs}

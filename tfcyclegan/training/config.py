@@ -6,20 +6,21 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from ..data.preprocessing import Preprocess
+from ..directions import Direction
 from ..distributed.workers import COLLECTIVE_TIMEOUT, StrategyName
 from ..errors import InputError
 from ..files import write_text
-from ..losses import check_losses
 from ..networks.architecture import Architecture, DiscriminatorName
 from ..networks.factory import Alignment, Norm, Residual, check_choice
 from ..networks.features import LITE0, Pixels
 from ..networks.resnet import default_blocks
 from ..precision import Precision, resolve_precision
+from .checks import check
 from .measuring import Measuring
-from .recipes import RECIPES, RecipeName, default_recipe
+from .recipes import RECIPES, ModelName, RecipeName, default_recipe
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,12 @@ class Config:
         6
     """
 
+    model: ModelName = "cyclegan"
+    """cyclegan, or pix2pix, which learns from pairs: the same file names in trainA and trainB, or A
+    and B side by side in each file of train/ and test/."""
     recipe: RecipeName | None = None
-    """Where the settings come from that you do not give: paper, fast (for photographs on a CPU) or
-    shapes. Default: shapes for the embedded data, paper for all others."""
+    """Where the settings come from that you do not give: paper, fast (for photographs on a CPU),
+    shapes or pix2pix. Default: shapes for the embedded data, pix2pix for that model, else paper."""
 
     # The data
 
@@ -53,6 +57,8 @@ class Config:
     """Size in px before cropping. Paper: 286/256 of image_size."""
     flip: bool = True
     """Mirror each picture with probability 1/2."""
+    direction: Direction | None = None
+    """What a pix2pix translates. Default: AtoB."""
     channels_A: Literal[1, 3] = 3
     """Channels of domain A: 3 for RGB, 1 for grey."""
     channels_B: Literal[1, 3] = 3
@@ -79,8 +85,8 @@ class Config:
     """Residual blocks of a resnet. Paper: 9 from 256 px up, 6 below. Default of fast: 6."""
     depth: int | None = None
     """Downsampling steps of a U-Net. Default: 8 from 256 px up, else down to one pixel."""
-    norm: Norm = "instance"
-    """Normalisation in all four networks."""
+    norm: Norm | None = None
+    """Normalisation in all networks. Paper: instance; pix2pix: batch."""
     use_bias: bool | None = None
     """Biases before normalisation. Default: yes, unless norm is batch."""
     epsilon: float = 1e-5
@@ -90,8 +96,8 @@ class Config:
     "same")."""
     upsampling: Literal["transposed", "resize"] | None = None
     """Upsampling of a resnet: transposed convolution (paper), or resize and convolve."""
-    dropout: float = 0.0
-    """Dropout rate in the generators."""
+    dropout: float | None = None
+    """Dropout rate in the generators. Paper: 0; pix2pix: 0.5."""
     change_penalty: float | None = None
     """Weight of the mean square of the change that a fast generator makes. Default: 0."""
     residual_output: Residual | None = None
@@ -143,7 +149,9 @@ class Config:
     reference; the paper uses it only for painting→photo."""
     lambda_gan: float = 1.0
     """Weight of the adversarial terms. Paper: 1."""
-    pool_size: int = 50
+    lambda_L1: float | None = None
+    """Weight of the distance to the truth, in a pix2pix. Its paper: 100."""
+    pool_size: int | None = None
     """Generated pictures in the pool of each discriminator. Paper: 50."""
 
     # How long and how fast
@@ -236,8 +244,13 @@ class Config:
             InputError: a setting is not valid.
         """
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        values["recipe"] = self.recipe or default_recipe(self.data)
+        check_choice("model", self.model, get_args(ModelName))
+        values["recipe"] = self.recipe or default_recipe(self.data, self.model)
         check_choice("recipe", values["recipe"], tuple(RECIPES))
+        if (values["recipe"] == "pix2pix") != (self.model == "pix2pix"):
+            raise InputError(
+                f"recipe={values['recipe']}: not for model={self.model}: leave `recipe` out"
+            )
         recipe = RECIPES[values["recipe"]]
         values |= {name: value for name, value in recipe.items() if values[name] is None}
         if values["blocks"] is None:
@@ -245,7 +258,7 @@ class Config:
             values["blocks"] = 6 if fast else default_blocks(values["image_size"])
         values["precision"] = resolve_precision(self.precision)[0]
         config = ResolvedConfig(**values)
-        config.check()
+        check(config)
         return config
 
     def to_json(self) -> str:
@@ -339,48 +352,3 @@ class ResolvedConfig(Config):
     lambda_cycle_A: float = 10.0
     lambda_cycle_B: float = 10.0
     lambda_identity: float = 0.5
-
-    def check(self) -> None:
-        """Refuses settings that are not valid for any data."""
-        at_least = {
-            "image_size": self.divisor, "batch_size": 1, "pool_size": 0, "epochs": 1,
-            "steps_per_epoch": 1, "checkpoint_steps": 1, "keep_checkpoints": 1,
-            "sample_every": 0, "sample_count": 1, "validation_every": 0, "cache_memory": 0,
-            "evaluate_every": 0, "learning_rate": 0, "seed": 0, "collective_timeout": 1,
-            "workers": 1, "discriminator_learning_rate": 0,
-        }  # fmt: skip
-        for name, least in at_least.items():
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise InputError(f"{name}={value}: must be at least {least}")
-        if not 0 <= self.constant_fraction <= 1:
-            raise InputError(
-                f"constant_fraction={self.constant_fraction}: must lie between 0 and 1"
-            )
-        for name in ("beta_1", "beta_2", "ema_momentum"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"{name}={getattr(self, name)}: must be at least 0 and below 1")
-        if self.strategy == "ray" and self.workers is None:
-            raise InputError("strategy=ray: set `workers` as well, for example workers=2")
-        if self.strategy != "ray" and self.workers is not None:
-            raise InputError(f"workers={self.workers}: set strategy=ray as well, or leave it out")
-        if self.best_by and not self.evaluate_every:
-            raise InputError(f"best_by={self.best_by}: set evaluate_every=1 as well")
-        if self.seed >= 2**32:
-            raise InputError(f"seed={self.seed}: must be below 2**32")
-        if self.image_size is not None:
-            self.architecture.check_size(self.image_size)
-        weights = ("lambda_identity", "lambda_cycle_A", "lambda_cycle_B", "lambda_gan")
-        check_losses(
-            self.objective,
-            sigmoid=self.sigmoid,
-            same_channels=self.channels_A == self.channels_B,
-            **{name: getattr(self, name) for name in weights},
-        )
-        self.architecture.check()
-        whole = self.preprocess in ("scale_width", "none") and self.data != "shapes"
-        if whole and self.pool_size:
-            raise InputError(
-                f"preprocess={self.preprocess} gives pictures of many sizes, but a pool holds "
-                "pictures of one size: take pool_size=0 or a `preprocess` that crops"
-            )

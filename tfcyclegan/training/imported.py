@@ -6,7 +6,7 @@ import dataclasses
 import os
 import shutil
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import keras
 
@@ -15,7 +15,6 @@ from ..errors import InputError
 from ..files import sync_folder, temporary_name
 from ..interop.description import DIRECTIONS, Description, describe
 from ..interop.exporting import export_to_pytorch
-from ..networks.architecture import Architecture
 from ..runtimes.keras_model import load_model, networks_of
 from .build import build_model
 from .config import Config, ResolvedConfig
@@ -35,8 +34,8 @@ def import_checkpoint(
 
     The names and shapes in the file determine the architecture. The folder gets `config.json` and
     `model.keras`. The model is a `CycleGAN` if the checkpoint has both generators (missing
-    discriminators get fresh weights), else the one generator. Its outputs equal those of the
-    source framework within 1e-4.
+    discriminators get fresh weights), a `Pix2Pix` if it has one generator and a discriminator of
+    pairs, else the one generator. Its outputs equal those of the source framework within 1e-4.
 
     Args:
         checkpoint: a file or folder that `interop.find_networks` reads.
@@ -69,7 +68,7 @@ def import_checkpoint(
             f"{checkpoint}: only a discriminator, which translates nothing: give the generator's "
             "file, or the folder of all four"
         )
-    config = _config(found.architecture, image_size, to)
+    config = _config(found, image_size, to)
     model = _build(found, config)
     staging = to.with_name(temporary_name(to.name))
     try:
@@ -90,15 +89,20 @@ def import_checkpoint(
     return found
 
 
-def _config(architecture: Architecture, image_size: int | None, run_dir: Path) -> ResolvedConfig:
+def _config(found: Description, image_size: int | None, run_dir: Path) -> ResolvedConfig:
+    architecture = found.architecture
+    assert architecture
     if image_size is None:
         image_size = 256 if architecture.depth is None else 2**architecture.depth
-    same_channels = architecture.channels_A == architecture.channels_B
+    settings: dict[str, Any] = {"pool_size": 0}
+    if found.pix2pix:
+        settings = {"model": "pix2pix", "direction": DIRECTIONS[found.generators[0]]}
+    elif architecture.channels_A != architecture.channels_B:
+        settings["lambda_identity"] = 0.0
     return Config(
         data="",  # the paper's recipe, whatever the data
         image_size=image_size,
-        lambda_identity=None if same_channels else 0.0,
-        pool_size=0,
+        **settings,
         precision="float32",
         run_dir=str(run_dir),
         **dataclasses.asdict(architecture),
@@ -106,7 +110,7 @@ def _config(architecture: Architecture, image_size: int | None, run_dir: Path) -
 
 
 def _build(found: Description, config: ResolvedConfig) -> keras.Model:
-    if len(found.generators) == 1:
+    if len(found.generators) == 1 and not found.pix2pix:
         (name,) = found.generators
         generator = config.architecture.build_generator(
             DIRECTIONS[name], config.image_size, config.precision
@@ -114,7 +118,7 @@ def _build(found: Description, config: ResolvedConfig) -> keras.Model:
         return found.networks[name].fill(generator)
     model = build_model(config)
     for name, network in found.networks.items():
-        network.fill(getattr(model, name))
+        network.fill(model.G if found.pix2pix and name in DIRECTIONS else getattr(model, name))
     return model
 
 
@@ -140,5 +144,8 @@ def export_run_to_pytorch(run: str | os.PathLike, directory: str | os.PathLike) 
     if not Path(run, "config.json").exists():
         raise InputError(f"{run} does not say how its networks are built: give a run folder")
     config = Config.load(Path(run, "config.json"))
-    networks = networks_of(load_model(Path(run)))
-    return export_to_pytorch(networks, config.architecture, directory, config.image_size or 256)
+    networks, architecture = networks_of(load_model(Path(run))), config.architecture
+    if config.direction == "BtoA":  # the generator of a pix2pix is called G in either direction
+        A, B = architecture.channels_A, architecture.channels_B
+        architecture = dataclasses.replace(architecture, channels_A=B, channels_B=A)
+    return export_to_pytorch(networks, architecture, directory, config.image_size or 256)

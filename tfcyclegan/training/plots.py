@@ -66,8 +66,9 @@ def loss_curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
         rows,
         {
             "adversarial": ("G_loss", "F_loss"),
-            "discriminators": ("D_A_loss", "D_B_loss"),
+            "discriminators": ("D_A_loss", "D_B_loss", "D_loss"),
             "cycle and identity": ("cycle_A", "cycle_B", "identity_A", "identity_B"),
+            "distance to the truth": ("L1",),
             "learning rate": ("learning_rate",),
         },
     )
@@ -94,6 +95,11 @@ def score_curves(rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -
 def _curves(rows: Sequence[Mapping[str, Any]], panels: Mapping[str, tuple[str, ...]]) -> Figure:
     from matplotlib.figure import Figure
 
+    panels = {
+        title: names
+        for title, names in panels.items()
+        if any(_points(rows, logged) for name in names for logged in (name, f"val_{name}"))
+    }
     lines = -(-len(panels) // 2)
     figure = Figure(figsize=(10, 3.25 * lines), layout="constrained")
     places = figure.subplots(lines, 2, squeeze=False).flat

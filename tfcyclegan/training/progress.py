@@ -55,7 +55,9 @@ class ProgressLine(keras.callbacks.Callback):
         done, seconds = step - self._warm[0], now - self._warm[1]
         speed = f"{seconds / done:.3g} s/step" if done else "building the graph"
         epoch = f"{(step - 1) * epochs // self._total + 1}/{epochs}"
-        shown = {name: (logs or {}).get(name) for name in ("loss", "D_A_loss", "D_B_loss")}
+        shown = {
+            name: (logs or {}).get(name) for name in ("loss", "D_A_loss", "D_B_loss", "D_loss")
+        }
         losses = " ".join(f"{n} {float(v):.3f}" for n, v in shown.items() if v is not None)
         self._live.update(self._task, completed=step, epoch=epoch, speed=speed, losses=losses)
         waited, end_of_epoch = now - self._printed, step * epochs % self._total == 0

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-RecipeName = Literal["paper", "fast", "shapes"]
+RecipeName = Literal["paper", "fast", "shapes", "pix2pix"]
+ModelName = Literal["cyclegan", "pix2pix"]
 
 #: Sections 4 and 7 of the paper; where it is silent, the reference. The number of blocks depends on
 #: the image size.
 PAPER: dict[str, Any] = {
     "image_size": 256, "batch_size": 1, "preprocess": "resize_and_crop", "generator": "resnet",
-    "filters": 64, "upsampling": "transposed", "residual_output": False, "discriminator": "patch",
+    "filters": 64, "upsampling": "transposed", "residual_output": False, "norm": "instance",
+    "dropout": 0.0, "pool_size": 50, "discriminator": "patch",
     "discriminator_filters": 64, "discriminator_layers": 3, "discriminator_translation": 0.0,
     "ema_momentum": 0.0, "objective": "lsgan", "lambda_cycle_A": 10.0, "lambda_cycle_B": 10.0,
     "lambda_identity": 0.5, "epochs": 200, "learning_rate": 2e-4, "beta_1": 0.5, "beta_2": 0.999,
@@ -36,9 +38,21 @@ SHAPES: dict[str, Any] = PAPER | {
     "lambda_identity": 0.0, "epochs": 18, "learning_rate": 3e-4,
 }  # fmt: skip
 
-RECIPES: dict[RecipeName, dict[str, Any]] = {"paper": PAPER, "fast": FAST, "shapes": SHAPES}
+#: Isola et al., CVPR 2017, sections 3 and 6.1; where the paper is silent, the reference.
+_UNPAIRED = ("lambda_cycle_A", "lambda_cycle_B", "lambda_identity", "pool_size")
+PIX2PIX: dict[str, Any] = {
+    **{name: value for name, value in PAPER.items() if name not in _UNPAIRED},
+    "generator": "unet", "norm": "batch", "dropout": 0.5, "objective": "vanilla",
+    "lambda_L1": 100.0, "direction": "AtoB",
+}  # fmt: skip
+
+RECIPES: dict[RecipeName, dict[str, Any]] = {
+    "paper": PAPER, "fast": FAST, "shapes": SHAPES, "pix2pix": PIX2PIX,
+}  # fmt: skip
 
 
-def default_recipe(data: str) -> RecipeName:
+def default_recipe(data: str, model: ModelName = "cyclegan") -> RecipeName:
     """The recipe of a run that names none."""
+    if model == "pix2pix":
+        return "pix2pix"
     return "shapes" if data == "shapes" else "paper"

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class ResumableState(keras.callbacks.Callback):
-    """Saves the training state of a `CycleGAN`, so that an interrupted run resumes exactly.
+    """Saves the training state, so that an interrupted run resumes exactly.
 
     If there is a checkpoint when training begins, the model and the data return to its step. No
     step is repeated except those after that checkpoint. On a CPU with TensorFlow's op determinism,

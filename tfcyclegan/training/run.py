@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from ..cyclegan import CycleGAN
 from ..data.loading import Data
 from ..distributed.replicas import check_batch
 from ..distributed.workers import Workers, make_strategy
@@ -22,6 +22,7 @@ from ..errors import InputError, PeerLost
 from ..evaluation import Evaluation
 from ..evaluation.result import finite
 from ..files import atomic_write, write_text
+from ..translation_model import TranslationModel
 from .build import build_model, compile_model, load_config_data, set_initial_weights
 from .checkpoints import Checkpoints
 from .config import Config, ResolvedConfig
@@ -42,7 +43,7 @@ class Run:
 
     Attributes:
         directory: `pathlib.Path`, the run folder.
-        model: the trained `CycleGAN`.
+        model: the trained `CycleGAN` or `Pix2Pix`.
         evaluation: the `Evaluation` on the test pictures, or None if there are none.
         best: the content of `best.json`, or None if no best model is kept.
         grid: `pathlib.Path` of the last sample grid.
@@ -50,7 +51,7 @@ class Run:
     """
 
     directory: Path
-    model: CycleGAN
+    model: TranslationModel
     evaluation: Evaluation | None
     best: dict[str, Any] | None
     grid: Path
@@ -120,6 +121,15 @@ def _agree_on_settings(config: ResolvedConfig, workers: Workers) -> ResolvedConf
         )
     own = {name: getattr(config, name) for name in ("cache_dir", "cache_memory", "data_dir")}
     return dataclasses.replace(chiefs, **own).resolved()
+
+
+def _truth(data: Data, config: ResolvedConfig) -> Sequence[np.ndarray] | None:
+    """What the first test pictures that a pix2pix translates should become."""
+    if config.model != "pix2pix" or data.test_set is None:
+        return None
+    tests = data.test_set
+    truth = tests.truth_A if config.direction == "AtoB" else tests.truth_B
+    return None if truth is None else list(truth[: config.sample_count])
 
 
 def _check_same_data(data: Data, workers: Workers) -> None:
@@ -194,6 +204,7 @@ def _train(
             *data.some_pictures(config.sample_count),
             every=config.sample_every,
             log_dir=log_dir,
+            truth=_truth(data, config),
         )
         files: list[keras.callbacks.Callback] = [history, grids]
         if evaluate:  # before the callbacks that write its scores

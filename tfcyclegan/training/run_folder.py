@@ -64,8 +64,8 @@ def open_run(run: str, data: str | None = None) -> tuple[keras.Model, Config, st
         data: a source to use instead of the run's. Required for a file outside a run folder.
 
     Returns:
-        The model (a `CycleGAN`, or the generator if the file has only one), the configuration
-        with `data`, and the name of the folder or file.
+        The model (a `CycleGAN` or `Pix2Pix`, or the generator if the file has only one), the
+        configuration with `data`, and the name of the folder or file.
 
     Raises:
         InputError: there is no run or no model that can be loaded, or `data` is missing.

@@ -10,14 +10,14 @@ import numpy as np
 import tensorflow as tf
 
 from ..data.preprocessing import to_float, to_uint8
-from ..directions import GENERATORS
 from .plots import draw_grid
 
 
 class SampleGrids(keras.callbacks.Callback):
     """Draws translations of the same few pictures at the end of epochs.
 
-    Each row shows a picture of each domain: A, G(A), F(G(A)), B, F(B), G(F(B)).
+    Each row shows a picture of each domain: A, G(A), F(G(A)), B, F(B), G(F(B)). For a model of one
+    direction it shows a picture, its translation, and the truth if it is given.
 
     Args:
         directory: folder for `epoch_0001.png` and so on.
@@ -25,6 +25,8 @@ class SampleGrids(keras.callbacks.Callback):
         images_B: the same of B. The grid has as many rows as both domains have pictures.
         every: int, epochs between grids. Default 1. The last epoch always has one.
         log_dir: folder of TensorBoard logs to write the grids to as well. Default: none.
+        truth: what the pictures that a model of one direction translates should become. Default:
+            none.
     """
 
     def __init__(
@@ -34,11 +36,13 @@ class SampleGrids(keras.callbacks.Callback):
         images_B: Sequence[np.ndarray],
         every: int = 1,
         log_dir: str | Path | None = None,
+        truth: Sequence[np.ndarray] | None = None,
     ):
         super().__init__()
         self._directory = Path(directory)
         count = min(len(images_A), len(images_B))
         self._A, self._B = _batch(images_A[:count]), _batch(images_B[:count])
+        self._truth = None if truth is None else _batch(truth[:count])
         self._every = every
         self._writer = tf.summary.create_file_writer(str(log_dir)) if log_dir else None
 
@@ -50,13 +54,18 @@ class SampleGrids(keras.callbacks.Callback):
     def draw(self, epoch: int) -> Path:
         """Draws the grid of the current weights and returns its path."""
         # Not `translate`: tracing a graph takes longer than running a few pictures eagerly.
-        G, F = (self.model.generator(direction) for direction in GENERATORS)
-        A, B = self._A, self._B
-        fake_B, fake_A = G(A), F(B)
-        columns = {
-            "A": A, "G(A)": fake_B, "F(G(A))": F(fake_B),
-            "B": B, "F(B)": fake_A, "G(F(B))": G(fake_A),
-        }  # fmt: skip
+        columns: dict[str, tf.Tensor] = {}
+        ways = self.model.translators
+        for way, network in ways.items():
+            source, name = way[0], self.model.generator_names[way]
+            real = self._A if source == "A" else self._B
+            columns |= {source: real, f"{name}({source})": (fake := network(real))}
+            if len(ways) == 2:
+                back = "BtoA" if way == "AtoB" else "AtoB"
+                cycled = f"{self.model.generator_names[back]}({name}({source}))"
+                columns[cycled] = ways[back](fake)
+            elif self._truth is not None:
+                columns["truth"] = self._truth
         path = self._directory / f"epoch_{epoch:04d}.png"
         grid = draw_grid({name: [*to_uint8(images)] for name, images in columns.items()}, path)
         if self._writer:
