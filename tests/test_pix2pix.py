@@ -224,6 +224,7 @@ def test_a_term_of_ones_own(truths):
         ("no gradient penalty", lambda: make().compile(objective="wgan-gp")),
         ("`lambda_L1`, `lambda_gan` are all 0", lambda: make().compile(lambda_L1=0, lambda_gan=0)),
         ("direction='up' is unknown", lambda: make(direction="up")),
+        ("image_size=None: Pix2Pix needs", lambda: make(image_size=None)),
     ],
 )
 def test_refuses(message, build):

@@ -97,7 +97,7 @@ class Pix2Pix(TranslationModel):
 
     Example:
         ```python
-        data = tfcyclegan.load_data("facades", paired=True)
+        data = tfcyclegan.load_data("path/to/facades", paired=True)
         model = tfcyclegan.Pix2Pix(image_size=256, direction="BtoA")
         model.compile()
         model.fit(data.train, epochs=200)
@@ -124,6 +124,8 @@ class Pix2Pix(TranslationModel):
         super().__init__(name=name, dtype=dtype, trainable=trainable)
         self.direction = check_direction(direction)
         self.image_size = image_size
+        if image_size is None:
+            raise InputError("image_size=None: Pix2Pix needs the size of the training pictures")
         sides = (image_size, image_size) if isinstance(image_size, int) else image_size
         if G and D and architecture:
             raise InputError(

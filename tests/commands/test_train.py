@@ -1,5 +1,6 @@
 """`tfcyclegan train`: what a run leaves, resuming, options, refusals."""
 
+import dataclasses
 import json
 import os
 import re
@@ -11,12 +12,13 @@ import pytest
 from PIL import Image
 from tiny_run import tiny_features
 
+from tfcyclegan import InputError
 from tfcyclegan.cli import main
 from tfcyclegan.commands.train import Train, architecture, understand
 from tfcyclegan.export.proof import LIMITS, Limit
 from tfcyclegan.losses import OBJECTIVES
 from tfcyclegan.runtimes.keras_model import KerasRuntime, generator_of
-from tfcyclegan.training.build import build_model, compile_model
+from tfcyclegan.training.build import build_model, compile_model, set_initial_weights
 from tfcyclegan.training.config import Config
 
 
@@ -94,6 +96,17 @@ def test_a_pix2pix_run(folder, tiny, capsys):
     np.testing.assert_allclose(*map(np.int16, pictures), atol=1)
     assert main(["evaluate", "runs/data", "--metrics", "psnr"]) == 0
     assert main(["train", "--resume", "--epochs", "2"]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", "runs/data", "--direction", "AtoB"]) == 2
+    assert "--direction AtoB: goes with a single generator" in capsys.readouterr().err
+    started, settings = understand(["--data", str(folder), "--initial-weights", "runs/data"])[0], []
+    assert (started.model, started.direction) == ("pix2pix", "BtoA")
+    for direction in ("AtoB", "BtoA"):
+        config = dataclasses.replace(started, direction=direction).resolved()
+        settings.append(build_model(config))
+    set_initial_weights(settings[1], "runs/data")
+    with pytest.raises(InputError, match="translates BtoA, but this run AtoB: set `model`"):
+        set_initial_weights(settings[0], "runs/data")
     assert main(["train", "--data", str(folder), "--model", "pix2pix", "--pool-size", "5"]) == 2
     assert "--pool-size 5: goes with --model cyclegan" in capsys.readouterr().err
 

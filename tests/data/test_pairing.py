@@ -138,5 +138,7 @@ def test_pairs_of_the_embedded_data():
     A, B = epoch(data, 1)[0]
     same = np.abs(A - B).max(axis=-1) < 0.02
     assert 0.3 < same.mean() < 0.98
+    for A, B in data.validation.take(2).as_numpy_iterator():
+        assert 0.3 < (np.abs(A - B).max(axis=-1) < 0.02).mean() < 0.98
     unpaired = epoch(load_data("shapes", image_size=32, batch_size=4), 1)[0]
     assert (np.abs(unpaired[0] - unpaired[1]).max(axis=-1) < 0.02).mean() < 0.3

@@ -39,7 +39,7 @@ def save(folder, *contents):
 
 def test_known_rates_come_back(tmp_path):
     """The truth is in the 95 % interval about 95 times in 100."""
-    inside = 0
+    inside, widths = 0, []
     for repetition in range(40):
         folder = tmp_path / str(repetition)
         folder.mkdir()
@@ -54,11 +54,14 @@ def test_known_rates_come_back(tmp_path):
         for name, rate in (("CycleGAN", 0.26), ("CoGAN", 0.05)):
             low, high = results.interval(name)
             inside += low <= rate <= high
+            widths.append((high - low) / np.sqrt(rate * (1 - rate) / 480))
         assert results.better("CycleGAN", "CoGAN") > 0.99
         assert results.better("CoGAN", "CycleGAN") == pytest.approx(
             1 - results.better("CycleGAN", "CoGAN")
         )
     assert 66 <= inside <= 80, inside
+    # As people are alike, ±1.96 standard errors of 480 trials.
+    assert 3.2 < np.mean(widths) < 4.2, np.mean(widths)
 
 
 def test_people_differ(tmp_path):
@@ -100,13 +103,14 @@ def test_the_command(tmp_path, capsys):
     files = save(
         tmp_path,
         *(answers(0.3, random, f"a{i}") for i in range(4)),
-        *(answers(0.1, random, f"b{i}", "pix2pix <b>") for i in range(4)),
+        *(answers(0.1, random, f"b{i}", "[/b] $\\foo$") for i in range(4)),
         answers(0.1, random, "slow", practice=2),
     )
     out = tmp_path / "out"
     assert main(["study-results", *map(str, files), "--to", str(out)]) == 0
     printed = capsys.readouterr().out
     assert "practice at chance: 2 of 10 right" in printed
+    assert "[/b]" in printed
     found = json.loads((out / "study.json").read_text())
     assert found["algorithms"]["CycleGAN"]["trials"] == 160
     assert found["excluded"][0]["file"] == str(files[-1])
@@ -120,6 +124,8 @@ def test_the_command(tmp_path, capsys):
         (lambda c: c.pop("answers"), "'answers' is missing"),
         (lambda c: c.update(version=2), "its version is 2"),
         (lambda c: c.update(participant=""), "'' is no name"),
+        (lambda c: c.update(algorithm="a\x1b[2J"), "is no name"),
+        (lambda c: c.update(algorithm="\ud800"), "is no name"),
         (lambda c: c.update(algorithm=["x"]), r"\['x'\] is no name"),
         (lambda c: c["answers"][3].update(right="yes"), "'yes' is neither true nor false"),
         (lambda c: c["answers"][3].update(milliseconds=-1), "-1 is no time"),

@@ -61,10 +61,10 @@ def test_the_command(folders, capsys):
     options = ["--practice", "1", "--trials", "3", "--size", "16", "--to", str(folders / "out")]
     real = ["study", "--real", str(folders / "real")]
     assert (
-        main([*real, "--fake", f"one={folders / 'one'}", f"two={folders / 'two'}", *options]) == 0
+        main([*real, "--fake", f"one={folders / 'one'}", f"t+w={folders / 'two'}", *options]) == 0
     )
-    assert "index.html?algorithm=two" in capsys.readouterr().out
-    assert len(study_of(folders / "out" / "index.html")["pairs"]["two"]) == 4
+    assert "index.html?algorithm=t%2Bw" in capsys.readouterr().out
+    assert len(study_of(folders / "out" / "index.html")["pairs"]["t+w"]) == 4
     for fake, message in (
         ("one", "--fake one: give NAME=FOLDER"),
         (f"one={folders / 'one'}", "there is something already: give another --to"),
@@ -85,6 +85,7 @@ def test_too_few_pictures(folders):
     (folders / "one" / "0.png").write_bytes(b"no picture")
     with pytest.raises(InputError, match=r"0\.png: cannot be decoded"):
         write_study(folders / "real", fakes, folders / "study", practice=2, trials=4)
+    assert not (folders / "study").exists()
     with pytest.raises(InputError, match="`fake` is empty"):
         write_study(folders / "real", {}, folders / "study")
     with pytest.raises(InputError, match="trials=0"):

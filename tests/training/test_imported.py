@@ -402,7 +402,7 @@ def test_a_pix2pix_goes_to_pytorch_and_back(direction, tmp_path):
     assert found.pix2pix
     again, settings, _ = open_run(str(tmp_path / "again"), "shapes")
     assert (settings.model, settings.direction) == ("pix2pix", direction)
-    assert settings.norm == "batch"
+    assert (settings.norm, settings.dropout) == ("batch", 0.5)
     assert list(again.translators) == [direction]
     for name, network in model.networks.items():
         for one, other in zip(network.weights, again.networks[name].weights, strict=True):

@@ -50,6 +50,8 @@ def evaluate(
     model, config, _ = open_run(run, data)
     own: Direction = direction or direction_of(model) or "AtoB"
     ways: Sequence[Direction] = list(getattr(model, "translators", [own]))
+    if direction and hasattr(model, "translators"):
+        raise InputError(f"direction={direction}: goes with a single generator: leave it out")
     generators = {way: generator_of(model, way, run) for way in ways}
     config = _to_measure(config, measuring, generators, path)
     evaluation = make_evaluator(config, _default_extractor(config))(generators)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 import tyro
 
@@ -54,7 +55,7 @@ def study(
     )  # fmt: skip
     print(f"page: {page}")
     for name in fakes:
-        print(f"only {name}: {page.name}?algorithm={name}")
+        print(f"only {name}: {page.name}?algorithm={quote(name, safe='')}")
     return 0
 
 

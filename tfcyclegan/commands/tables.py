@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import rich
 from rich.table import Table
+from rich.text import Text
 
 
 def print_table(title: str, rows: Sequence[Sequence[str]], left: int = 1) -> None:
@@ -19,7 +20,7 @@ def print_table(title: str, rows: Sequence[Sequence[str]], left: int = 1) -> Non
     head, *body = rows
     table = Table(title=title, title_justify="left")
     for column, name in enumerate(head):
-        table.add_column(name, justify="left" if column < left else "right")
+        table.add_column(Text(name), justify="left" if column < left else "right")
     for row in body:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))  # names may look like rich's markup
     rich.print(table)

@@ -78,6 +78,8 @@ def architecture(path: Path) -> dict[str, Any]:
     if saved.generator == "unet" and saved.depth is None:
         # The default depth follows the image size, which the new run may change.
         settings["depth"] = default_depth(saved.image_size or 256)
+    if saved.model == "pix2pix":
+        settings |= {"model": "pix2pix", "direction": saved.direction}
     return settings
 
 

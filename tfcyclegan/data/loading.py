@@ -202,8 +202,13 @@ def load_data(
     validation = test_A = test_B = None
     if test_set:
         test = [stores["testA"], stores["testB"]]
+        if aligned and found.kind == "shapes":  # whose testA and testB are different scenes
+            striped = partners(found, "test")[1][:test_count]
+            test[1] = reader.read("testB", striped)
         validation = in_order(*test, batch_size=batch_size)
-        test_A, test_B = (in_order(store, batch_size=batch_size) for store in test)
+        test_A, test_B = (
+            in_order(stores[split], batch_size=batch_size) for split in ("testA", "testB")
+        )
     return Data(
         name=found.name,
         train=training_pairs(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -122,7 +122,9 @@ def read_test_set(
     ]
     pictures: Sequence[Iterable[Picture]] = [source.pictures(split) for split in splits]
     if paired and source.kind != "shapes":
-        pictures = partners(source, "test" if "testA" in splits else "train")
+        half: Literal["train", "test"] = "test" if splits == ["testA", "testB"] else "train"
+        splits = [f"{half}{domain}" for domain in "AB"]
+        pictures = partners(source, half)
     strict = replace(reader, skip_bad_images=False) if paired else reader
     A, B = (
         strict.read(split, islice(chosen, test_count))

@@ -99,7 +99,7 @@ def read_sitting(path: Path) -> Sitting:
 
 
 def _text(value: Any) -> str:
-    if not isinstance(value, str) or not 0 < len(value) <= 200:
+    if not isinstance(value, str) or not 0 < len(value) <= 200 or not value.isprintable():
         raise ValueError(f"{value!r} is no name")
     return value
 
@@ -199,7 +199,8 @@ class Results:
         shares = 100 * np.array(list(self.shares.values()))
         bounds = 100 * np.array([self.interval(name) for name in self.shares])
         spread = np.abs(bounds.T - shares)
-        axes.bar(list(self.shares), shares, yerr=spread, capsize=4, color="#88a")
+        axes.bar(range(len(shares)), shares, yerr=spread, capsize=4, color="#88a")
+        axes.set_xticks(range(len(shares)), list(self.shares), parse_math=False)
         axes.axhline(50, color="grey", ls="--", lw=1)
         axes.set(ylabel="taken for real, % of trials", ylim=(0, max(55, bounds.max() + 5)))
         with atomic_write(paths[2]) as part:
@@ -212,7 +213,9 @@ def evaluate_answers(
 ) -> Results:
     """Evaluates the answers of all participants of a study.
 
-    Intervals and probabilities come from a bootstrap over people and their trials.
+    Intervals and probabilities come from a bootstrap over people, each with all their trials.
+    (Drawing the trials of each again would count their chance twice.) With one participant it is
+    over trials.
 
     Args:
         files: one file for each sitting.
@@ -268,10 +271,10 @@ def evaluate_answers(
 
 
 def _bootstrap(sittings: Sequence[Sitting], draws: int, random: np.random.Generator) -> np.ndarray:
-    """The share of trials fooled in samples of people, and of each one's trials."""
+    """The share of trials fooled in samples of people, or of one person's trials."""
     trials = np.array([len(sitting.fooled) for sitting in sittings])
-    shares = np.array([np.mean(sitting.fooled) for sitting in sittings])
+    fooled = np.array([np.sum(sitting.fooled) for sitting in sittings])
+    if len(sittings) == 1:
+        return random.binomial(trials[0], fooled[0] / trials[0], draws) / trials[0]
     people = random.integers(len(sittings), size=(draws, len(sittings)))
-    # Trials drawn with replacement from someone's own are fooled binomially.
-    fooled = random.binomial(trials[people], shares[people])
-    return fooled.sum(axis=1) / trials[people].sum(axis=1)
+    return fooled[people].sum(axis=1) / trials[people].sum(axis=1)

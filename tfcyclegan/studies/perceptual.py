@@ -77,9 +77,13 @@ def write_study(
     needed = practice + trials
     random = np.random.default_rng(seed)
     chosen = {name: _choose(folder, needed, random) for name, folder in {"": real, **fakes}.items()}
-    names = {
-        name: [_write(path, to, size, seed) for path in paths] for name, paths in chosen.items()
+    pictures = {  # nothing is written if one of them cannot be read
+        name: [_opened(path, size, seed) for path in paths] for name, paths in chosen.items()
     }
+    for file, image in (picture for some in pictures.values() for picture in some):
+        with atomic_write(to / "pictures" / file) as part:
+            image.save(part)
+    names = {name: [file for file, _ in some] for name, some in pictures.items()}
     study = {
         "version": 1,
         "title": title,
@@ -114,8 +118,8 @@ def _choose(folder: Path, count: int, random: np.random.Generator) -> list[Path]
     return [found[place] for place in random.permutation(len(found))[:count]]
 
 
-def _write(path: Path, to: Path, size: int, seed: int) -> str:
-    """Writes a picture under a name that does not tell where it comes from."""
+def _opened(path: Path, size: int, seed: int) -> tuple[str, Image.Image]:
+    """A picture, and a file name that does not tell where it comes from."""
     data = path.read_bytes()
     image = open_picture(data, str(path)).image
     side = min(image.size)  # the middle, so that nothing is distorted
@@ -123,6 +127,4 @@ def _write(path: Path, to: Path, size: int, seed: int) -> str:
     image = image.crop((left, top, left + side, top + side))
     pixels = resized(image, (size, size)) if side != size else np.asarray(image)
     name = hashlib.sha256(f"{seed} {path}".encode() + data).hexdigest()[:20]
-    with atomic_write(to / "pictures" / f"{name}.png") as part:
-        Image.fromarray(pixels).save(part)
-    return f"{name}.png"
+    return f"{name}.png", Image.fromarray(pixels)

@@ -10,7 +10,7 @@ from ..data.loading import Data, load_data
 from ..errors import InputError
 from ..networks.inspection import difference
 from ..pix2pix import Pix2Pix
-from ..runtimes.keras_model import load_model, networks_of
+from ..runtimes.keras_model import direction_of, load_model, networks_of
 from ..translation_model import TranslationModel
 from .config import ResolvedConfig
 
@@ -65,7 +65,17 @@ def set_initial_weights(model: TranslationModel, path: str | Path) -> None:
     Raises:
         InputError: the file cannot be loaded, or its networks have another architecture.
     """
-    networks, given = model.networks, networks_of(load_model(Path(path)))
+    networks, start = model.networks, load_model(Path(path))
+    given, there = networks_of(start), list(model.translators)
+    ways = getattr(start, "translators", None)
+    if ways is None:  # a generator, which may not say what it translates
+        ways = [direction_of(start) or there[0]]
+        given = {model.generator_names.get(ways[0], ""): start}
+    if not ({*ways} <= {*there} and (len(ways) == len(there) or len(given) == 1)):
+        raise InputError(
+            f"initial_weights={path}: translates {' and '.join(ways)}, but this run "
+            f"{' and '.join(there)}: set `model` and `direction` as in that run"
+        )
     for name, network in given.items():
         if odd := difference(network, networks[name]):
             raise InputError(

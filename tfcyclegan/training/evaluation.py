@@ -41,7 +41,7 @@ def make_evaluator(
         InputError: pictures, a network, classes or a metric are not available.
     """
     how = config.measuring
-    if how.palette and not (how.paired or config.model == "pix2pix"):
+    if how.palette and not how.paired:
         raise InputError(f"palette={how.palette}: compares with true maps: pass paired=True too")
     if how.palette and config.channels_B != 3:
         raise InputError(f"palette={how.palette}: label maps have colours: set channels_B=3")
@@ -78,7 +78,7 @@ def load_config_test_set(config: Config, floor: bool = False) -> TestSet:
     how = config.measuring
     return load_test_set(
         config.data,
-        paired=how.paired or config.model == "pix2pix",
+        paired=how.paired,
         label_maps=how.palette is not None,
         floor=floor,
         test_count=how.test_count,

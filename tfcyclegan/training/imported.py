@@ -97,6 +97,9 @@ def _config(found: Description, image_size: int | None, run_dir: Path) -> Resolv
     settings: dict[str, Any] = {"pool_size": 0}
     if found.pix2pix:
         settings = {"model": "pix2pix", "direction": DIRECTIONS[found.generators[0]]}
+        if architecture.generator == "unet":
+            # A file does not say whether its U-Net has dropout. The reference's has by default.
+            architecture = dataclasses.replace(architecture, dropout=0.5)
     elif architecture.channels_A != architecture.channels_B:
         settings["lambda_identity"] = 0.0
     return Config(
