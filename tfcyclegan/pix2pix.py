@@ -16,7 +16,7 @@ from .cycle import computed_once
 from .directions import Direction, check_direction
 from .distributed.replicas import is_distributed, pad_empty_batch
 from .errors import InputError
-from .losses import Objective, check_losses, l1
+from .losses import Objective, check_losses, get_objective, l1
 from .means import TermMeans
 from .networks.architecture import Architecture
 from .networks.inspection import ends_in_sigmoid
@@ -194,6 +194,8 @@ class Pix2Pix(TranslationModel):
             objective, sigmoid=ends_in_sigmoid(self.D), same_channels=True, lambda_identity=None,
             lambda_L1=lambda_L1, lambda_gan=lambda_gan,
         )  # fmt: skip
+        if get_objective(objective).gradient_penalty:
+            raise InputError("Pix2Pix has no gradient penalty: take objective=vanilla or lsgan")
         self.lambda_L1 = lambda_L1
         self.lambda_gan = lambda_gan
         self.compile_players(
@@ -203,8 +205,6 @@ class Pix2Pix(TranslationModel):
             total_steps=total_steps, recompute=recompute, run_eagerly=run_eagerly,
             steps_per_execution=steps_per_execution, jit_compile=jit_compile,
         )  # fmt: skip
-        if self.objective.gradient_penalty:
-            raise InputError("Pix2Pix has no gradient penalty: take objective=vanilla or lsgan")
         with self.strategy.scope():
             self._means = TermMeans(self.term_names())
 

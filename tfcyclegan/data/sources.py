@@ -115,11 +115,11 @@ def _find_splits(where: str, names: Iterable[str], wanted: str = "") -> dict[str
     `wanted` picks one of several: the folder of its splits, or that folder's name.
     """
     roots: dict[str, dict[str, list[str]]] = {}
+    known = (*SPLITS, *_SIDE_BY_SIDE)
     for name in names:
         parts = PurePosixPath(name).parts
         if any(part.startswith(".") or part == "__MACOSX" for part in parts):
             continue
-        known = (*SPLITS, *_SIDE_BY_SIDE)
         if split := next((name for name in known if name in parts[:-1]), None):
             root = "/".join(parts[: parts.index(split)])
             files = roots.setdefault(root, {}).setdefault(split, [])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from ..pix2pix import PIX2PIX_NETWORKS
+
 RecipeName = Literal["paper", "fast", "shapes", "pix2pix"]
 ModelName = Literal["cyclegan", "pix2pix"]
 
@@ -42,8 +44,7 @@ SHAPES: dict[str, Any] = PAPER | {
 _UNPAIRED = ("lambda_cycle_A", "lambda_cycle_B", "lambda_identity", "pool_size")
 PIX2PIX: dict[str, Any] = {
     **{name: value for name, value in PAPER.items() if name not in _UNPAIRED},
-    "generator": "unet", "norm": "batch", "dropout": 0.5, "objective": "vanilla",
-    "lambda_L1": 100.0, "direction": "AtoB",
+    **PIX2PIX_NETWORKS, "objective": "vanilla", "lambda_L1": 100.0, "direction": "AtoB",
 }  # fmt: skip
 
 RECIPES: dict[RecipeName, dict[str, Any]] = {
