@@ -3,15 +3,14 @@
 The fixture `forms` in conftest.py is made of these.
 """
 
-import contextlib
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
-import psutil
 from PIL import Image
+from processes import kill_all
 
 from tfcyclegan import CycleGAN, patch_discriminator, resnet_generator
 from tfcyclegan.cli import main
@@ -116,8 +115,5 @@ def stop_all():
     while STARTED:
         process = STARTED.pop()
         if process.poll() is None:
-            for one in psutil.Process(process.pid).children(recursive=True):
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    one.kill()
-            process.kill()
+            kill_all(process.pid)
             process.wait(timeout=60)

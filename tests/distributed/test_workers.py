@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
+from processes import below
 from test_kill_resume import assert_same_files, newest_step
 from test_replicas import Runs, assert_close, draw_noise, history
 from tiny_run import worker_environments
@@ -195,11 +195,7 @@ def test_ray_replaces_a_killed_worker(straight, tmp_path):
         for line in driver.stdout:
             said.append(line)
             if not killed and newest_step(run_dir) >= 14:
-                workers = [
-                    process
-                    for process in psutil.Process(driver.pid).children(recursive=True)
-                    if "RayTrainWorker" in process.name() + "".join(process.cmdline())
-                ]
+                workers = below(driver.pid, "RayTrainWorker")
                 if len(workers) == 2:
                     workers[1].kill()
                     killed = True

@@ -15,6 +15,7 @@ import numpy as np
 import psutil
 import pytest
 from PIL import Image
+from processes import below, kill_all
 from translating import ROOT, save, start
 
 from tfcyclegan import InputError, files, resnet_generator
@@ -172,8 +173,7 @@ def report(folder):
 
 def workers(process):
     """The processes that translate."""
-    found = psutil.Process(process.pid).children(recursive=True)
-    return [child for child in found if "MapWorker" in child.cmdline()[0]]
+    return below(process.pid, "MapWorker")
 
 
 def wait_for(condition, process, seconds=120):
@@ -252,7 +252,7 @@ def test_the_whole_job_killed(home, local):
 def test_asked_to_stop(number, code, home, local):
     process = translate_on_ray(home / "in", "--model", home / FORMS["LiteRT"], "--to", "out")
     wait_for(lambda: written("out") >= 200, process)
-    family = psutil.Process(process.pid).children(recursive=True)
+    family = below(process.pid)
     process.send_signal(number)
     _, err = finish(process, code)
     assert "tfcyclegan: interrupted: " in err
@@ -292,8 +292,7 @@ def head(tmp_path_factory):
         yield f"127.0.0.1:{port}"
     finally:
         # Asked to stop, it would wait for half a minute.
-        for one in (*psutil.Process(process.pid).children(recursive=True), process):
-            one.kill()
+        kill_all(process.pid)
         process.wait(timeout=60)
         shutil.rmtree(settings["RAY_TMPDIR"], ignore_errors=True)
 
