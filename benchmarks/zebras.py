@@ -32,6 +32,7 @@ from tfcyclegan.training.run import train
 #: What each arm changes in the fast recipe.
 ARMS: dict[str, dict[str, Any]] = {
     "fast": {},
+    "batch1": {"batch_size": 1, "learning_rate": 2e-4, "change_penalty": 0.0},
     "projected": {"discriminator": "projected"},
     "patch": {
         "discriminator": "patch", "discriminator_filters": 64, "discriminator_layers": 3,
@@ -54,8 +55,11 @@ ARMS: dict[str, dict[str, Any]] = {
     "penalty_slowD": {"change_penalty": 1.0, "discriminator_learning_rate": 1e-4},
     "penalty_batch2": {"change_penalty": 1.0, "batch_size": 2},
     "penalty3": {"change_penalty": 3.0},
-    "batch4": {
-        "batch_size": 4, "learning_rate": 4e-4, "change_penalty": 1.0, "constant_fraction": 0.25,
+    # The generators in the package, trained further against the recipe's discriminators.
+    "finetune": {
+        "initial_weights": "tfcyclegan/presets/horse2zebra", "generator": "resnet", "filters": 32,
+        "upsampling": "transposed", "residual_output": False, "change_penalty": 0.0,
+        "batch_size": 2, "learning_rate": 1e-4, "discriminator_learning_rate": 2e-4,
     },
 }  # fmt: skip
 

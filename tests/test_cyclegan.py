@@ -98,7 +98,9 @@ class PlainStep:
         lambda_cycle_B=10.0,
         lambda_identity=0.5,
         lambda_gan=1.0,
+        discriminators_first=False,
     ):
+        self.first = discriminators_first
         self.seed, self.objective = model.seed, OBJECTIVES[objective]
         self.G, self.F, self.D_A, self.D_B = map(plain, (model.G, model.F, model.D_A, model.D_B))
         self.pools = [PlainPool(model.pool_size, 2 * model.seed + i) for i in (0, 1)]
@@ -114,6 +116,8 @@ class PlainStep:
 
     def __call__(self, a, b, step):
         G, F, D_A, D_B = self.networks
+        if self.first:
+            judged = self.train_discriminators(a, b, G(a), F(b), step)
         with tf.GradientTape() as tape:
             fake_b, fake_a = G(a), F(b)
             terms = {
@@ -126,6 +130,16 @@ class PlainStep:
             }
             total = sum(terms.values())
         gradients = tape.gradient(total, [G.trainable_variables, F.trainable_variables])
+        self.apply(self.networks[:2], gradients)
+        if not self.first:
+            judged = self.train_discriminators(a, b, fake_b, fake_a, step)
+        return {"loss": total, **terms, **judged}
+
+    def train_discriminators(self, a, b, fake_b, fake_a, step):
+        if not self.gan:
+            return {}
+        terms, gradients = {}, []
+        _, _, D_A, D_B = self.networks
         for i, (D, real, fake) in enumerate(((D_A, a, fake_a), (D_B, b, fake_b))):
             shown = self.pools[i].query(fake, step)
             with tf.GradientTape() as tape:
@@ -133,13 +147,15 @@ class PlainStep:
                 if self.objective.gradient_penalty:
                     draw = tf.constant([2 * self.seed + i, step], tf.int64)
                     loss += 5.0 * gradient_penalty(D, real, fake, draw)
-            if self.gan:
-                gradients.append(tape.gradient(loss, D.trainable_variables))
-                terms[f"D_{'AB'[i]}_loss"] = loss
-        for optimizer, network, slopes in zip(self.adams, self.networks, gradients, strict=False):
+            gradients.append(tape.gradient(loss, D.trainable_variables))
+            terms[f"D_{'AB'[i]}_loss"] = loss
+        self.apply(self.networks[2:], gradients)
+        return terms
+
+    def apply(self, networks, gradients):
+        for network, slopes in zip(networks, gradients, strict=True):
             if any(slope is not None for slope in slopes):
-                optimizer.apply(slopes, network.trainable_variables)
-        return {"loss": total, **terms}
+                self.adams[self.networks.index(network)].apply(slopes, network.trainable_variables)
 
 
 ABLATIONS = {
@@ -153,12 +169,14 @@ ABLATIONS = {
     "vanilla": {"objective": "vanilla"},
     "hinge": {"objective": "hinge"},
     "wgan-gp": {"objective": "wgan-gp"},
+    "discriminators first": {"discriminators_first": True, "lambda_identity": 0.0},
 }
 
 
 SLOW = pytest.mark.slow
 #: The ablations that `make test` checks. `make test-slow` checks the rest.
 QUICK = {("full", 1), ("full", 4), ("GAN + backward", 1), ("hinge", 1), ("wgan-gp", 1)}
+QUICK |= {("discriminators first", 1)}
 
 
 def distance(mine, theirs):

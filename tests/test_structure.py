@@ -21,7 +21,7 @@ ALLOWED = {
     **dict.fromkeys(_MODEL - {"networks"}, {"errors", "directions"} | _PARTS | _MODEL),
     "data": {"errors", "parallel"},
     "runtimes": {"errors", "directions", "data", "networks"},
-    "evaluation": {"errors", "directions", "data", "networks", "runtimes"},
+    "evaluation": {"errors", "directions", "layers", "data", "networks", "runtimes"},
     "export": _VOCABULARY | {"layers", "networks", "data", "runtimes", "evaluation"},
     "translation": _VOCABULARY | {"layers", "networks", "data", "runtimes"},
     "interop": _VOCABULARY | {"layers", "networks", "torch_files"},

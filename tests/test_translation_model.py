@@ -265,8 +265,10 @@ def averaged(make_model, pairs):
 
     class Average(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
+            momentum = min(0.9, (1 + batch) / (10 + batch))
             for number, variable in enumerate(model.G.weights):
-                expected[number] = 0.9 * expected[number] + 0.1 * np.array(variable)
+                value = np.array(variable)
+                expected[number] = momentum * expected[number] + (1 - momentum) * value
 
     fit(model, pairs, epochs=1, callbacks=[Average()])
     return model, expected

@@ -53,7 +53,8 @@ class CycleGAN(TranslationModel):
         seed: int, of the random numbers in training (pools, gradient penalty). Default 0. The
             initial weights depend on Keras's seed: `keras.utils.set_random_seed`.
         ema_momentum: float in [0, 1), of an exponential moving average of the weights of G and F,
-            0.998 for example: each step moves it by 1 - `ema_momentum` towards the weights.
+            0.998 for example: each step moves it by 1 - `ema_momentum` towards the weights (by
+            more in the first steps).
             Everything but training then uses the averages. Default 0: no averages.
         architecture: settings of the networks that are not given, such as `filters=16, blocks=3`;
             see `tfcyclegan.networks.Architecture`.
@@ -146,6 +147,7 @@ class CycleGAN(TranslationModel):
         lambda_cycle_B: float = 10.0,
         lambda_identity: float = 0.5,
         lambda_gan: float = 1.0,
+        discriminators_first: bool = False,
         learning_rate: float = 2e-4,
         discriminator_learning_rate: float | None = None,
         beta_1: float = 0.5,
@@ -177,6 +179,8 @@ class CycleGAN(TranslationModel):
                 `lambda_identity * lambda_cycle_A`. Default 0.5 as in the reference. The paper uses
                 it only for painting→photo (section 5.2). It keeps colours and reduces change.
             lambda_gan: weight of the adversarial terms. Default 1.
+            discriminators_first: bool, whether a step trains the discriminators before the
+                generators. Default False (the reference).
             learning_rate: of both default optimizers (your own bring their own). Default 2e-4
                 (section 4).
             discriminator_learning_rate: of the discriminators' default optimizer. Default:
@@ -216,6 +220,7 @@ class CycleGAN(TranslationModel):
         self.lambda_cycle_B = lambda_cycle_B
         self.lambda_identity = lambda_identity
         self.lambda_gan = lambda_gan
+        self.discriminators_first = discriminators_first
         self.compile_players(
             generator_optimizer, discriminator_optimizer, objective=objective,
             learning_rate=learning_rate, discriminator_learning_rate=discriminator_learning_rate,
@@ -239,7 +244,8 @@ class CycleGAN(TranslationModel):
         """One training step.
 
         The generators take a step against fixed discriminators. Then the discriminators take one
-        on the pictures that the generators made before their step.
+        on the pictures that the generators made before their step. (With `discriminators_first`,
+        the other way round.)
 
         Args:
             data: `(real_A, real_B)`, float32 `[N, H, W, C]` in [-1, 1]. With several replicas, this
@@ -258,24 +264,32 @@ class CycleGAN(TranslationModel):
         B = Cycle(self._calls, "B", real_B)  # B.fake is F(b), B.cycled is G(F(b))
         rate = self.generator_optimizer.learning_rate
 
+        if self.discriminators_first:
+            self._train_discriminators(A.fresh(), B.fresh())
+
         terms = self.generators.minimise(*self._generator_losses(A, B))
         self._means.update({"loss": tf.add_n(list(terms.values())), **terms})
         self.update_averages()
 
-        if self.lambda_gan:
-            # D_A sees F's pictures, D_B sees G's, half of them from earlier steps (section 4).
-            shown_A = self.pool_A.query(B.fake, self.step)
-            shown_B = self.pool_B.query(A.fake, self.step)
-            terms = self.discriminators.minimise(
-                lambda: {
-                    "D_A_loss": self.discriminator_loss("A", real_A, shown_A, B.fake),
-                    "D_B_loss": self.discriminator_loss("B", real_B, shown_B, A.fake),
-                }
-            )
-            self._means.update(terms)
+        if not self.discriminators_first:
+            self._train_discriminators(A, B)
 
         self.step.assign_add(1)
         return self.gathered(self._means.results() | {"learning_rate": rate})
+
+    def _train_discriminators(self, A: Cycle, B: Cycle) -> None:
+        if not self.lambda_gan:
+            return
+        # D_A sees F's pictures, D_B sees G's, half of them from earlier steps (section 4).
+        shown_A = self.pool_A.query(B.fake, self.step)
+        shown_B = self.pool_B.query(A.fake, self.step)
+        terms = self.discriminators.minimise(
+            lambda: {
+                "D_A_loss": self.discriminator_loss("A", A.real, shown_A, B.fake),
+                "D_B_loss": self.discriminator_loss("B", B.real, shown_B, A.fake),
+            }
+        )
+        self._means.update(terms)
 
     def _generator_losses(self, A: Cycle, B: Cycle) -> tuple[Callable[[], Terms], ...]:
         """The generators' objective as three losses to be summed.

@@ -167,13 +167,19 @@ class TranslationModel(DistributedModel):
             setattr(self, f"{name}_average", copy_of(self.networks[name]))
 
     def update_averages(self) -> None:
-        """Moves the averages towards the generators, on every replica by itself."""
+        """Moves the averages towards the generators, on every replica by itself.
+
+        Early in a run the momentum is smaller, (1 + step) / (10 + step), as in TensorFlow's
+        `ExponentialMovingAverage`: otherwise averages would lag by as much as has been learned.
+        """
         if not self.ema_momentum:
             return
+        step = tf.cast(self.step.value, tf.float32)
+        momentum = tf.minimum(self.ema_momentum, (1 + step) / (10 + step))
         for direction, average in self.translators.items():
             network = self.networks[self.generator_names[direction]]
             for mean, variable in zip(average.weights, network.weights, strict=True):
-                mean.assign_sub((1 - self.ema_momentum) * (mean.value - variable.value))
+                mean.assign_sub((1 - momentum) * (mean.value - variable.value))
 
     def translate(
         self, images: Any, direction: Direction | None = None, batch_size: int | None = None

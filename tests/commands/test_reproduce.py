@@ -8,7 +8,7 @@ import pytest
 from tfcyclegan.cli import main
 from tfcyclegan.commands.reproduce import reproduce
 from tfcyclegan.errors import Interrupted
-from tfcyclegan.studies.ablation import Trial
+from tfcyclegan.studies.trials import Trial
 from tfcyclegan.training.config import Config
 
 
@@ -25,6 +25,7 @@ class FakeFindings:
     """A table without results."""
 
     rows = staticmethod(lambda way: [("", "PSNR"), ("CycleGAN", f"{way} 9 dB")])
+    facts = staticmethod(lambda: ["shapes, 32 px"])
     write = staticmethod(lambda directory, name: [directory / f"{name}.md"])
 
 

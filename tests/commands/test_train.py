@@ -141,14 +141,15 @@ def layers(network, kind):
             ),
         ),
         (
-            "--bare-first --downsampling-padding reflect --discriminator-padding reflect "
-            "--sigmoid --norm instance-affine",
+            "--recipe from-scratch --blocks 1 --norm instance-affine --objective lsgan",
             lambda m: (
                 len(layers(m.G, "ReflectionPadding2D")) == 6
                 and len(layers(m.D_A, "ReflectionPadding2D")) == 3
                 and m.D_A.layers[-1].name == "probability"
                 and "c7_in_norm" not in [layer.name for layer in m.G.layers]
                 and all(layer.affine for layer in layers(m.F, "InstanceNormalization"))
+                and m.discriminators_first
+                and m.pool_size == 0
             ),
         ),
         (
@@ -311,7 +312,7 @@ def test_refusals(refused, folder, tiny):
     refuse("--ema-momentum 1.0: must be at least 0", "--ema-momentum", 1)
     refuse("nothing to learn", *["--lambda-gan", "0", "--lambda-cycle-A", "0"],
             "--lambda-cycle-B", 0)  # fmt: skip
-    refuse("needs logits, but a discriminator", "--sigmoid", "--objective", "hinge")
+    refuse("needs logits, but a discriminator", "--sigmoid", "True", "--objective", "hinge")
     refuse("take --lambda-identity 0", "--channels-A", 1, "--lambda-identity", 0.5)
     refuse("take --pool-size 0", "--data", folder, "--preprocess", "none", "--image-size", 16)
     (folder / "trainA" / "0.png").write_bytes(b"no picture")

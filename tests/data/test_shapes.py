@@ -50,6 +50,20 @@ def test_mapping_colours_does_not_solve_shapes(test_set):
     assert ((best[keys] - truth) ** 2).mean() > 0.4 * untouched
 
 
+def test_dusk(test_set):
+    """The same scenes and stripes, some of them darker and redder, and more of B than of A."""
+    dusk = load_test_set("shapes-dusk", image_size=32)
+    for side, share in (("A", 0.3), ("B", 0.7)):
+        day = np.stack(getattr(test_set, side)).astype(float)
+        seen = np.stack(getattr(dusk, side)).astype(float)
+        changed = (day != seen).any(axis=(1, 2, 3))
+        assert changed.mean() == pytest.approx(share, abs=0.1)
+        ratio = (seen[changed].sum(axis=(0, 1, 2)) / day[changed].sum(axis=(0, 1, 2))).round(2)
+        assert ratio.tolist() == [0.8, 0.5, 0.4]
+    truth, pictures = np.stack(dusk.truth_A).astype(float), np.stack(dusk.A)
+    assert np.abs(truth - pictures)[dusk.masks_A == 0].max() == 0  # the time of day stays
+
+
 def test_no_two_splits_share_a_scene():
     positions = {split: [s.position for s in shapes.scenes(split)[:20]] for split in shapes.COUNTS}
     drawn = [position for scenes in positions.values() for position in scenes]

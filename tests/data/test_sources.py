@@ -118,7 +118,7 @@ def test_a_host_that_is_not_there(tmp_path, monkeypatch, caplog):
 def test_unknown_names_are_refused_with_a_hint():
     refused("did you mean horse2zebra", "horse2zebar")
     refused("did you mean shapes", "shape")
-    refused("known data sets: shapes, apple2orange", "qqqqqq")
+    refused("known data sets: shapes, shapes-dusk, apple2orange", "qqqqqq")
     refused("no such file", "/nowhere/x.zip")
 
 

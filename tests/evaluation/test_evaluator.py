@@ -11,6 +11,7 @@ from tfcyclegan.data.preprocessing import to_float, to_uint8
 from tfcyclegan.data.test_set import TestSet, load_test_set
 from tfcyclegan.evaluation import (
     Evaluator,
+    Palette,
     Pretrained,
     fid,
     kid,
@@ -133,6 +134,53 @@ def test_label_maps_are_scored_in_the_direction_that_draws_them(test_set):
     assert found.palette == "cityscapes"
 
 
+class Brightness:
+    """A segmenter that calls a pixel "roof" or "wall" by whether it is dark."""
+
+    palette = Palette("two", ("roof", "wall"), np.array([[0, 0, 0], [255, 255, 255]], np.uint8))
+
+    def labels(self, pictures, batch_size=8):
+        return [(picture.mean(axis=-1) > 127.5).astype(int) for picture in pictures]
+
+    def describe(self):
+        return {"name": "brightness", "palette": "two"}
+
+
+def test_generated_photographs_are_segmented(test_set):
+    """F's are compared with the label maps that went in, and so are the real ones."""
+    black = np.zeros((16, 16, 3), np.uint8)
+    maps = [black, black + 255]
+    photographs = [black + 40, black + 90]  # the second is wrong, for this segmenter
+    pairs = dataclasses.replace(test_set, A=photographs, B=maps, truth_A=maps, truth_B=photographs)
+    x = keras.Input((None, None, 3))
+    negative = keras.Model(x, keras.layers.Rescaling(-1.0)(x))
+    found = Evaluator(pairs, segmenter=Brightness())({"AtoB": identity(), "BtoA": negative})
+    scores = found.scores["BtoA"]["pixel_accuracy"]
+    assert scores == {"translated": 0, "untouched": 1, "real": 0.5}
+    assert "pixel_accuracy" not in found.scores["AtoB"]  # which needs a palette
+    assert found.segmenter == {"name": "brightness", "palette": "two"}
+    assert any("segmented by brightness" in fact for fact in found.facts())
+    unpaired = dataclasses.replace(pairs, truth_A=None, truth_B=None)
+    found = Evaluator(unpaired, segmenter=Brightness())({"BtoA": identity()})
+    assert found.scores["BtoA"]["class_iou"] == {"translated": 1, "untouched": 1}
+
+
+def test_shifts_of_the_tint(test_set):
+    x = keras.Input((None, None, 3))
+    darker = keras.Model(x, keras.layers.Rescaling(1.0, -0.2)(x))
+    found = Evaluator(test_set)({"AtoB": identity(), "BtoA": darker})
+    assert found.scores["AtoB"]["brightness_shift"] == {"translated": 0}
+    assert found.scores["AtoB"]["hue_shift"]["translated"] == pytest.approx(0, abs=1e-9)
+    assert 15 < found.scores["BtoA"]["brightness_shift"]["translated"] < 0.2 * 127.5
+
+
+def test_translations_made_elsewhere(generators, test_set):
+    evaluator = Evaluator(test_set, extractor=EXTRACTOR)
+    found = evaluator(generators).scores["AtoB"]
+    drawn = [to_uint8(generators["AtoB"](to_float(p[None])))[0] for p in test_set.A]
+    assert evaluator.scores_of("AtoB", drawn)["kid"] == pytest.approx(found["kid"]["translated"])
+
+
 def test_a_collapsed_generator_has_no_diversity(test_set):
     x = keras.Input((None, None, 3))
     flat = keras.Model(x, keras.layers.Rescaling(0.0, 0.25)(x))
@@ -155,7 +203,8 @@ def test_a_single_generator(generators, test_set):
     evaluator = Evaluator(test_set, classifier=CLASSIFIER, class_A=[0], class_B=[1])
     found = evaluator({"BtoA": generators["BtoA"]})
     assert list(found.scores) == ["BtoA"]
-    assert set(found.scores["BtoA"]) == {"diversity", "identity_l1", "hit_rate"}
+    own = {"diversity", "identity_l1", "hit_rate", "hue_shift", "brightness_shift"}
+    assert set(found.scores["BtoA"]) == own
     assert set(found.scores["BtoA"]["hit_rate"]) == {"translated", "untouched", "real"}
     assert found.notes == ["the round trip is left out: it needs both generators"]
     assert not found.examples

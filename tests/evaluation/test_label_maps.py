@@ -28,6 +28,13 @@ def test_label_scores(tmp_path):
     assert pair["pixel_accuracy"] == pytest.approx(7 / 8)
 
 
+def test_the_facades_have_twelve_classes():
+    classes = load_palette("facades")
+    assert len(classes.classes) == 12
+    shown = np.array([[[2, 46, 250], [250, 10, 6], [4, 124, 255]]], np.uint8)  # as JPEG has them
+    assert [classes.classes[n] for n in classes.labels(shown)[0]] == ["facade", "pillar", "window"]
+
+
 def test_void_is_not_scored():
     classes = load_palette("cityscapes")
     assert len(classes.classes) == 20
@@ -42,7 +49,7 @@ def test_void_is_not_scored():
 
 
 def test_invalid_palettes(tmp_path):
-    with pytest.raises(InputError, match="palette=cityscape: no such file: give cityscapes"):
+    with pytest.raises(InputError, match="palette=cityscape: no such file: give cityscapes, "):
         load_palette("cityscape")
     broken = tmp_path / "broken.txt"
     broken.write_text("#ff0000 roof\nreddish door\n")

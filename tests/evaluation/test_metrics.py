@@ -16,7 +16,8 @@ from tfcyclegan.evaluation.metrics import (
 def test_metrics_are_chosen_by_what_is_there():
     nothing = dict.fromkeys(("truth", "masks", "palette", "extractor", "classifier"), False)
     assert choose_metrics(None, nothing) == (
-        "diversity", "cycle_l1", "cycle_psnr", "cycle_ssim", "identity_l1"
+        "diversity", "cycle_l1", "cycle_psnr", "cycle_ssim", "identity_l1",
+        "hue_shift", "brightness_shift",
     )  # fmt: skip
     assert choose_metrics("kid, psnr", {**nothing, "truth": True, "extractor": True}) == (
         "psnr", "kid"

@@ -56,6 +56,15 @@ def test_set_initial_weights(tiny, trained, tmp_path, caplog):
     assert np.any(model.G.weights[0] != trained.model.G.weights[0])
     set_initial_weights(model, trained.directory)
     np.testing.assert_array_equal(model.G.weights[0], trained.model.G.weights[0])
+    # A folder with the files of both generators, as presets are kept.
+    trained.model.G.save(tmp_path / "G.keras")
+    both = build_model(tiny.resolved())
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        set_initial_weights(both, tmp_path)
+    assert "fresh weights for D_A, D_B" in caplog.text
+    np.testing.assert_array_equal(both.F.weights[0], trained.model.F.weights[0])
+    np.testing.assert_array_equal(both.G.weights[0], trained.model.G.weights[0])
     other = build_model(dataclasses.replace(tiny, filters=3).resolved())
     with pytest.raises(InputError, match="its G is another network than this run's"):
         set_initial_weights(other, trained.directory)

@@ -17,7 +17,12 @@ from tfcyclegan.training.recipes import RECIPES, default_recipe
 
 @pytest.mark.parametrize(
     ("settings", "name"),
-    [({"data": "shapes"}, "shapes"), ({"data": "x"}, "paper"), ({"recipe": "fast"}, "fast")],
+    [
+        ({"data": "shapes"}, "shapes"),
+        ({"data": "x"}, "paper"),
+        ({"recipe": "fast"}, "fast"),
+        ({"recipe": "from-scratch"}, "from-scratch"),
+    ],
 )
 def test_recipes(settings, name):
     config = Config(**settings).resolved()
@@ -30,7 +35,7 @@ def test_recipes(settings, name):
 
 def test_an_unknown_recipe():
     with pytest.raises(
-        InputError, match="recipe='quick' is unknown: take paper, fast, shapes or pix2pix"
+        InputError, match="recipe='quick' is unknown: take paper, fast, shapes, pix2pix or"
     ):
         Config(recipe="quick").resolved()
 
@@ -44,6 +49,14 @@ def test_a_file_without_a_recipe():
         again = Config.from_json(json.dumps(values))
         assert again.recipe == default_recipe(data)
         assert not again.resolved().differences(Config(data=data).resolved())
+
+
+def test_from_scratch_resizes_without_cropping():
+    sizes = [
+        Config(recipe="from-scratch", **settings).resolved().load_size
+        for settings in ({}, {"image_size": 128}, {"load_size": 300})
+    ]
+    assert sizes == [256, 128, 300]
 
 
 def test_blocks_follow_the_image_size():

@@ -70,7 +70,9 @@ def _to_measure(
     saved = run_folder(path)
     if saved and Config.load(saved / "config.json").data != config.data:
         # These settings describe the run's own data.
-        before = dataclasses.replace(before, paired=False, palette=None, test_count=None)
+        before = dataclasses.replace(
+            before, paired=False, palette=None, segmenter=None, test_count=None
+        )
         config = dataclasses.replace(config, preprocess=None)
     channels = {}
     for way, generator in generators.items():

@@ -13,6 +13,7 @@ from .evaluate import evaluate
 from .export import export
 from .importing import import_model
 from .reproduce import reproduce
+from .segmenter import segmenter
 from .study import study, study_results
 from .train import Train
 from .translate import translate
@@ -24,6 +25,7 @@ COMMANDS: dict[str, Callable] = {
     "export": export,
     "translate": translate,
     "reproduce": reproduce,
+    "segmenter": segmenter,
     "import": import_model,
     "study": study,
     "study-results": study_results,

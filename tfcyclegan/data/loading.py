@@ -106,8 +106,8 @@ def load_data(
     pixels stay in memory, or on disk if they do not fit.
 
     Args:
-        source: "shapes" (the embedded set), a folder with trainA/ trainB/ testA/ testB/, a zip
-            of such a folder (`FILE.zip:NAME` picks one of several), or a TFDS configuration
+        source: "shapes" or "shapes-dusk" (embedded), a folder with trainA/ trainB/ testA/ testB/,
+            a zip of such a folder (`FILE.zip:NAME` picks one of several), or a TFDS configuration
             such as `horse2zebra` or `cycle_gan/horse2zebra`.
         image_size: int, side of the pictures in px. Default 256 (the paper).
         batch_size: int, default 1 (section 4 of the paper).

@@ -4,6 +4,10 @@ It resembles horse↔zebra, but it is drawn from a seed. So it needs no files, a
 every scene can be drawn in either domain. The stripes lie across the animal's long axis, anchored
 at its middle, so they follow from its pose. Coats and backgrounds share their colours and the
 stripes' dark tone, so mapping colours is not enough to solve it.
+
+`shapes-dusk` is the same at two times of day: some scenes are at dusk, which makes them darker and
+redder. Each domain has both, but more of B is at dusk. So a generator can change the time of day
+although the domains do not ask for it, which is what the identity loss prevents (section 5.2).
 """
 
 from __future__ import annotations
@@ -45,6 +49,8 @@ class Scene:
         self.squareness = random.uniform(2.0, 4.0)
         #: How much darker the coat's lower edge is, in [0, 1].
         self.shade = random.uniform(0.0, 0.3)
+        #: What the light does to red, green and blue.
+        self.light = np.ones(3, np.float32)
 
     def render(self, size: int, striped: bool) -> tuple[np.ndarray, np.ndarray]:
         """The picture of the scene.
@@ -83,7 +89,7 @@ class Scene:
             coat = np.where(dark[..., None], np.float32(0.08), coat)
         coat = coat * (1 - self.shade * np.clip((across + 1) / 2, 0, 1))[..., None]
         picture = np.where(head[..., None], 0.5 * self.coat.astype(np.float32), picture)
-        picture = np.where(body[..., None], coat, picture)
+        picture = np.where(body[..., None], coat, picture) * self.light
 
         def shrink(values: np.ndarray) -> np.ndarray:
             cells = values.reshape(size, _SAMPLES, size, _SAMPLES, -1)
@@ -97,7 +103,23 @@ class Scene:
 COUNTS = {"trainA": 500, "trainB": 500, "testA": 64, "testB": 64}
 
 
-def scenes(split: str) -> list[Scene]:
-    """The scenes of "trainA", "trainB", "testA" or "testB", always the same."""
+#: The light at dusk, and the share of scenes at dusk in each domain of `shapes-dusk`.
+_DUSK = np.array([0.8, 0.5, 0.4], np.float32)
+_AT_DUSK = {"A": 0.3, "B": 0.7}
+
+
+def scenes(split: str, name: str = "shapes") -> list[Scene]:
+    """The scenes of "trainA", "trainB", "testA" or "testB", always the same.
+
+    Args:
+        split: which of them.
+        name: "shapes", or "shapes-dusk" for the same scenes, some of them at dusk.
+    """
     stream = list(COUNTS).index(split)
-    return [Scene(np.random.default_rng([stream, index])) for index in range(COUNTS[split])]
+    found = [Scene(np.random.default_rng([stream, index])) for index in range(COUNTS[split])]
+    if name == "shapes-dusk":
+        draws = np.random.default_rng([stream, COUNTS[split]]).random(len(found))
+        for scene, draw in zip(found, draws, strict=True):
+            if draw < _AT_DUSK[split[-1]]:
+                scene.light = _DUSK
+    return found

@@ -30,6 +30,9 @@ logger = logging.getLogger(__name__)
 
 SPLITS = ("trainA", "trainB", "testA", "testB")
 
+#: The embedded data sets; see `shapes.py`.
+EMBEDDED = ("shapes", "shapes-dusk")
+
 #: Folders of pictures that hold A and B side by side, as pix2pix's data sets do, and their splits.
 _SIDE_BY_SIDE = {"train": "train", "test": "test", "val": "test"}
 
@@ -91,8 +94,8 @@ def find_source(source: str | os.PathLike, image_size: int, data_dir: str | None
         InputError: nothing of that name, or not laid out as a data set.
     """
     text = os.fspath(source)
-    if text == "shapes":
-        return _shapes(image_size)
+    if text in EMBEDDED:
+        return _shapes(text, image_size)
     if Path(text).is_dir():
         return _folder(Path(text))
     if text.lower().endswith(".zip") or ".zip:" in text.lower():
@@ -100,7 +103,7 @@ def find_source(source: str | os.PathLike, image_size: int, data_dir: str | None
     config = text.removeprefix("cycle_gan/")
     if config in TFDS_CONFIGS:
         return _tfds(config, data_dir)
-    hint = _did_you_mean(config, ("shapes", *TFDS_CONFIGS))
+    hint = _did_you_mean(config, (*EMBEDDED, *TFDS_CONFIGS))
     raise InputError(f"{text}: there is no such folder, zip or data set; {hint}")
 
 
@@ -349,18 +352,18 @@ def _decode(data: bytes, label: str) -> Image.Image:
     return open_picture(data, label).image
 
 
-def _shapes(image_size: int) -> Source:
-    """The embedded set, drawn at `image_size`."""
+def _shapes(name: str, image_size: int) -> Source:
+    """An embedded set, drawn at `image_size`."""
 
     def pictures(split: str, domain: str | None = None) -> Iterator[Picture]:
-        for index, scene in enumerate(shapes.scenes(split)):
+        for index, scene in enumerate(shapes.scenes(split, name)):
             draw = partial(_draw, scene, image_size, (domain or split[-1]) == "B")
-            yield Picture(f"shapes {split}[{index}]", draw)
+            yield Picture(f"{name} {split}[{index}]", draw)
 
     def pairs(half: str) -> tuple[list[Picture], list[Picture]]:
         return list(pictures(f"{half}A")), list(pictures(f"{half}A", "B"))
 
-    return Source("shapes", SPLITS, pictures, "shapes", preprocess="none", pairs=pairs)
+    return Source(name, SPLITS, pictures, "shapes", preprocess="none", pairs=pairs)
 
 
 def _draw(scene: shapes.Scene, size: int, striped: bool) -> Image.Image:

@@ -132,7 +132,7 @@ def read_test_set(
     )
     known: dict[str, Any] = {}
     if source.kind == "shapes":
-        known = _drawn_truth(reader.preparation, test_count)
+        known = _drawn_truth(source.name, reader.preparation, test_count)
     elif paired:
         check_pairs(A, B)
         known = {"truth_A": B, "truth_B": A}
@@ -162,14 +162,16 @@ def check_pairs(A: PictureStore, B: PictureStore) -> None:
             )
 
 
-def _drawn_truth(preparation: Mapping[str, Preprocessing], count: int | None) -> dict[str, Any]:
+def _drawn_truth(
+    name: str, preparation: Mapping[str, Preprocessing], count: int | None
+) -> dict[str, Any]:
     """The embedded set's test scenes in the other domain, and where their coats are."""
     known: dict[str, Any] = {}
     for domain, other in ("AB", "BA"):
         how = preparation[other]
         drawn = [
             scene.render(how.image_size, striped=other == "B")
-            for scene in shapes.scenes(f"test{domain}")[:count]
+            for scene in shapes.scenes(f"test{domain}", name)[:count]
         ]
         known[f"truth_{domain}"] = [
             how.fixed(Image.fromarray(pixels), "truth", training=False) for pixels, _ in drawn

@@ -17,11 +17,13 @@ from ..directions import Direction
 from ..errors import InputError
 from ..networks.twins import with_precision
 from .distributions import diversity, fid, kid
-from .label_maps import Palette, label_scores
+from .label_maps import Palette, class_scores, label_scores
 from .metrics import METRICS, choose_metrics
 from .pairs import coat_scores, similarity
 from .pretrained import Pretrained
 from .result import Evaluation, Example
+from .segmentation import Segmenter
+from .tint import tint_shift
 
 #: Number of best and of worst translations that are kept as examples.
 EXAMPLES = 4
@@ -56,6 +58,8 @@ class Evaluator:
         class_A: classes of the classifier that count as domain A.
         class_B: classes that count as domain B.
         palette: the classes of domain B, if it is label maps of a paired test set.
+        segmenter: a `Segmenter` of photographs, if domain B is label maps: what F generates is
+            segmented and compared with the label maps that went in (the paper's FCN score).
         batch_size: int, pictures in a batch. Default 8.
 
     Raises:
@@ -78,6 +82,7 @@ class Evaluator:
         class_A: Sequence[int] = (),
         class_B: Sequence[int] = (),
         palette: Palette | None = None,
+        segmenter: Segmenter | None = None,
         batch_size: int = 8,
     ):
         self.test_set = test = test_set
@@ -88,7 +93,8 @@ class Evaluator:
         there = {
             "truth": test_set.truth_A is not None,
             "masks": test_set.masks_A is not None,
-            "palette": palette is not None and test_set.truth_A is not None,
+            "palette": segmenter is not None
+            or (palette is not None and test_set.truth_A is not None),
             "extractor": extractor is not None,
             "classifier": classifier is not None,
         }
@@ -97,6 +103,7 @@ class Evaluator:
         self._extractor = extractor if "extractor" in needs else None
         self._classifier = classifier if "classifier" in needs else None
         self._palette = palette if "palette" in needs else None
+        self.segmenter = segmenter if "palette" in needs else None
         self._round_trip = "cycle" in needs
         self._classes = {"A": list(class_A), "B": list(class_B)}
         self._batch_size = batch_size
@@ -144,9 +151,22 @@ class Evaluator:
             extractor=self._extractor.describe() if self._extractor else None,
             classifier={**classifier.describe(), "classes": self._classes} if classifier else None,
             palette=self._palette.name if self._palette else None,
+            segmenter=self.segmenter.describe() if self.segmenter else None,
             notes=notes,
             examples=examples,
         )
+
+    def scores_of(self, way: Direction, pictures: Sequence[np.ndarray]) -> dict[str, float]:
+        """Scores of translations of all test pictures of a direction that were made elsewhere.
+
+        Args:
+            way: the direction.
+            pictures: uint8 `[H, W, C]` each, in the order of the test pictures.
+
+        Returns:
+            Metric → value, without those that need the generators.
+        """
+        return self._compare(way, pictures, "translated")
 
     def _runner(self, way: str, network: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
         """The generator in float32. It is traced once and then follows its network's weights."""
@@ -202,6 +222,9 @@ class Evaluator:
                 cycled += list(to_uint8(again))
                 found.append({f"cycle_{k}": v for k, v in similarity(again, images).items()})
         own = _means(found)
+        if side.source[0].shape[-1] == translated[0].shape[-1] == 3:
+            shifts = tint_shift(side.source, translated)
+            own |= {name: shifts[name] for name in shifts if name in self.metrics}
         if "identity_l1" in self.metrics and side.same_channels:
             batches = (to_float(pixels).numpy() for (pixels,) in self._batches(side.target))
             changes = [np.mean(np.abs(runs[way](x) - x), axis=(1, 2, 3)) for x in batches]
@@ -242,6 +265,10 @@ class Evaluator:
         scores: dict[str, float] = {}
         if side.truth is not None and column != "real":
             scores |= self._against_truth(way, pictures)
+        if self.segmenter and way == "BtoA" and column != "real":
+            scores |= self._against_labels(pictures)
+        elif self.segmenter and way == "BtoA" and side.truth is not None:
+            scores |= self._against_labels(side.truth)  # the segmenter's ceiling
         if self._extractor and len(pictures):
             scores |= self._against_distribution(way, pictures, column)
         if self._classifier:
@@ -267,6 +294,17 @@ class Evaluator:
         if self._palette and way == "AtoB" and pictures[0].shape[-1] == 3:
             scores |= label_scores(pictures, side.truth, self._palette)
         return scores
+
+    def _against_labels(self, photographs: Sequence[np.ndarray]) -> dict[str, float]:
+        """How well photographs show the label maps of testB, in their order."""
+        assert self.segmenter
+        test, palette = self.test_set, self.segmenter.palette
+        exact = test.B if test.truth_A is None else test.truth_A  # partners have equal places
+        return class_scores(
+            self.segmenter.labels(photographs, self._batch_size),
+            (palette.labels(labels) for labels in exact),
+            palette,
+        )
 
     def _against_distribution(
         self, way: str, pictures: Sequence[np.ndarray], column: str

@@ -21,7 +21,7 @@ class Metric:
         better: "higher", "lower", or "neither" for a score that is not a measure of quality.
         meaning: one phrase for the reader of a report.
         digits: number of decimals. Default 3.
-        unit: "dB" or nothing.
+        unit: "dB", "°" or nothing.
     """
 
     label: str
@@ -71,13 +71,17 @@ METRICS: dict[str, Metric] = {
         "structural similarity to the input after the round trip"),
     "identity_l1": Metric("identity L1", "nothing", "lower",
         "how much pictures of the target domain are changed; values span 2"),
+    "hue_shift": Metric("hue shift", "nothing", "neither",
+        "how far a picture's mean colour turns on the colour wheel", 1, "°"),
+    "brightness_shift": Metric("brightness shift", "nothing", "neither",
+        "how much lighter or darker pictures become; values span 255", 1),
 }  # fmt: skip
 
 #: What makes a metric available, by its needs.
 _REMEDIES = {
     "truth": "`paired`, or the embedded data",
     "masks": "the embedded data",
-    "palette": "`palette`, with `paired`",
+    "palette": "`palette` with `paired`, or `segmenter`",
     "extractor": "`extractor`",
     "classifier": "`classifier`",
 }

@@ -15,7 +15,7 @@ from .metrics import METRICS, metric_name
 
 #: The pictures that are scored, and their names in tables: translations; the inputs themselves
 #: (doing nothing); real pictures of the target domain, as the best possible score. The real
-#: pictures are training pictures, but test pictures for the hit rate.
+#: pictures are training pictures, but test pictures for the hit rate and a segmenter.
 COLUMNS = {"translated": "translated", "untouched": "doing nothing", "real": "real pictures"}
 
 
@@ -48,6 +48,7 @@ class Evaluation:
         classifier: description of the network behind the hit rate, and the classes that count as
             each domain; or None.
         palette: name of the palette of label maps, or None.
+        segmenter: description of the network that segments what F generates, or None.
         notes: caveats to read before quoting a number.
         examples: direction → the translations with the least error of the round trip, then those
             with the largest.
@@ -59,6 +60,7 @@ class Evaluation:
     extractor: dict[str, Any] | None = None
     classifier: dict[str, Any] | None = None
     palette: str | None = None
+    segmenter: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
     examples: dict[str, list[Example]] = field(default_factory=dict, repr=False)
 
@@ -111,6 +113,11 @@ class Evaluation:
                     facts[-1] += f", classes {classes['A']} for A, {classes['B']} for B"
         if self.palette:
             facts.append(f"label maps: nearest pixel, nearest colour of {self.palette}")
+        if self.segmenter:
+            facts.append(
+                f"B to A: photographs are segmented by {self.segmenter['name']}, "
+                f"{self.segmenter['palette']}; real pictures show its ceiling"
+            )
         return [*facts, *self.notes]
 
     def to_dict(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from ..errors import InputError, first_line
 from ..layers import Frozen
 from .efficientnet import efficientnet_lite0
 from .twins import copy_of
+from .vgg import VGG16_HED, vgg16_hed
 
 #: How a network expects its pixels: "caffe", "tf" and "torch" as prepared by Keras's
 #: `imagenet_utils`, "unit" in [0, 1], "none" in [0, 255].
@@ -36,14 +37,16 @@ def load_features(
 
     Args:
         source: "efficientnet-lite0" (default), whose weights are in the Python package of the extra
-            `projected`; the name of a network in `keras.applications`, whose ImageNet weights Keras
-            downloads; a `.keras` file; or a functional `keras.Model`.
+            `projected`; "vgg16-hed", from the extra `style`; the name of a network in
+            `keras.applications`, whose ImageNet weights Keras downloads; a `.keras` file; or a
+            functional `keras.Model`.
         taps: names of the layers whose outputs are the feature maps, from the largest map to the
             smallest. Default: the outputs of a model that has several, else the last layer at each
             of the strides 4, 8, 16 and 32.
         pixels: how the network expects pixels: "tf" in [-1, 1], "none" in [0, 255], "unit" in
             [0, 1], or as `preprocess_input` of Keras does it in mode "caffe" or "torch". Default:
-            an application's own; "tf" for EfficientNet-Lite0; other networks require it.
+            an application's own; "tf" for EfficientNet-Lite0, "caffe" for vgg16-hed; other networks
+            require it.
         dtype: Keras dtype policy of EfficientNet-Lite0. Other networks keep their own.
 
     Returns:
@@ -61,6 +64,8 @@ def load_features(
         raise InputError(f"pixels={pixels!r} is unknown: take {', '.join(get_args(Pixels))}")
     if source == LITE0:
         network, pixels = efficientnet_lite0(dtype), pixels or "tf"
+    elif source == VGG16_HED:
+        network, pixels = vgg16_hed(), pixels or "caffe"
     elif isinstance(source, keras.Model):
         # Layers that D_A and D_B share would be saved only once, and a user's model stay frozen.
         network = copy_of(source)
@@ -121,7 +126,7 @@ def load_keras_file(path: Path) -> keras.Model:
 
 def _application(name: str) -> tuple[keras.Model, Callable[..., Any]]:
     """A network of `keras.applications` with its weights, and how it prepares pixels."""
-    make, prepare = find_application(name, LITE0, others=[LITE0])
+    make, prepare = find_application(name, LITE0, others=[LITE0, VGG16_HED])
     try:
         return make(weights="imagenet", include_top=False), prepare
     except Exception as problem:  # Keras and the connection raise almost anything

@@ -1,5 +1,7 @@
 """Reproduces tables of the paper."""
 
-from .ablation import STUDIES, Findings, Study, Trial, paired_test_set, plan
+from .style import StyleTransfer
+from .tables import STUDIES, Study
+from .trials import Findings, Trial, plan, study_test_set
 
-__all__ = ["STUDIES", "Findings", "Study", "Trial", "paired_test_set", "plan"]
+__all__ = ["STUDIES", "Findings", "Study", "StyleTransfer", "Trial", "plan", "study_test_set"]

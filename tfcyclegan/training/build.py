@@ -55,27 +55,36 @@ def build_model(config: ResolvedConfig) -> TranslationModel:
 def set_initial_weights(model: TranslationModel, path: str | Path) -> None:
     """Copies the networks of another run, of the same architecture, into a model.
 
-    Optimizers, pools and the step do not change. From a file with only one generator, only that
-    generator is copied. The log names the networks that keep their fresh weights.
+    Optimizers, pools and the step do not change. Where only generators are given, only they are
+    copied. The log names the networks that keep their fresh weights.
 
     Args:
         model: the model to be trained.
-        path: a run folder or a `.keras` file.
+        path: a run folder, a `.keras` file, or a folder of the generators' files (`G.keras` and
+            `F.keras`, as in `tfcyclegan/presets`).
 
     Raises:
-        InputError: the file cannot be loaded, or its networks have another architecture.
+        InputError: a file cannot be loaded, or its networks have another architecture.
     """
-    networks, start = model.networks, load_model(Path(path))
-    given, there = networks_of(start), list(model.translators)
-    ways = getattr(start, "translators", None)
-    if ways is None:  # a generator, which may not say what it translates
-        ways = [direction_of(start) or there[0]]
-        given = {model.generator_names.get(ways[0], ""): start}
-    if not ({*ways} <= {*there} and (len(ways) == len(there) or len(given) == 1)):
-        raise InputError(
-            f"initial_weights={path}: translates {' and '.join(ways)}, but this run "
-            f"{' and '.join(there)}: set `model` and `direction` as in that run"
-        )
+    networks, folder, there = model.networks, Path(path), list(model.translators)
+    files = {name: folder / f"{name}.keras" for name in model.generator_names.values()}
+    if any(file.is_file() for file in files.values()):
+        given = {name: load_model(file) for name, file in files.items() if file.is_file()}
+    else:
+        start = load_model(folder)
+        ways = getattr(start, "translators", None)
+        if ways is None:  # a generator, which may not say what it translates
+            ways = [direction_of(start) or there[0]]
+            given = {model.generator_names.get(ways[0], ""): start}
+        else:
+            given = networks_of(start)
+        same_ways = {*ways} == {*there}
+        part_of_model = {*ways} <= {*there} and len(given) == 1
+        if not (same_ways or part_of_model):
+            raise InputError(
+                f"initial_weights={path}: translates {' and '.join(ways)}, but this run "
+                f"{' and '.join(there)}: set `model` and `direction` as in that run"
+            )
     for name, network in given.items():
         if odd := difference(network, networks[name]):
             raise InputError(
@@ -102,15 +111,17 @@ def compile_model(model: TranslationModel, config: ResolvedConfig, total_steps: 
     Raises:
         InputError: settings that do not go together.
     """
-    weights: tuple[str, ...] = ("lambda_cycle_A", "lambda_cycle_B", "lambda_identity")
+    own: tuple[str, ...] = (
+        "lambda_cycle_A", "lambda_cycle_B", "lambda_identity", "discriminators_first"
+    )  # fmt: skip
     if config.model == "pix2pix":
-        weights = ("lambda_L1",)
+        own = ("lambda_L1",)
     names = (
         "objective", "lambda_gan", "learning_rate", "discriminator_learning_rate", "beta_1",
         "beta_2", "constant_fraction", "recompute",
     )  # fmt: skip
     model.compile(
-        **{name: getattr(config, name) for name in (*names, *weights)},
+        **{name: getattr(config, name) for name in (*names, *own)},
         total_steps=total_steps,
         jit_compile={"on": True, "off": False}.get(config.xla, "auto"),
     )
@@ -129,7 +140,7 @@ def load_config_data(config: ResolvedConfig) -> Data:
         cache_memory=config.cache_memory * 2**20,
         cache_dir=config.cache_dir,
         paired=config.model == "pix2pix" or ("test" if how.paired else False),
-        label_maps=how.palette is not None,
+        label_maps=how.label_maps,
         floor=how.extractor not in (None, "none"),
         test_count=how.test_count,
         **config.pictures,

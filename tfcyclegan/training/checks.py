@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..data.sources import EMBEDDED
 from ..errors import InputError
 from ..losses import check_losses
 from .recipes import ModelName
@@ -57,7 +58,7 @@ def check(config: ResolvedConfig) -> None:
         | {name: getattr(config, name) for name in weights[config.model]},
     )
     config.architecture.check()
-    whole = config.preprocess in ("scale_width", "none") and config.data != "shapes"
+    whole = config.preprocess in ("scale_width", "none") and config.data not in EMBEDDED
     if whole and config.pool_size:
         raise InputError(
             f"preprocess={config.preprocess} gives pictures of many sizes, but a pool holds "
@@ -68,7 +69,13 @@ def check(config: ResolvedConfig) -> None:
 def _check_model(config: ResolvedConfig) -> None:
     """Refuses settings that only the other model has."""
     only: dict[ModelName, tuple[str, ...]] = {
-        "cyclegan": ("lambda_cycle_A", "lambda_cycle_B", "lambda_identity", "pool_size"),
+        "cyclegan": (
+            "lambda_cycle_A",
+            "lambda_cycle_B",
+            "lambda_identity",
+            "discriminators_first",
+            "pool_size",
+        ),
         "pix2pix": ("lambda_L1", "direction"),
     }
     for model, names in only.items():

@@ -40,13 +40,14 @@ class Config:
     and B side by side in each file of train/ and test/."""
     recipe: RecipeName | None = None
     """Where the settings come from that you do not give: paper, fast (for photographs on a CPU),
-    shapes or pix2pix. Default: shapes for the embedded data, pix2pix for that model, else paper."""
+    shapes, pix2pix or from-scratch. Default: shapes for the embedded data, pix2pix for that
+    model, else paper."""
 
     # The data
 
     data: str = "shapes"
-    """shapes (embedded), a folder with trainA/ trainB/ testA/ testB/, a zip of such a folder
-    (FILE.zip:NAME picks one of several), or a TFDS configuration such as horse2zebra."""
+    """shapes or shapes-dusk (embedded), a folder with trainA/ trainB/ testA/ testB/, a zip of such
+    a folder (FILE.zip:NAME picks one of several), or a TFDS configuration such as horse2zebra."""
     image_size: int | None = None
     """Side of the training pictures in px, a multiple of 4 (U-Net: of 2**depth). Paper: 256."""
     batch_size: int | None = None
@@ -72,8 +73,9 @@ class Config:
     data_dir: str | None = None
     """Folder of TFDS data sets. Default: that of TFDS."""
     initial_weights: str | None = None
-    """A run folder or .keras file, for example an imported one, whose networks training starts
-    from. The settings of the networks are then those of that run."""
+    """A run folder or .keras file, for example an imported one, or a folder with G.keras and
+    F.keras, whose networks training starts from. The settings of the networks are then those of
+    that run; for files without a run you give them."""
 
     # The networks
 
@@ -103,9 +105,9 @@ class Config:
     residual_output: Residual | None = None
     """Generators output the change to the picture instead of the picture (scaled: with a change of
     0, the output is 0.97 times the picture; clipped: it is the picture). Paper: no."""
-    bare_first: bool = False
+    bare_first: bool | None = None
     """No norm and no ReLU after a resnet's first convolution (as in some imported models)."""
-    downsampling_padding: Literal["zero", "reflect"] = "zero"
+    downsampling_padding: Literal["zero", "reflect"] | None = None
     """Padding of a resnet's strided convolutions (reflect: as in some imported models)."""
     block_padding: Literal["reflect", "replicate"] = "reflect"
     """Padding of a resnet's blocks (replicate: as in some imported models)."""
@@ -119,9 +121,9 @@ class Config:
     """Channels after the first convolution of a PatchGAN or pixel discriminator. Paper: 64."""
     discriminator_layers: int | None = None
     """Strided layers of a PatchGAN: 3 sees 70 px (paper), 2 sees 34, 1 sees 16."""
-    discriminator_padding: Literal["zero", "reflect"] = "zero"
+    discriminator_padding: Literal["zero", "reflect"] | None = None
     """Padding of the discriminators (reflect: as in some imported models)."""
-    sigmoid: bool = False
+    sigmoid: bool | None = None
     """Discriminators output probabilities (as in some imported models). Only with lsgan."""
     discriminator_translation: float | None = None
     """Random translation of pictures in front of the discriminators, as a fraction of their sides.
@@ -151,6 +153,8 @@ class Config:
     """Weight of the adversarial terms. Paper: 1."""
     lambda_L1: float | None = None
     """Weight of the distance to the truth, in a pix2pix. Its paper: 100."""
+    discriminators_first: bool | None = None
+    """Train the discriminators before the generators in each step. Paper: no."""
     pool_size: int | None = None
     """Generated pictures in the pool of each discriminator. Paper: 50."""
 
@@ -168,7 +172,7 @@ class Config:
     """β1 of Adam. Reference: 0.5."""
     beta_2: float | None = None
     """β2 of Adam. Reference: 0.999."""
-    constant_fraction: float = 0.5
+    constant_fraction: float | None = None
     """Fraction of the run before the learning rate falls linearly to zero. Paper: half."""
 
     # The run
@@ -256,6 +260,8 @@ class Config:
         if values["blocks"] is None:
             fast = values["generator"] == "fast"
             values["blocks"] = 6 if fast else default_blocks(values["image_size"])
+        if values["load_size"] is None and values["recipe"] == "from-scratch":
+            values["load_size"] = values["image_size"]
         values["precision"] = resolve_precision(self.precision)[0]
         config = ResolvedConfig(**values)
         check(config)
@@ -345,10 +351,12 @@ class ResolvedConfig(Config):
     filters: int = 64
     epochs: int = 200
     learning_rate: float = 2e-4
+    constant_fraction: float = 0.5
     generator: Literal["resnet", "unet", "fast"] = "resnet"
     discriminator: DiscriminatorName = "patch"
     objective: Literal["lsgan", "vanilla", "hinge", "wgan-gp"] = "lsgan"
     ema_momentum: float = 0.0
+    sigmoid: bool = False
     lambda_cycle_A: float = 10.0
     lambda_cycle_B: float = 10.0
     lambda_identity: float = 0.5

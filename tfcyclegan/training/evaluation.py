@@ -18,6 +18,7 @@ from ..evaluation.label_maps import load_palette
 from ..evaluation.metrics import METRICS, better, metric_name
 from ..evaluation.pretrained import Pretrained, class_indices, load_class_names, open_pretrained
 from ..evaluation.result import Evaluation, finite
+from ..evaluation.segmentation import load_segmenter
 from ..files import atomic_write, write_text
 from .config import Config
 
@@ -45,6 +46,17 @@ def make_evaluator(
         raise InputError(f"palette={how.palette}: compares with true maps: pass paired=True too")
     if how.palette and config.channels_B != 3:
         raise InputError(f"palette={how.palette}: label maps have colours: set channels_B=3")
+    palette = load_palette(how.palette) if how.palette else None
+    segmenter = load_segmenter(how.segmenter) if how.segmenter else None
+    if segmenter and config.channels_A != 3:
+        raise InputError(f"segmenter={how.segmenter}: takes RGB: set channels_A=3")
+    if palette and segmenter and palette.classes != segmenter.palette.classes:
+        raise InputError(
+            f"palette={how.palette}: the segmenter knows other classes, those of "
+            f"{segmenter.palette.name}: leave `palette` out"
+        )
+    if segmenter and how.paired:
+        palette = segmenter.palette
     if extractor is None and how.extractor not in (None, "none"):
         extractor = open_pretrained(
             how.extractor, size=how.extractor_size, pixels=how.extractor_pixels
@@ -67,7 +79,8 @@ def make_evaluator(
         metrics=how.metrics,
         extractor=extractor,
         classifier=classifier,
-        palette=load_palette(how.palette) if how.palette else None,
+        palette=palette,
+        segmenter=segmenter,
         class_A=class_A,
         class_B=class_B,
     )
@@ -79,7 +92,7 @@ def load_config_test_set(config: Config, floor: bool = False) -> TestSet:
     return load_test_set(
         config.data,
         paired=how.paired,
-        label_maps=how.palette is not None,
+        label_maps=how.label_maps,
         floor=floor,
         test_count=how.test_count,
         **config.pictures,
@@ -199,7 +212,8 @@ def read_best(directory: Path) -> dict[str, Any] | None:
 def _check(best_by: str, evaluator: Evaluator) -> None:
     name = metric_name(best_by)
     able = [name for name in evaluator.metrics if METRICS[name].better != "neither"]
-    # Only G draws label maps.
-    if name not in able or (METRICS[name].needs == "palette" and best_by.startswith("BtoA")):
+    # G draws label maps; F's photographs need a segmenter.
+    unscored = METRICS[name].needs == "palette" and best_by.startswith("BtoA")
+    if name not in able or (unscored and not evaluator.segmenter):
         remedy = f"use {', '.join(able)} or one direction's" if able else "measure more `metrics`"
         raise InputError(f"best_by={best_by}: not measured here, or has no better value: {remedy}")

@@ -20,7 +20,11 @@ class Measuring:
     """testA and testB show the same scenes under the same file names: compare translations with
     these true pictures."""
     palette: str | None = None
-    """Domain B is label maps in these colours: cityscapes, or a file (`#804080 road` per line)."""
+    """Domain B is label maps in these colours: cityscapes, facades, or a file (`#804080 road` per
+    line)."""
+    segmenter: str | None = None
+    """File of a segmenter, from the command of that name: segments the photographs that F generates
+    and compares them with the label maps that went in (the paper's FCN score)."""
     extractor: str | None = None
     """Network for FID and KID: a name in keras.applications, such as InceptionV3, or a
     .keras file; none for no network."""
@@ -41,6 +45,11 @@ class Measuring:
     """Classes of domain A, names or numbers separated by commas."""
     class_B: str | None = None
     """Classes of domain B."""
+
+    @property
+    def label_maps(self) -> bool:
+        """Whether domain B is label maps."""
+        return self.palette is not None or self.segmenter is not None
 
     def over(self, other: Measuring) -> Measuring:
         """Returns these settings, with those of `other` where nothing is set here.

@@ -14,9 +14,11 @@ from PIL import Image
 from tfcyclegan import InputError
 from tfcyclegan.cli import main
 from tfcyclegan.data.test_set import TestSet, load_test_set
-from tfcyclegan.studies import ablation as studies
-from tfcyclegan.studies.ablation import STUDIES, Findings, Study, Trial, paired_test_set, plan
+from tfcyclegan.studies import trials as studies
+from tfcyclegan.studies.tables import STUDIES, Study
+from tfcyclegan.studies.trials import Findings, Trial, plan, study_test_set
 from tfcyclegan.training.config import Config
+from tfcyclegan.training.measuring import Measuring
 from tfcyclegan.training.resume import StopOnSignal
 
 TINY = [
@@ -66,6 +68,74 @@ def test_the_ablation_is_the_papers():
     assert len({t.config.run_dir for t in trials}) == 10
     with pytest.raises(InputError, match="seeds=0: must be at least 1"):
         plan(STUDIES["ablation"], Config(), 0, Path("x"))
+
+
+def test_pix2pix_is_one_run_for_each_direction():
+    """It shares sizes and length with the CycleGAN beside it, and is otherwise the paper's."""
+    config = Config(filters=8, epochs=3, lambda_cycle_A=7.0, measuring=Measuring(test_count=5))
+    trials = plan(STUDIES["table2"], config, 1, Path("x"))
+    assert [trial.variant for trial in trials[:5]] == list(STUDIES["ablation"].variants)
+    both = trials[5:]
+    assert [trial.label for trial in both] == ["pix2pix AtoB", "pix2pix BtoA"]
+    assert [trial.directory.name for trial in both] == ["pix2pix-AtoB-0", "pix2pix-BtoA-0"]
+    for trial in both:
+        own = trial.config
+        assert (own.model, own.recipe, own.generator) == ("pix2pix", "pix2pix", "unet")
+        assert (own.image_size, own.batch_size, own.filters, own.epochs) == (32, 4, 8, 3)
+        assert (own.norm, own.dropout, own.lambda_L1, own.learning_rate) == (
+            "batch",
+            0.5,
+            100,
+            2e-4,
+        )
+        assert (own.lambda_cycle_A, own.pool_size, own.measuring.test_count) == (None, None, 5)
+
+
+@pytest.mark.slow
+def test_a_table_with_pix2pix(capsys, monkeypatch):
+    variants = {"CycleGAN": {}, "pix2pix": {"model": "pix2pix"}}
+    smaller = dataclasses.replace(STUDIES["table2"], variants=variants)
+    monkeypatch.setitem(STUDIES, "table2", smaller)
+    tiny = [*TINY[2:], "--image-size", 32]
+    assert main(["reproduce", "table2", *map(str, tiny)]) == 0
+    printed = capsys.readouterr().out
+    assert "[3/3] pix2pix BtoA, seed 0" in printed
+    assert "- the paper: per-pixel accuracy" in printed
+    found = json.loads(Path("runs/table2-shapes/table2.json").read_text())
+    for way in ("AtoB", "BtoA"):
+        assert list(found["values"][way]) == ["doing nothing", "CycleGAN", "pix2pix"]
+        assert len(found["values"][way]["pix2pix"]["psnr"]) == 1
+    assert found["paper"]["BtoA"]["real pictures"] == "0.80 / 0.26 / 0.21"
+    assert Image.open("runs/table2-shapes/table2.png").width == 4 * (128 + 4) - 4
+
+
+def test_real_pictures_are_a_row():
+    trials = plan(STUDIES["ablation"], Config(), 1, Path("s"))
+    for trial in trials:
+        columns = {"translated": 0.5, "untouched": 0.1, "real": 0.8}
+        scores = {way: {"pixel_accuracy": columns} for way in ("AtoB", "BtoA")}
+        trial.directory.mkdir(parents=True)
+        result = {"evaluation": {"data": "s", "pictures": {}, "scores": scores}}
+        (trial.directory / "result.json").write_text(json.dumps(result))
+    findings = Findings(STUDIES["ablation"], trials, TestSet("s", [], [], [], []))
+    assert findings.rows("BtoA")[-1] == ("real pictures", "0.800", "0.80 / 0.26 / 0.21")
+
+
+@pytest.mark.slow
+def test_the_identity_study(capsys):
+    """By default on the data whose time of day is ambiguous; the truth is not needed."""
+    assert main(["reproduce", "identity", *map(str, TINY)]) == 0
+    found = json.loads(Path("runs/identity-shapes-dusk/identity.json").read_text())
+    assert list(found["values"]["AtoB"]) == ["doing nothing", "without", "with"]
+    assert set(found["values"]["AtoB"]["with"]) >= {"hue_shift", "brightness_shift", "psnr"}
+    assert found["data"] == "shapes-dusk"
+
+
+def test_style_needs_its_own_settings(capsys):
+    assert run(*TINY, "--style-steps", 5) == 2
+    assert "--style-steps go with reproduce style: leave them out" in capsys.readouterr().err
+    assert main(["reproduce", "style", *map(str, TINY), "--style-network", "x.keras"]) == 2
+    assert "x.keras: neither a file nor" in capsys.readouterr().err
 
 
 def test_runs_of_earlier_versions_continue(tmp_path):
@@ -126,6 +196,7 @@ def test_a_stopped_study_continues(capsys, monkeypatch):
         assert values["doing nothing"]["psnr"] == [scores["psnr"]["untouched"]]
     table = (directory / "ablation.md").read_text()
     assert f"| CycleGAN | {values['CycleGAN']['psnr'][0]:.2f} |" in table
+    assert "| 0.58 / 0.22 / 0.16 |" in table
     assert "## B to A" in table
     grid = Image.open(directory / "ablation.png")
     assert grid.size == (4 * (128 + 4) - 4, 22 + 6 * (128 + 4) - 4)
@@ -157,12 +228,15 @@ def test_seeds_give_a_mean_and_a_deviation():
         (trial.directory / "result.json").write_text(json.dumps(result))
     findings = Findings(STUDIES["ablation"], trials, TestSet("s", [], [], [], []))
     rows = findings.rows("AtoB")
-    assert rows[0] == ("", "PSNR to the truth")
-    assert rows[1] == ("doing nothing", "5.00")
-    assert rows[-1] == ("CycleGAN", "11.00 ± 1.00")
+    assert rows[0] == ("", "PSNR to the truth", "the paper")
+    assert rows[1] == ("doing nothing", "5.00", "")
+    assert rows[-1] == ("CycleGAN", "11.00 ± 1.00", "0.58 / 0.22 / 0.16")
     text = findings.to_markdown()
-    assert "s, 3 seeds." in text
-    assert "## B to A\n\n|  | PSNR to the truth |\n| --- | ---: |\n| doing nothing | 5.00 |" in text
+    assert "- s, 32 px, 18 epochs in batches of 4, seeds 0, 1, 2\n" in text
+    assert (
+        "## B to A\n\n|  | PSNR to the truth | the paper |\n| --- | ---: | ---: |\n"
+        "| doing nothing | 5.00 |  |"
+    ) in text
     (trials[0].directory / "result.json").write_text("{}")
     with pytest.raises(InputError, match=r"result.json: damaged: move s/cycle-only-0 away"):
         findings.rows("AtoB")
@@ -171,7 +245,7 @@ def test_seeds_give_a_mean_and_a_deviation():
 def test_the_truth_is_needed(folder, capsys):
     config = Config(data=str(folder), image_size=16).resolved()
     with pytest.raises(InputError, match=r"data=.*: the truth of .* or paired data with `paired`"):
-        paired_test_set(config)
+        study_test_set(STUDIES["ablation"], config)
     assert run(*TINY, "--data", folder) == 2
     assert (
         "is unknown: use the embedded data, or paired data with --paired" in capsys.readouterr().err

@@ -1,7 +1,4 @@
-"""Tables of the paper, as sets of runs that differ only in the settings under study.
-
-To add a table, add an entry to `STUDIES`.
-"""
+"""The runs of a study, and the tables and pictures that they come to."""
 
 from __future__ import annotations
 
@@ -19,55 +16,27 @@ import keras
 
 from ..data.preprocessing import to_float, to_uint8
 from ..data.test_set import TestSet
-from ..directions import Direction
+from ..directions import GENERATORS, Direction
 from ..errors import InputError
 from ..evaluation import METRICS, Evaluation
 from ..evaluation.result import finite
 from ..files import write_text
 from ..runtimes.keras_model import load_model
-from ..training.config import Config
+from ..training.config import Config, ResolvedConfig
 from ..training.evaluation import load_config_test_set
 from ..training.plots import draw_grid
+from ..training.recipes import RECIPES
 from ..training.run import train
+from .style import Styled
+from .tables import NOTHING, REAL, SHOWN, Study
 
 #: Rows of the picture grid for each direction.
 PICTURES = 3
 
-
-@dataclass(frozen=True)
-class Study:
-    """The variants of a run that a table compares.
-
-    Attributes:
-        title: title of the table.
-        shared: settings of `Config` that all variants share.
-        variants: name of a variant → the settings in which it differs.
-    """
-
-    title: str
-    shared: Mapping[str, Any]
-    variants: Mapping[str, Mapping[str, Any]]
-
-
-STUDIES = {
-    "ablation": Study(
-        title="Ablation of the objective (the paper's tables 4 and 5)",
-        # The paper's objective for labels↔photo has no identity loss (section 5.1.4).
-        shared={"lambda_identity": 0.0},
-        variants={
-            "cycle only": {"lambda_gan": 0.0},
-            "GAN only": {"lambda_cycle_A": 0.0, "lambda_cycle_B": 0.0},
-            "GAN + forward cycle": {"lambda_cycle_B": 0.0},
-            "GAN + backward cycle": {"lambda_cycle_A": 0.0},
-            "CycleGAN": {},
-        },
-    )
-}
-
-#: Scores that the tables show, if they were measured.
-SHOWN = (
-    "pixel_accuracy", "class_accuracy", "class_iou", "psnr", "ssim", "coat_changed", "rest_kept",
-    "fid", "kid", "hit_rate", "diversity",
+#: What a pix2pix has in common with the CycleGAN beside it. The rest is its own recipe's.
+_IN_COMMON = (
+    "image_size", "batch_size", "preprocess", "load_size", "filters", "discriminator_filters",
+    "discriminator_layers", "epochs", "steps_per_epoch",
 )  # fmt: skip
 
 
@@ -83,7 +52,12 @@ class Trial:
 
     variant: str
     seed: int
-    config: Config
+    config: ResolvedConfig
+
+    @property
+    def label(self) -> str:
+        """Its variant, and its direction if it has only one."""
+        return f"{self.variant} {self.config.direction or ''}".rstrip()
 
     @property
     def directory(self) -> Path:
@@ -148,13 +122,26 @@ def plan(study: Study, config: Config, seeds: int, directory: Path) -> list[Tria
     trials = []
     for seed in range(config.seed, config.seed + seeds):
         for variant, settings in study.variants.items():
-            folder = directory / re.sub(r"\W+", "-", f"{variant} {seed}")
-            # Earlier versions said "alone" for "only"; their runs are continued.
-            earlier = folder.with_name(folder.name.replace("only", "alone"))
-            own = {**study.shared, **settings, "seed": seed}
-            own["run_dir"] = str(earlier if earlier.exists() else folder)
-            trials.append(Trial(variant, seed, dataclasses.replace(config, **own).resolved()))
+            for own in _runs(study, config, settings):
+                trial = Trial(variant, seed, dataclasses.replace(own, seed=seed))
+                folder = directory / re.sub(r"\W+", "-", f"{trial.label} {seed}")
+                # Earlier versions said "alone" for "only"; their runs are continued.
+                earlier = folder.with_name(folder.name.replace("only", "alone"))
+                run_dir = str(earlier if earlier.exists() else folder)
+                resolved = dataclasses.replace(trial.config, run_dir=run_dir).resolved()
+                trials.append(dataclasses.replace(trial, config=resolved))
     return trials
+
+
+def _runs(study: Study, config: Config, settings: Mapping[str, Any]) -> list[Config]:
+    """The settings of a variant's run, or of two if it translates only one direction."""
+    if settings.get("model") != "pix2pix":
+        return [dataclasses.replace(config, **{**study.shared, **settings})]
+    cyclegan = dataclasses.replace(config, **study.shared).resolved()
+    values = {name: None for recipe in ("paper", "pix2pix") for name in RECIPES[recipe]}
+    values |= {name: getattr(cyclegan, name) for name in _IN_COMMON}
+    pix2pix = dataclasses.replace(config, **{**values, "recipe": None, **settings})
+    return [dataclasses.replace(pix2pix, direction=direction) for direction in GENERATORS]
 
 
 @dataclass
@@ -165,48 +152,87 @@ class Findings:
         study: the variants that are compared.
         trials: the runs, all finished.
         test_set: the pictures on which they were measured.
+        styled: translations by style transfer, for more rows. Default: none.
     """
 
     study: Study
     trials: Sequence[Trial]
     test_set: TestSet
+    styled: Styled | None = None
 
-    def values(self, direction: str) -> dict[str, dict[str, list[float]]]:
-        """Variant → metric → one value per seed. "doing nothing" counts as a variant."""
-        found: dict[str, dict[str, list[float]]] = {"doing nothing": {}}
+    def values(self, direction: Direction) -> dict[str, dict[str, list[float]]]:
+        """Variant → metric → one value per seed.
+
+        "doing nothing" and, where they were scored, "real pictures" count as variants.
+        """
+        found: dict[str, dict[str, list[float]]] = {NOTHING: {}}
+        real: dict[str, list[float]] = {}
         for trial in self.trials:
-            for metric, columns in trial.scores()[direction].items():
-                if metric in SHOWN:
+            for metric, columns in trial.scores().get(direction, {}).items():
+                if metric in (self.study.metrics or SHOWN):
                     of_variant = found.setdefault(trial.variant, {})
                     of_variant.setdefault(metric, []).append(columns["translated"])
                     if "untouched" in columns:
-                        found["doing nothing"][metric] = [columns["untouched"]]
-        return found
+                        found[NOTHING][metric] = [columns["untouched"]]
+                    if "real" in columns:
+                        real[metric] = [columns["real"]]
+        for variant, ways in (self.styled.scores if self.styled else {}).items():
+            chosen = {m: [v] for m, v in ways[direction].items() if m in SHOWN}
+            found[variant] = chosen
+        return found | ({REAL: real} if real else {})
 
-    def rows(self, direction: str) -> list[tuple[str, ...]]:
+    def rows(self, direction: Direction) -> list[tuple[str, ...]]:
         """A table of a direction: the header, then one row per variant, as mean ± deviation."""
         found = self.values(direction)
-        shown = [name for name in SHOWN if any(name in values for values in found.values())]
-        rows = [("", *(METRICS[name].label for name in shown))]
+        shown = [
+            name
+            for name in self.study.metrics or SHOWN
+            if any(name in values for values in found.values())
+        ]
+        paper = self.study.paper.get(direction, {})
+        rows = [("", *(METRICS[name].label for name in shown), *(["the paper"] if paper else ()))]
         for variant, values in found.items():
-            rows.append((variant, *(_cell(name, values.get(name, [])) for name in shown)))
+            cells = [_cell(name, values.get(name, [])) for name in shown]
+            rows.append((variant, *cells, *([paper.get(variant, "")] if paper else ())))
         return rows
+
+    def facts(self) -> list[str]:
+        """What the figures were measured with, and the paper's."""
+        config = self.trials[0].config
+        steps = f"{config.epochs} epochs"
+        if config.steps_per_epoch:
+            steps += f" of {config.steps_per_epoch} steps"
+        facts = [
+            f"{self.test_set.name}, {config.image_size} px, {steps} in batches of "
+            f"{config.batch_size}, seeds {', '.join(map(str, self.seeds))}"
+        ]
+        facts += self.styled.facts() if self.styled else []
+        if segmenter := config.measuring.segmenter:
+            facts.append(f"generated photographs are segmented by {segmenter}")
+        if self.study.paper_setting:
+            facts.append(f"the paper: {self.study.paper_setting}")
+        return facts
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds of the runs."""
+        return sorted({trial.seed for trial in self.trials})
 
     def to_json(self) -> str:
         """All values, by direction, variant and metric, as the text of a JSON file."""
         found = {
             "title": self.study.title,
             "data": self.test_set.name,
-            "seeds": sorted({trial.seed for trial in self.trials}),
+            "seeds": self.seeds,
+            "facts": self.facts(),
+            "paper": self.study.paper,
             "values": {way: self.values(way) for way in ("AtoB", "BtoA")},
         }
         return json.dumps(finite(found), indent=2) + "\n"
 
     def to_markdown(self) -> str:
         """The tables of both directions."""
-        seeds = len({trial.seed for trial in self.trials})
-        plural = "s" if seeds > 1 else ""
-        lines = [f"# {self.study.title}", "", f"{self.test_set.name}, {seeds} seed{plural}."]
+        lines = [f"# {self.study.title}", "", *(f"- {fact}" for fact in self.facts())]
         for way in ("AtoB", "BtoA"):
             head, *rows = self.rows(way)
             lines += ["", f"## {way[0]} to {way[-1]}", "", f"| {' | '.join(head)} |"]
@@ -229,30 +255,33 @@ class Findings:
     def _pictures(self) -> dict[str, list[Any]]:
         """Columns: input, each variant (first seed), truth. Rows: A to B, then B to A."""
         test = self.test_set
-        assert test.truth_A is not None
-        assert test.truth_B is not None
         inputs: dict[Direction, Any] = {"AtoB": test.A[:PICTURES], "BtoA": test.B[:PICTURES]}
-        columns = {"input": [*inputs["AtoB"], *inputs["BtoA"]]}
+        drawn: dict[str, dict[Direction, list[Any]]] = {"input": inputs}
         for trial in self.trials:
             if trial.seed == self.trials[0].seed:
-                model = load_model(trial.directory)
-                columns[trial.variant] = [
-                    to_uint8(model.generator(way)(to_float(picture[None])).numpy()[0])
-                    for way, pictures in inputs.items()
-                    for picture in pictures
-                ]
-        columns["truth"] = [*test.truth_A[:PICTURES], *test.truth_B[:PICTURES]]
-        return columns
+                for way, generator in load_model(trial.directory).translators.items():
+                    drawn.setdefault(trial.variant, {})[way] = [
+                        to_uint8(generator(to_float(picture[None])).numpy()[0])
+                        for picture in inputs[way]
+                    ]
+        for variant, styled in (self.styled.pictures if self.styled else {}).items():
+            drawn[variant] = {way: some[:PICTURES] for way, some in styled.items()}
+        if test.truth_A is not None and test.truth_B is not None:
+            drawn["truth"] = {
+                "AtoB": [*test.truth_A[:PICTURES]],
+                "BtoA": [*test.truth_B[:PICTURES]],
+            }
+        return {name: [*ways["AtoB"], *ways["BtoA"]] for name, ways in drawn.items()}
 
 
-def paired_test_set(config: Config) -> TestSet:
-    """The test pictures of a study, whose truth is known.
+def study_test_set(study: Study, config: Config) -> TestSet:
+    """The test pictures of a study.
 
     Raises:
-        InputError: their truth is unknown.
+        InputError: the study needs their truth, which is unknown.
     """
     test_set = load_config_test_set(config)
-    if test_set.truth_A is None:
+    if study.needs_truth and test_set.truth_A is None:
         raise InputError(
             f"data={config.data}: the truth of its test pictures is unknown: use the embedded "
             "data, or paired data with `paired`"
