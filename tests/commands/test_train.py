@@ -149,7 +149,6 @@ def layers(network, kind):
                 and "c7_in_norm" not in [layer.name for layer in m.G.layers]
                 and all(layer.affine for layer in layers(m.F, "InstanceNormalization"))
                 and m.discriminators_first
-                and m.pool_size == 0
             ),
         ),
         (
@@ -184,7 +183,7 @@ def layers(network, kind):
                 and m.objective is OBJECTIVES["hinge"]
                 and m.generator_optimizer.beta_2 == m.discriminator_optimizer.beta_2 == 0.9
                 and m.discriminator_optimizer._learning_rate.learning_rate == 1e-3
-                and m.generator_optimizer._learning_rate.learning_rate == 2e-4
+                and m.generator_optimizer._learning_rate.learning_rate == 4e-4
             ),
         ),
         (

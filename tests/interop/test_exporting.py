@@ -1,5 +1,7 @@
 """Networks as files of the paper's PyTorch implementation."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -35,6 +37,54 @@ def test_pytorch_loads_exported_networks(name, make, tmp_path, pytorch_outputs):
     drawn = golden.draw(network, pytorch_outputs["images"])
     assert drawn.std() > 1e-4
     np.testing.assert_allclose(ours(pytorch_outputs["images"]), drawn, atol=1e-6)
+
+
+SCRATCH = Architecture(
+    filters=2, blocks=2, bare_first=True, downsampling_padding="reflect",
+    discriminator_padding="reflect", sigmoid=True, discriminator_filters=1,
+)  # fmt: skip
+
+
+@pytest.mark.pytorch
+def test_pytorch_loads_networks_from_scratch(tmp_path, pytorch_outputs):
+    """Those of the recipe, in the layout of the text that it comes from."""
+    import torch
+    from golden import pytorch_models as golden
+
+    networks = {
+        "G": SCRATCH.build_generator("AtoB", 64), "D_B": SCRATCH.build_discriminator("B", 64)
+    }  # fmt: skip
+    export_to_pytorch(networks, SCRATCH, tmp_path, 64)
+    for name, file, theirs in (
+        ("G", "genz.pth.tar", golden.ScratchGenerator("bare")),
+        ("D_B", "criticz.pth.tar", golden.ScratchDiscriminator(final=True)),
+    ):
+        content = torch.load(tmp_path / file, weights_only=True)
+        theirs.load_state_dict(content["state_dict"], strict=True)
+        drawn = golden.draw(theirs, pytorch_outputs["images"])
+        assert drawn.std() > 1e-4
+        np.testing.assert_allclose(networks[name](pytorch_outputs["images"]), drawn, atol=1e-5)
+
+
+def test_networks_from_scratch_come_back(tmp_path):
+    makers = {"G": SCRATCH.build_generator, "F": SCRATCH.build_generator,
+              "D_A": SCRATCH.build_discriminator, "D_B": SCRATCH.build_discriminator}  # fmt: skip
+    ways = {"G": "AtoB", "F": "BtoA", "D_A": "A", "D_B": "B"}
+    networks = {name: make(ways[name], 64) for name, make in makers.items()}
+    files = export_to_pytorch(networks, SCRATCH, tmp_path, 64)
+    assert sorted(path.name for path in files) == [
+        "critich.pth.tar", "criticz.pth.tar", "genh.pth.tar", "genz.pth.tar"
+    ]  # fmt: skip
+    found = describe(tmp_path)
+    for name, network in networks.items():
+        again = found.networks[name].fill(makers[name](ways[name], 64))
+        for mine, theirs in zip(network.get_weights(), again.get_weights(), strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+    assert found.architecture.sigmoid
+    assert found.architecture.bare_first
+    batch = dataclasses.replace(SCRATCH, norm="batch")
+    with pytest.raises(InputError, match="norm is batch, but the implementation from scratch has"):
+        export_to_pytorch({"G": batch.build_generator("AtoB", 64)}, batch, tmp_path / "other", 64)
 
 
 @pytest.mark.pytorch

@@ -1,4 +1,4 @@
-"""Networks as files for the paper's PyTorch implementation ("the reference")."""
+"""Networks as files for the paper's PyTorch implementation, or for the one from scratch."""
 
 from __future__ import annotations
 
@@ -18,8 +18,15 @@ from ..networks.resnet import default_blocks
 from ..torch_files import write_torch_file
 from .description import DIRECTIONS, DOMAINS
 from .layouts import Network, complete_settings, convolutions, weights_by_layer
-from .sources import REFERENCE_NAMES
-from .torch_modules import COUNTER, reference_modules, tensors_of
+from .sources import FROM_SCRATCH_NAMES, REFERENCE_NAMES
+from .torch_modules import (
+    COUNTER,
+    Modules,
+    reference_modules,
+    scratch_discriminator,
+    scratch_generator,
+    tensors_of,
+)
 
 
 def export_to_pytorch(
@@ -28,13 +35,17 @@ def export_to_pytorch(
     directory: str | os.PathLike,
     image_size: int = 256,
 ) -> list[Path]:
-    """Writes networks as state dictionaries of the paper's PyTorch implementation.
+    """Writes networks as state dictionaries of a PyTorch implementation.
+
+    That is the paper's ("the reference"), unless both the generators' strided convolutions and the
+    discriminators pad with reflection, as those of the recipe from-scratch do.
 
     `latest_net_G_A.pth` is G and `latest_net_G_B.pth` is F. `latest_net_D_A.pth` is D_B, because
     the reference's D_A judges the output of G_A; `latest_net_D_B.pth` is D_A. A pix2pix is
     `latest_net_G.pth` and `latest_net_D.pth`.
-    `torch.load(FILE, weights_only=True)` reads the files, and the reference's `load_state_dict`
-    accepts them.
+    From scratch they are `genz.pth.tar` (G), `genh.pth.tar` (F), `critich.pth.tar` (D_A) and
+    `criticz.pth.tar` (D_B), with the state dictionary under the key "state_dict".
+    `torch.load(FILE, weights_only=True)` reads the files, and `load_state_dict` accepts them.
 
     Args:
         networks: some of G, F, D_A and D_B by their names, or G and D.
@@ -46,7 +57,7 @@ def export_to_pytorch(
         The files.
 
     Raises:
-        InputError: the reference has no such network, a network is not the one that
+        InputError: PyTorch has no such network, a network is not the one that
             `architecture` describes, or a file exists already.
 
     Example:
@@ -55,27 +66,37 @@ def export_to_pytorch(
         export_to_pytorch({"G": G}, Architecture(), "checkpoints/horse2zebra")
         ```
     """
-    theirs = {ours: name for name, ours in REFERENCE_NAMES.items()}
-    if "D" in networks:
-        theirs["G"] = "G"
+    from_scratch = (
+        architecture.downsampling_padding == architecture.discriminator_padding == ("reflect")
+    )
+    make = scratch_state_dict if from_scratch else reference_state_dict
     files = {}
     for name, network in networks.items():
         try:
-            tensors = reference_state_dict(_described(network, name, architecture, image_size))
+            tensors = make(_described(network, name, architecture, image_size))
         except InputError as problem:
             raise InputError(f"{name} cannot be exported to PyTorch: {problem}") from problem
-        files[Path(directory, f"latest_net_{theirs[name]}.pth")] = tensors
+        files[Path(directory, _file_name(name, from_scratch, "D" in networks))] = tensors
     for path in files:
         if path.exists():
             raise InputError(f"{path} exists already: give another folder")
     try:
         for path, tensors in files.items():
-            write_torch_file(path, tensors)
+            write_torch_file(path, tensors, "state_dict" if from_scratch else None)
     except BaseException:
         for path in files:
             path.unlink(missing_ok=True)  # all files or none
         raise
     return list(files)
+
+
+def _file_name(network: str, from_scratch: bool, pix2pix: bool) -> str:
+    if from_scratch:
+        return {ours: f"{name}.pth.tar" for name, ours in FROM_SCRATCH_NAMES.items()}[network]
+    theirs = {ours: name for name, ours in REFERENCE_NAMES.items()} | (
+        {"G": "G"} if pix2pix else {}
+    )
+    return f"latest_net_{theirs[network]}.pth"
 
 
 def _described(
@@ -118,10 +139,34 @@ def reference_state_dict(network: Network) -> dict[str, np.ndarray]:
     """
     _check_reference(network.settings)
     settings = {**network.settings, "use_bias": network.settings["norm"].startswith("instance")}
+    return _state_dict(network, settings, reference_modules(settings))
+
+
+def scratch_state_dict(network: Network) -> dict[str, np.ndarray]:
+    """The same for the implementation from scratch.
+
+    Raises:
+        InputError: it has no such network.
+    """
+    _check(network.settings, _SCRATCH, "the implementation from scratch")
+    if not (norm := network.settings["norm"]).startswith("instance"):
+        raise InputError(f"norm is {norm}, but the implementation from scratch has only instance")
+    settings = {**network.settings, "use_bias": True}
+    if network.role == "generator":
+        first = "initial" if settings["bare_first"] else "initial.0"
+        modules = scratch_generator(settings["blocks"], first)
+    else:
+        modules = scratch_discriminator(settings["discriminator_layers"], "final.0")
+    return _state_dict(network, settings, modules)
+
+
+def _state_dict(
+    network: Network, settings: Mapping[str, Any], modules: Modules
+) -> dict[str, np.ndarray]:
     layers = convolutions(settings, network.channels, network.output_channels)
     left = {layer: list(arrays) for layer, arrays in network.weights.items()}
     tensors = {}
-    for layer, name, shape, axes in tensors_of(layers, reference_modules(settings)):
+    for layer, name, shape, axes in tensors_of(layers, modules):
         if name.endswith(".bias") and not left[layer]:
             tensors[name] = np.zeros(shape, np.float32)
             continue
@@ -146,13 +191,29 @@ _REFERENCE = {
 }
 
 
+#: The settings of all networks of the implementation from scratch.
+_SCRATCH = {name: value for name, value in _REFERENCE.items() if name != "bare_first"} | {
+    "generator": "resnet",
+    "downsampling_padding": "reflect",
+    "block_padding": "reflect",
+    "dropout": 0.0,
+    "discriminator": "patch",
+    "discriminator_padding": "reflect",
+    "sigmoid": True,
+}
+
+
+def _check(settings: Mapping[str, Any], allowed: Mapping[str, Any], whose: str) -> None:
+    """Refuses the first setting that an implementation does not have."""
+    for name, value in allowed.items():
+        if settings.get(name, value) != value:
+            raise InputError(f"{name} is {settings[name]}, but {whose} has only {value}")
+
+
 def _check_reference(settings: Mapping[str, Any]) -> None:
-    """Refuses the first setting that the reference does not have."""
     if settings.get("generator") == "fast":
         raise InputError("generator is fast, but the reference has only resnet and unet")
-    for name, value in _REFERENCE.items():
-        if settings.get(name, value) != value:
-            raise InputError(f"{name} is {settings[name]}, but the reference has only {value}")
+    _check(settings, _REFERENCE, "the reference")
     norm, bias = settings["norm"], settings["use_bias"]
     if bias and norm in ("batch", "none"):
         raise InputError(

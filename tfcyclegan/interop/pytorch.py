@@ -28,6 +28,8 @@ from .torch_modules import (
     Modules,
     norm_of,
     reference_modules,
+    scratch_discriminator,
+    scratch_generator,
     tensors_of,
 )
 
@@ -151,34 +153,27 @@ def _from_scratch_generator(tensors: Tensors) -> _Layout:
     first = next(
         (name for name in ("initial", "initial.conv.0") if f"{name}.weight" in tensors), "initial.0"
     )
-    modules = {"c7_in": first, "d1": "down_blocks.0.conv.0", "d2": "down_blocks.1.conv.0"}
     blocks = len({name.split(".")[1] for name in tensors if name.startswith("res_blocks.")})
-    for place in range(blocks):
-        modules[f"r{place + 1}a"] = f"res_blocks.{place}.block.0.conv.0"
-        modules[f"r{place + 1}b"] = f"res_blocks.{place}.block.1.conv.0"
-    modules |= {"u2": "up_blocks.0.conv.0", "u1": "up_blocks.1.conv.0", "c7_out": "last"}
     settings = {
         "generator": "resnet",
         "blocks": blocks,
         "bare_first": first == "initial",
         "downsampling_padding": "reflect",
     }
-    return _Layout(FROM_SCRATCH, settings, modules)
+    return _Layout(FROM_SCRATCH, settings, scratch_generator(blocks, first))
 
 
 def _from_scratch_discriminator(tensors: Tensors) -> _Layout:
     layers = sum(bool(re.fullmatch(r"model\.\d+\.conv\.0\.weight", name)) for name in tensors)
-    strided = {f"c{level + 2}": f"model.{level}.conv.0" for level in range(layers)}
     # The last convolution is in a sequence with its sigmoid, or in that of the others.
-    score = "final.0" if "final.0.weight" in tensors else f"model.{layers}"
-    modules = {"c1": "initial.0", **strided, "score": score}
+    last = "final.0" if "final.0.weight" in tensors else f"model.{layers}"
     settings = {
         "discriminator": "patch",
         "discriminator_layers": layers,
         "discriminator_padding": "reflect",
         "sigmoid": True,
     }
-    return _Layout(FROM_SCRATCH, settings, modules)
+    return _Layout(FROM_SCRATCH, settings, scratch_discriminator(layers, last))
 
 
 #: The layouts by the tensor that tells them. The first one that is in the file decides.

@@ -1,4 +1,8 @@
-"""The module names of the paper's PyTorch implementation ("the reference"), for each layer here."""
+"""The module names of two PyTorch implementations, for each layer here.
+
+"The reference" is the paper's. The other is "from scratch", as in
+https://github.com/aladdinpersson/Machine-Learning-Collection.
+"""
 
 from __future__ import annotations
 
@@ -45,6 +49,21 @@ def reference_modules(settings: Mapping[str, Any], block: str = "conv_block") ->
     layers = settings["discriminator_layers"]
     strided = {f"c{level + 1}": f"model.{3 * level - 1}" for level in range(1, layers + 1)}
     return {"c1": "model.0", **strided, "score": f"model.{2 + 3 * layers}"}
+
+
+def scratch_generator(blocks: int, first: str) -> Modules:
+    """The modules of a generator from scratch, whose first convolution is the module `first`."""
+    modules = {"c7_in": first, "d1": "down_blocks.0.conv.0", "d2": "down_blocks.1.conv.0"}
+    for place in range(blocks):
+        modules[f"r{place + 1}a"] = f"res_blocks.{place}.block.0.conv.0"
+        modules[f"r{place + 1}b"] = f"res_blocks.{place}.block.1.conv.0"
+    return modules | {"u2": "up_blocks.0.conv.0", "u1": "up_blocks.1.conv.0", "c7_out": "last"}
+
+
+def scratch_discriminator(layers: int, last: str) -> Modules:
+    """The modules of a discriminator from scratch, whose last convolution is the module `last`."""
+    strided = {f"c{level + 2}": f"model.{level}.conv.0" for level in range(layers)}
+    return {"c1": "initial.0", **strided, "score": last}
 
 
 def _resnet(settings: Mapping[str, Any], block: str) -> Modules:

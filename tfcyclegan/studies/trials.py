@@ -57,7 +57,7 @@ class Trial:
     @property
     def label(self) -> str:
         """Its variant, and its direction if it has only one."""
-        return f"{self.variant} {self.config.direction or ''}".rstrip()
+        return _label(self.variant, self.config)
 
     @property
     def directory(self) -> Path:
@@ -123,14 +123,17 @@ def plan(study: Study, config: Config, seeds: int, directory: Path) -> list[Tria
     for seed in range(config.seed, config.seed + seeds):
         for variant, settings in study.variants.items():
             for own in _runs(study, config, settings):
-                trial = Trial(variant, seed, dataclasses.replace(own, seed=seed))
-                folder = directory / re.sub(r"\W+", "-", f"{trial.label} {seed}")
+                folder = directory / re.sub(r"\W+", "-", f"{_label(variant, own)} {seed}")
                 # Earlier versions said "alone" for "only"; their runs are continued.
                 earlier = folder.with_name(folder.name.replace("only", "alone"))
                 run_dir = str(earlier if earlier.exists() else folder)
-                resolved = dataclasses.replace(trial.config, run_dir=run_dir).resolved()
-                trials.append(dataclasses.replace(trial, config=resolved))
+                resolved = dataclasses.replace(own, seed=seed, run_dir=run_dir).resolved()
+                trials.append(Trial(variant, seed, resolved))
     return trials
+
+
+def _label(variant: str, config: Config) -> str:
+    return f"{variant} {config.direction or ''}".rstrip()
 
 
 def _runs(study: Study, config: Config, settings: Mapping[str, Any]) -> list[Config]:

@@ -180,12 +180,15 @@ def _numbers(data: bytes | bytearray | memoryview, kind: str) -> np.ndarray:
     return array
 
 
-def write_torch_file(path: str | os.PathLike, tensors: Mapping[str, np.ndarray]) -> None:
+def write_torch_file(
+    path: str | os.PathLike, tensors: Mapping[str, np.ndarray], under: str | None = None
+) -> None:
     """Writes arrays as a state dictionary that `torch.load(FILE, weights_only=True)` reads.
 
     Args:
         path: the file. It is written atomically.
         tensors: float32 and int64 arrays by name.
+        under: put the state dictionary under this key of another one. Default: do not.
 
     Raises:
         InputError: the disk is full or the folder cannot be written to.
@@ -194,7 +197,7 @@ def write_torch_file(path: str | os.PathLike, tensors: Mapping[str, np.ndarray])
         name: np.array(array, array.dtype.newbyteorder("<"), order="C")
         for name, array in tensors.items()
     }
-    members = {"data.pkl": pickled(arrays), "byteorder": b"little"}
+    members = {"data.pkl": pickled(arrays, under), "byteorder": b"little"}
     members |= {f"data/{place}": array.tobytes() for place, array in enumerate(arrays.values())}
     with atomic_write(path) as part, zipfile.ZipFile(part, "w") as archive:
         for name, data in {**members, "version": b"3\n"}.items():

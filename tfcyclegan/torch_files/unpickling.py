@@ -179,10 +179,11 @@ def _tensor(storage: Any, offset: Any, size: Any, stride: Any) -> np.ndarray:
     return np.lib.stride_tricks.as_strided(storage[offset:], size, steps, writeable=False)
 
 
-def pickled(arrays: Mapping[str, np.ndarray]) -> bytes:
+def pickled(arrays: Mapping[str, np.ndarray], under: str | None = None) -> bytes:
     """The pickle of a state dictionary: protocol 2, as PyTorch writes it.
 
-    The storage of the first array is named "0", that of the second "1", and so on.
+    The storage of the first array is named "0", that of the second "1", and so on. With `under` it
+    is the entry of that name in another dictionary.
     """
 
     def text(value: str) -> bytes:
@@ -201,7 +202,8 @@ def pickled(arrays: Mapping[str, np.ndarray]) -> bytes:
         return pickle.GLOBAL + f"{module}\n{attribute}\n".encode()
 
     empty = name(*_ORDERED_DICT) + pickle.EMPTY_TUPLE + pickle.REDUCE
-    parts = [pickle.PROTO, b"\x02", empty, pickle.MARK]
+    outside = [pickle.EMPTY_DICT, text(under)] if under else []
+    parts = [pickle.PROTO, b"\x02", *outside, empty, pickle.MARK]
     kinds = {np.dtype(dtype): kind for kind, dtype in STORAGES.items()}
     for place, (key, array) in enumerate(arrays.items()):
         strides = tuple(step // array.itemsize for step in array.strides)
@@ -214,4 +216,5 @@ def pickled(arrays: Mapping[str, np.ndarray]) -> bytes:
             *(number(0), numbers(array.shape), numbers(strides)),
             *(pickle.NEWFALSE, empty, pickle.TUPLE, pickle.REDUCE),
         ]
-    return b"".join([*parts, pickle.SETITEMS, pickle.STOP])
+    end = [pickle.SETITEM] if under else []
+    return b"".join([*parts, pickle.SETITEMS, *end, pickle.STOP])

@@ -31,7 +31,7 @@ FAST: dict[str, Any] = PAPER | {
     "upsampling": "resize", "residual_output": "scaled", "change_penalty": 1.0,
     "discriminator": "projected+patch", "discriminator_filters": 24, "discriminator_layers": 2,
     "discriminator_translation": 0.125, "ema_momentum": 0.998, "objective": "hinge",
-    "lambda_identity": 0.0, "epochs": 4, "steps_per_epoch": 1000, "learning_rate": 4e-4,
+    "lambda_identity": 0.0, "epochs": 3, "steps_per_epoch": 1000, "learning_rate": 4e-4,
     "constant_fraction": 0.25, "beta_1": 0.0, "beta_2": 0.99,
 }  # fmt: skip
 
