@@ -147,6 +147,23 @@ def test_learns(truths):
     assert evaluated["D_loss"] == pytest.approx(losses["val_D_loss"][-1], rel=1e-5)
 
 
+def test_samples_differ_and_change_nothing():
+    model = make(image_size=64)  # smaller U-Nets have no layer with dropout
+    images = np.random.default_rng(0).uniform(-1, 1, (2, 64, 64, 3)).astype(np.float32)
+    before = [variable.numpy() for variable in model.G.variables]
+    first, second = model.sample(images), model.sample(images)
+    assert first.shape == images.shape
+    assert np.abs(first - second).max() > 1e-3
+    keras.utils.set_random_seed(0)
+    again = model.sample(images)
+    keras.utils.set_random_seed(0)
+    np.testing.assert_array_equal(model.sample(images), again)
+    # Batch norm takes the statistics of the batch: one of two pictures gives other pictures.
+    assert np.abs(model.sample(images, batch_size=2) - first).max() > 1e-3
+    for variable, value in zip(model.G.variables, before, strict=True):
+        np.testing.assert_array_equal(variable, value, err_msg=variable.path)
+
+
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_saved_midway(precision, truths, tmp_path):
     """A loaded model has the weights, the moments, the average and the place in the schedule."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from .cycle import computed_once
@@ -20,6 +21,7 @@ from .losses import Objective, check_losses, get_objective, l1
 from .means import TermMeans
 from .networks.architecture import Architecture
 from .networks.inspection import ends_in_sigmoid
+from .networks.twins import copy_of
 from .players import Terms
 from .translation_model import TranslationModel
 
@@ -272,6 +274,23 @@ class Pix2Pix(TranslationModel):
         if self.lambda_gan:
             names += self.discriminators.terms(lambda: self._D_terms(pair))
         return names
+
+    def sample(self, images: np.ndarray, batch_size: int = 1) -> np.ndarray:
+        """Translates with the paper's randomness: each call draws other pictures.
+
+        As in the paper (section 3.2), dropout stays on and batch norm takes its statistics from the
+        batch. `translate` and exports have neither, so that a picture always gives the same one.
+
+        Args:
+            images: float32 `[N, H, W, C]` in [-1, 1].
+            batch_size: int, pictures at a time. Default 1 (the paper).
+
+        Returns:
+            A float32 array `[N, H, W, C']` in [-1, 1].
+        """
+        network = copy_of(self.generator())  # its draws and statistics leave the model as it is
+        batches = (images[i : i + batch_size] for i in range(0, len(images), batch_size))
+        return np.concatenate([network(batch, training=True).numpy() for batch in batches])
 
     @tf.autograph.experimental.do_not_convert
     def test_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:

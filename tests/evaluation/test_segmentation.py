@@ -66,7 +66,7 @@ def test_its_file_has_the_palette(trained, tmp_path):
 
 
 def test_files_that_are_none(tmp_path):
-    with pytest.raises(InputError, match="segmenter=x.keras: no such file: make one with"):
+    with pytest.raises(InputError, match=r"segmenter=x\.keras: no such file: make one with"):
         load_segmenter("x.keras")
     inputs = keras.Input((4, 4, 3))
     keras.Model(inputs, keras.layers.Flatten()(inputs)).save(tmp_path / "other.keras")
