@@ -57,7 +57,8 @@ def halved(weights: bytes) -> bytes:
             if isinstance(entry, h5py.Group):
                 made.require_group(name)
             else:
-                made[name] = entry[()].astype(np.float16)
+                value = entry[()]
+                made[name] = value.astype(np.float16) if value.dtype == np.float32 else value
             made[name].attrs.update(entry.attrs)
 
         given.visititems(copy)
@@ -83,11 +84,13 @@ def draw(data: str, to: Path, size: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--run", type=Path)
-    parser.add_argument("--to", type=Path, default=PRESET)
+    parser.add_argument("--to", type=Path)
     parser.add_argument("--figure", type=Path)
     parser.add_argument("--data", default="horse2zebra")
     parser.add_argument("--image-size", type=int, default=128)
     given = parser.parse_args()
+    if bool(given.run) != bool(given.to) or not (given.run or given.figure):
+        parser.error("give --run with --to, or --figure")
     if given.run:
         keep(given.run, given.to)
     if given.figure:

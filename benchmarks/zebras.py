@@ -29,32 +29,33 @@ from tfcyclegan.training.evaluation import make_evaluator
 from tfcyclegan.training.plots import draw_grid
 from tfcyclegan.training.run import train
 
+#: Where the search for the recipe began: single pictures, and no penalty on the change.
+FIRST = {"batch_size": 1, "learning_rate": 2e-4, "change_penalty": 0.0}
+
 #: What each arm changes in the fast recipe.
 ARMS: dict[str, dict[str, Any]] = {
     "fast": {},
-    "batch1": {"batch_size": 1, "learning_rate": 2e-4, "change_penalty": 0.0},
-    "projected": {"discriminator": "projected"},
+    "first": FIRST,
+    "slowD": FIRST | {"discriminator_learning_rate": 1e-4},
+    "clip": FIRST | {"residual_output": "clipped"},
+    "clip_cycle3": FIRST | {
+        "residual_output": "clipped", "lambda_cycle_A": 3.0, "lambda_cycle_B": 3.0,
+    },
+    "clip_cycle5_momentum": FIRST | {
+        "residual_output": "clipped", "lambda_cycle_A": 5.0, "lambda_cycle_B": 5.0, "beta_1": 0.5,
+    },
+    "lsgan": FIRST | {"objective": "lsgan", "beta_1": 0.5},
+    "penalty": FIRST | {"change_penalty": 1.0},
     "patch": {
         "discriminator": "patch", "discriminator_filters": 64, "discriminator_layers": 3,
         "objective": "lsgan", "lambda_identity": 0.5, "beta_1": 0.5, "beta_2": 0.999,
         "discriminator_translation": 0.0,
     },
+    "projected": {"discriminator": "projected"},
     "cycle5": {"lambda_cycle_A": 5.0, "lambda_cycle_B": 5.0},
     "filters16": {"filters": 16},
-    "batch2": {"batch_size": 2},
     "crops": {"load_size": 192},
     "still": {"discriminator_translation": 0.0},
-    "slowD": {"discriminator_learning_rate": 1e-4},
-    "clip": {"residual_output": "clipped"},
-    "clip_cycle5_momentum": {
-        "residual_output": "clipped", "lambda_cycle_A": 5.0, "lambda_cycle_B": 5.0, "beta_1": 0.5,
-    },
-    "lsgan": {"objective": "lsgan", "beta_1": 0.5},
-    "penalty": {"change_penalty": 1.0},
-    "penalty_cycle5": {"change_penalty": 1.0, "lambda_cycle_A": 5.0, "lambda_cycle_B": 5.0},
-    "penalty_slowD": {"change_penalty": 1.0, "discriminator_learning_rate": 1e-4},
-    "penalty_batch2": {"change_penalty": 1.0, "batch_size": 2},
-    "penalty3": {"change_penalty": 3.0},
     # The generators in the package, trained further against the recipe's discriminators.
     "finetune": {
         "initial_weights": "tfcyclegan/presets/horse2zebra", "generator": "resnet", "filters": 32,

@@ -59,6 +59,7 @@ def refused(capsys, message, *arguments):
 def test_what_is_refused(pairs, capsys):
     refused(capsys, "--to s.h5: name a .keras file", *pairs, "--to", "s.h5")
     refused(capsys, "--epochs 0: must be at least 1", *pairs, "--to", "s.keras", "--epochs", "0")
+    refused(capsys, "must be below 2**32", *pairs, "--to", "s.keras", "--seed", str(2**32))
     Path("s.keras").write_text("mine")
     refused(capsys, "there is something already: give another --to", *pairs, "--to", "s.keras")
     assert Path("s.keras").read_text() == "mine"

@@ -160,6 +160,10 @@ def test_generated_photographs_are_segmented(test_set):
     assert "pixel_accuracy" not in found.scores["AtoB"]  # which needs a palette
     assert found.segmenter == {"name": "brightness", "palette": "two"}
     assert any("segmented by brightness" in fact for fact in found.facts())
+    # The label maps' own colours count, not those that the generator sees.
+    exact = dataclasses.replace(pairs, maps_B=maps[::-1])
+    found = Evaluator(exact, segmenter=Brightness())({"BtoA": identity()})
+    assert found.scores["BtoA"]["pixel_accuracy"]["translated"] == 0
     unpaired = dataclasses.replace(pairs, truth_A=None, truth_B=None)
     found = Evaluator(unpaired, segmenter=Brightness())({"BtoA": identity()})
     assert found.scores["BtoA"]["class_iou"] == {"translated": 1, "untouched": 1}

@@ -77,6 +77,15 @@ def test_files_that_are_none(tmp_path):
         load_segmenter(tmp_path / "broken.keras")
 
 
+def test_large_pictures_go_one_at_a_time(monkeypatch):
+    segmenter = Segmenter(PALETTE, filters=2)
+    random = np.random.default_rng(0)
+    pictures = [random.integers(0, 256, (16, 16, 3), np.uint8) for _ in range(3)]
+    together = list(segmenter.labels(pictures))
+    monkeypatch.setattr("tfcyclegan.evaluation.segmentation._MOST_VALUES", 100)
+    np.testing.assert_array_equal(list(segmenter.labels(pictures)), together)
+
+
 def test_the_same_seed_gives_the_same_segmenter(data):
     def start():
         settings = {"image_size": 32, "epochs": 1, "batch_size": 4, "filters": 2, "seed": 3}
@@ -87,8 +96,13 @@ def test_the_same_seed_gives_the_same_segmenter(data):
 
 
 def test_settings_and_data_that_do_not_work(data, folder):
-    with pytest.raises(InputError, match="epochs=0: must be at least 1"):
-        train_segmenter(str(data), PALETTE, epochs=0)
+    for settings, message in (
+        ({"epochs": 0}, "epochs=0: must be at least 1"),
+        ({"image_size": 0}, "image_size=0: must be at least 16"),
+        ({"seed": -1}, "seed=-1: must be at least 0"),
+    ):
+        with pytest.raises(InputError, match=message):
+            train_segmenter(str(data), PALETTE, **settings)
     with pytest.raises(InputError, match="paired=True: 2 pictures have no partner"):
         train_segmenter(str(folder), PALETTE)
 

@@ -46,18 +46,20 @@ SCRATCH = Architecture(
 
 
 @pytest.mark.pytorch
-def test_pytorch_loads_networks_from_scratch(tmp_path, pytorch_outputs):
-    """Those of the recipe, in the layout of the text that it comes from."""
+@pytest.mark.parametrize("bare", [True, False])
+def test_pytorch_loads_networks_from_scratch(bare, tmp_path, pytorch_outputs):
+    """The version of the recipe, and the one with a norm after the first convolution."""
     import torch
     from golden import pytorch_models as golden
 
+    settings = dataclasses.replace(SCRATCH, bare_first=bare)
     networks = {
-        "G": SCRATCH.build_generator("AtoB", 64), "D_B": SCRATCH.build_discriminator("B", 64)
+        "G": settings.build_generator("AtoB", 64), "D_B": settings.build_discriminator("B", 64)
     }  # fmt: skip
-    export_to_pytorch(networks, SCRATCH, tmp_path, 64)
+    export_to_pytorch(networks, settings, tmp_path, 64)
     for name, file, theirs in (
-        ("G", "genz.pth.tar", golden.ScratchGenerator("bare")),
-        ("D_B", "criticz.pth.tar", golden.ScratchDiscriminator(final=True)),
+        ("G", "genz.pth.tar", golden.ScratchGenerator("bare" if bare else "sequence")),
+        ("D_B", "criticz.pth.tar", golden.ScratchDiscriminator(final=bare)),
     ):
         content = torch.load(tmp_path / file, weights_only=True)
         theirs.load_state_dict(content["state_dict"], strict=True)
@@ -82,6 +84,8 @@ def test_networks_from_scratch_come_back(tmp_path):
             np.testing.assert_array_equal(mine, theirs)
     assert found.architecture.sigmoid
     assert found.architecture.bare_first
+    with pytest.raises(InputError, match="PyTorch has no pix2pix whose strided convolutions pad"):
+        export_to_pytorch({"G": networks["G"], "D": networks["D_A"]}, SCRATCH, tmp_path / "p", 64)
     batch = dataclasses.replace(SCRATCH, norm="batch")
     with pytest.raises(InputError, match="norm is batch, but the implementation from scratch has"):
         export_to_pytorch({"G": batch.build_generator("AtoB", 64)}, batch, tmp_path / "other", 64)

@@ -1,5 +1,7 @@
 """Neural style transfer on a small network with the layers of VGG."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -53,8 +55,8 @@ def losses(engine, picture, start, style):
     total = 0.0
     for place, wanted in zip((0, 1, 2, 3, 5), style, strict=True):
         flat = maps[0][place].reshape(-1, 6)
-        gram = flat.T @ flat
-        total += np.sum((gram - wanted) ** 2) / (4 * 6**2 * len(flat) ** 2) / 5
+        gram = flat.T @ flat / len(flat)
+        total += np.sum((gram - wanted) ** 2) / (4 * 6**2) / 5
     return content, total
 
 
@@ -98,7 +100,7 @@ def test_pictures_do_not_depend_on_their_batch(vgg, test_set):
 def test_both_directions_are_scored(vgg, test_set, tmp_path):
     vgg.save(tmp_path / "vgg.keras")
     engine = transfer(str(tmp_path / "vgg.keras"), test_set, steps=2)
-    collections = read_collections(Config(image_size=SIZE).resolved())
+    collections = read_collections(Config(image_size=SIZE).resolved(), test_set)
     assert [len(pictures) for pictures in collections.values()] == [500, 500]
     collections = {domain: pictures[:3] for domain, pictures in collections.items()}
     styled = transfer_styles(test_set, collections, Evaluator(test_set), engine)
@@ -108,7 +110,22 @@ def test_both_directions_are_scored(vgg, test_set, tmp_path):
     assert styled.facts()[0].startswith("style transfer: 2 steps with small_vgg, ")
     with pytest.raises(InputError, match="style_steps=0: must be at least 1"):
         transfer(vgg, test_set, steps=0)
+    grey = Config(recipe="paper", image_size=SIZE, channels_A=1, lambda_identity=0).resolved()
     with pytest.raises(InputError, match="style transfer needs RGB: set channels_A=3"):
-        read_collections(
-            Config(recipe="paper", image_size=SIZE, channels_A=1, lambda_identity=0).resolved()
-        )
+        read_collections(grey, test_set)
+    mixed = dataclasses.replace(test_set, B=[*test_set.B, np.zeros((16, 20, 3), np.uint8)])
+    with pytest.raises(
+        InputError, match=r"preprocess=none: style .* test pictures of B in one size"
+    ):
+        read_collections(Config(image_size=SIZE).resolved(), mixed)
+
+
+def test_networks_without_the_layers(tmp_path):
+    with pytest.raises(InputError, match="VGG99: neither a file nor"):
+        StyleTransfer("VGG99", [])
+    inputs = keras.Input((None, None, 3))
+    keras.Model(inputs, keras.layers.Conv2D(1, 1)(inputs)).save(tmp_path / "x.keras")
+    with pytest.raises(InputError, match="set `style_pixels` to"):
+        StyleTransfer(tmp_path / "x.keras", [])
+    with pytest.raises(InputError, match="has no layer 'block1_conv1'"):
+        StyleTransfer(tmp_path / "x.keras", [], pixels="tf")

@@ -101,6 +101,8 @@ def test_a_table_with_pix2pix(capsys, monkeypatch):
     printed = capsys.readouterr().out
     assert "[3/3] pix2pix BtoA, seed 0" in printed
     assert "- the paper: per-pixel accuracy" in printed
+    assert main(["reproduce", "table2", *map(str, tiny)]) == 0  # goes on from the end
+    assert capsys.readouterr().out.count("done already") == 3
     found = json.loads(Path("runs/table2-shapes/table2.json").read_text())
     for way in ("AtoB", "BtoA"):
         assert list(found["values"][way]) == ["doing nothing", "CycleGAN", "pix2pix"]
@@ -136,6 +138,13 @@ def test_style_needs_its_own_settings(capsys):
     assert "--style-steps go with reproduce style: leave them out" in capsys.readouterr().err
     assert main(["reproduce", "style", *map(str, TINY), "--style-network", "x.keras"]) == 2
     assert "x.keras: neither a file nor" in capsys.readouterr().err
+
+
+def test_a_study_sets_the_model():
+    with pytest.raises(InputError, match="model=pix2pix: a study sets the model itself"):
+        plan(STUDIES["style"], Config(model="pix2pix"), 1, Path("x"))
+    with pytest.raises(InputError, match="`initial_weights` do not fit all models of this study"):
+        plan(STUDIES["table2"], Config(initial_weights="runs/x"), 1, Path("x"))
 
 
 def test_runs_of_earlier_versions_continue(tmp_path):

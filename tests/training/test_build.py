@@ -65,6 +65,9 @@ def test_set_initial_weights(tiny, trained, tmp_path, caplog):
     assert "fresh weights for D_A, D_B" in caplog.text
     np.testing.assert_array_equal(both.F.weights[0], trained.model.F.weights[0])
     np.testing.assert_array_equal(both.G.weights[0], trained.model.G.weights[0])
+    trained.model.save(tmp_path / "F.keras")
+    with pytest.raises(InputError, match=r"F\.keras is no generator: name that file"):
+        set_initial_weights(both, tmp_path)
     other = build_model(dataclasses.replace(tiny, filters=3).resolved())
     with pytest.raises(InputError, match="its G is another network than this run's"):
         set_initial_weights(other, trained.directory)

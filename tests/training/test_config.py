@@ -51,6 +51,24 @@ def test_a_file_without_a_recipe():
         assert not again.resolved().differences(Config(data=data).resolved())
 
 
+def test_a_file_without_newer_settings():
+    """Runs that began before a setting was added continue with its value in their recipe."""
+    for settings in ({"data": "shapes"}, {"recipe": "from-scratch"}, {"model": "pix2pix"}):
+        config = Config(**settings).resolved()
+        values = json.loads(config.to_json())
+        for name in ("discriminators_first", "sigmoid", "bare_first"):
+            del values[name]
+        again = Config.from_json(json.dumps(values)).resolved()
+        assert not again.differences(config)
+
+
+def test_a_recipe_without_its_generator():
+    """What only a fast generator has is not taken from the recipe for another one."""
+    config = Config(recipe="fast", generator="resnet").resolved()
+    assert config.change_penalty is None
+    assert config.discriminator == "projected+patch"
+
+
 def test_from_scratch_resizes_without_cropping():
     sizes = [
         Config(recipe="from-scratch", **settings).resolved().load_size

@@ -53,7 +53,7 @@ def export(
         enforce: Discard an export that misses its accuracy limit. Otherwise it is kept and marked
             in the report.
         to_pytorch: Only write the networks to this folder, in the format of the paper's PyTorch
-            implementation (latest_net_G_A.pth and so on).
+            implementation (latest_net_G_A.pth and so on), or of the one from scratch.
     """
     if to_pytorch is not None:
         if (to, image_size, data, direction) != (None, None, None, "both") or dynamic_size:

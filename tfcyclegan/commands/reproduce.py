@@ -35,7 +35,8 @@ def reproduce(
     Args:
         table: ablation: cycle only, GAN only, GAN + forward cycle, GAN + backward cycle, CycleGAN.
             table2: these and pix2pix, which learns from pairs. identity: CycleGAN without and with
-            the identity loss, by default on shapes-dusk. style: CycleGAN and neural style transfer.
+            the identity loss, on shapes-dusk where --data is shapes. style: CycleGAN and neural
+            style transfer.
         config: Settings of all runs. --run-dir is the folder that holds them.
         seeds: Number of runs per variant, with seeds counted from --seed. The table shows mean
             and spread.
@@ -53,11 +54,12 @@ def reproduce(
     study = STUDIES[table]
     if study.data and config.data == "shapes":
         config = dataclasses.replace(config, data=study.data)
+        print(f"data: {study.data}")
     directory = Path(config.run_dir or Path("runs", f"{table}-{name_of(config.data)}"))
     trials = plan(study, config, seeds, directory)
     test_set = study_test_set(study, trials[0].config)  # may refuse the data: before any training
     if table == "style":  # opens its network before any training
-        collections = read_collections(trials[0].config)
+        collections = read_collections(trials[0].config, test_set)
         transfer = StyleTransfer(
             style_network or "VGG19", [*test_set.A, *test_set.B], pixels=style_pixels,
             steps=style_steps,

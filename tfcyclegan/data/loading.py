@@ -130,8 +130,8 @@ def load_data(
             ending `_A` or `_B` is ignored), or side by side in the files of train/ and test/ (A on
             the left). True: `train` gives pairs, cropped and mirrored alike, and the truth of the
             test pictures is known. "test": only the latter. Default False.
-        label_maps: bool, whether domain B is label maps. With `paired`, the truth for A is then
-            resized to the nearest neighbour, so that no colours mix. Default False.
+        label_maps: bool, whether domain B is label maps. `test_set.maps_B` (with `paired` the truth
+            for A) is then resized to the nearest neighbour, so that no colours mix. Default False.
         floor: bool, whether `test_set` also gets training pictures, to measure the distance between
             two sets of real pictures of one domain. Default False.
         test_count: int, test pictures of each domain to read. Default: all.

@@ -33,6 +33,8 @@ class TestSet:
         masks_A: the share of each pixel of A that is coat, float32 `[N, H, W]` in [0, 1]; None
             except for the embedded set.
         masks_B: the same for B.
+        maps_B: the pictures of B with their own colours, if they are label maps (`label_maps`), or
+            None. B itself is resized bicubically, which mixes colours at edges.
         train_A: pictures of trainA, evenly picked, as many as testB has, because they are compared
             with its translations; empty without `floor`.
         train_B: pictures of trainB, as many as testA has.
@@ -49,6 +51,7 @@ class TestSet:
     truth_B: Sequence[np.ndarray] | None = None
     masks_A: np.ndarray | None = None
     masks_B: np.ndarray | None = None
+    maps_B: Sequence[np.ndarray] | None = None
     train_A: Sequence[np.ndarray] = ()
     train_B: Sequence[np.ndarray] = ()
 
@@ -136,10 +139,14 @@ def read_test_set(
     elif paired:
         check_pairs(A, B)
         known = {"truth_A": B, "truth_B": A}
-        if label_maps:
-            exact = {**reader.preparation, "B": replace(reader.preparation["B"], nearest=True)}
-            maps = replace(strict, preparation=exact)
-            known["truth_A"] = maps.read(splits[1], islice(pictures[1], test_count))
+    if label_maps and source.kind != "shapes":
+        exact = {**reader.preparation, "B": replace(reader.preparation["B"], nearest=True)}
+        chosen = source.pictures(splits[1]) if not paired else pictures[1]
+        known["maps_B"] = replace(strict, preparation=exact).read(
+            splits[1], islice(chosen, test_count)
+        )
+        if paired:
+            known["truth_A"] = known["maps_B"]
     if floor:
         for split, count in (("trainA", len(B)), ("trainB", len(A))):
             all_of = list(source.pictures(split))

@@ -102,7 +102,7 @@ class Evaluator:
         needs = {METRICS[name].needs for name in self.metrics}
         self._extractor = extractor if "extractor" in needs else None
         self._classifier = classifier if "classifier" in needs else None
-        self._palette = palette if "palette" in needs else None
+        self.palette = palette if "palette" in needs else None
         self.segmenter = segmenter if "palette" in needs else None
         self._round_trip = "cycle" in needs
         self._classes = {"A": list(class_A), "B": list(class_B)}
@@ -150,7 +150,7 @@ class Evaluator:
             scores=scores,
             extractor=self._extractor.describe() if self._extractor else None,
             classifier={**classifier.describe(), "classes": self._classes} if classifier else None,
-            palette=self._palette.name if self._palette else None,
+            palette=self.palette.name if self.palette else None,
             segmenter=self.segmenter.describe() if self.segmenter else None,
             notes=notes,
             examples=examples,
@@ -166,7 +166,8 @@ class Evaluator:
         Returns:
             Metric → value, without those that need the generators.
         """
-        return self._compare(way, pictures, "translated")
+        found = self._compare(way, pictures, "translated")
+        return {name: found[name] for name in self.metrics if name in found}
 
     def _runner(self, way: str, network: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
         """The generator in float32. It is traced once and then follows its network's weights."""
@@ -291,15 +292,15 @@ class Evaluator:
                 inputs, masks = more
                 found[-1] |= coat_scores(images, to_float(inputs).numpy(), wanted, masks)
         scores = _means(found)
-        if self._palette and way == "AtoB" and pictures[0].shape[-1] == 3:
-            scores |= label_scores(pictures, side.truth, self._palette)
+        if self.palette and way == "AtoB" and pictures[0].shape[-1] == 3:
+            scores |= label_scores(pictures, side.truth, self.palette)
         return scores
 
     def _against_labels(self, photographs: Sequence[np.ndarray]) -> dict[str, float]:
         """How well photographs show the label maps of testB, in their order."""
         assert self.segmenter
         test, palette = self.test_set, self.segmenter.palette
-        exact = test.B if test.truth_A is None else test.truth_A  # partners have equal places
+        exact = test.B if test.maps_B is None else test.maps_B
         return class_scores(
             self.segmenter.labels(photographs, self._batch_size),
             (palette.labels(labels) for labels in exact),

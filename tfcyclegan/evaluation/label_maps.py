@@ -30,6 +30,10 @@ class Palette:
     classes: tuple[str, ...]
     colours: np.ndarray
 
+    def same_as(self, other: Palette) -> bool:
+        """Whether another palette has the same classes in the same colours."""
+        return self.classes == other.classes and np.array_equal(self.colours, other.colours)
+
     @property
     def void(self) -> int:
         """The number of the class that is not scored, or -1."""

@@ -116,7 +116,8 @@ class Evaluation:
         if self.segmenter:
             facts.append(
                 f"B to A: photographs are segmented by {self.segmenter['name']}, "
-                f"{self.segmenter['palette']}; real pictures show its ceiling"
+                f"{self.segmenter['palette']}; its scores on real pictures, where their labels are "
+                "known, are the ceiling"
             )
         return [*facts, *self.notes]
 

@@ -30,6 +30,9 @@ from .label_maps import Palette, class_scores
 #: Channels at each size, from the whole picture down to a sixteenth.
 _WIDTHS = (1, 2, 4, 8, 8)
 
+#: Larger batches go one picture at a time: the maps at full size take 32 times as much memory.
+_MOST_VALUES = 2**22
+
 
 @keras.saving.register_keras_serializable("tfcyclegan")
 class Segmenter(keras.Model):
@@ -70,8 +73,11 @@ class Segmenter(keras.Model):
     def labels(self, pictures: Sequence[np.ndarray], batch_size: int = 8) -> Iterator[np.ndarray]:
         """The class of each pixel, int `[H, W]`, of uint8 RGB pictures `[H, W, 3]`. Never void."""
         for first in range(0, len(pictures), batch_size):
-            some = pictures[first : first + batch_size]
-            same = len({picture.shape for picture in some}) == 1
+            some = [
+                pictures[place] for place in range(first, min(first + batch_size, len(pictures)))
+            ]
+            small = sum(picture.size for picture in some) <= _MOST_VALUES
+            same = small and len({picture.shape for picture in some}) == 1
             for batch in [np.stack(some)] if same else [picture[None] for picture in some]:
                 logits = self(to_float(batch)).numpy()
                 if self.palette.void >= 0:
@@ -146,12 +152,18 @@ def train_segmenter(
     Raises:
         InputError: the data has no pairs, or a setting is too small.
     """
-    for setting, value in {"epochs": epochs, "batch_size": batch_size, "filters": filters}.items():
-        if value < 1:
-            raise InputError(f"{setting}={value}: must be at least 1")
+    least = {
+        "image_size": (image_size, 16), "epochs": (epochs, 1), "batch_size": (batch_size, 1),
+        "filters": (filters, 1), "seed": (seed, 0),
+    }  # fmt: skip
+    for setting, (value, smallest) in least.items():
+        if value < smallest:
+            raise InputError(f"{setting}={value}: must be at least {smallest}")
+    if seed >= 2**32:
+        raise InputError(f"seed={seed}: must be below 2**32")
     keras.utils.set_random_seed(seed)
     photographs, maps = _read_pairs(source, image_size, "train", training=True)
-    labels = np.stack([palette.labels(picture) for picture in maps])[..., None]
+    labels = np.stack([palette.labels(picture).astype(np.uint8) for picture in maps])[..., None]
     real, real_maps = _read_pairs(source, image_size, "test")
     segmenter = Segmenter(palette, filters, name=name)
     steps = epochs * max(1, len(labels) // batch_size)
@@ -177,8 +189,8 @@ def _read_pairs(
 ) -> tuple[Sequence[np.ndarray], Sequence[np.ndarray]]:
     """Photographs and label maps of "train" or "test"; to be cropped, if for training."""
     found = find_source(source, image_size)
-    if half == "test" and "testA" not in found.splits:
-        raise InputError(f"{source}: has no test pictures to measure on")
+    if half == "test" and not {"testA", "testB"} <= {*found.splits}:
+        raise InputError(f"{source}: has no pairs of test pictures to measure on")
     side = image_size * 286 // 256 if training else image_size
     how = Preprocessing("resize_and_crop", side, side, divisor=1)
     reader = Reader(found, {"A": how, "B": replace(how, nearest=True)}, MemoryBudget(), False)
@@ -201,8 +213,9 @@ def _batches(
         both = tf.image.stateless_random_flip_left_right(both, key + 1)
         return to_float(both[..., :3]), both[..., 3]
 
-    pairs = tf.data.Dataset.from_tensor_slices((photographs, labels))
-    pairs = pairs.shuffle(len(labels), seed=seed)
+    shown, told = tf.constant(photographs), tf.constant(labels)
+    order = tf.data.Dataset.range(len(labels)).shuffle(len(labels), seed=seed)
+    pairs = order.map(lambda place: (shown[place], told[place]))
     draws = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True)
     pairs = tf.data.Dataset.zip((pairs, draws)).map(changed)
     return pairs.batch(batch_size, drop_remainder=len(labels) >= batch_size).prefetch(2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,8 +38,8 @@ def export_to_pytorch(
 ) -> list[Path]:
     """Writes networks as state dictionaries of a PyTorch implementation.
 
-    That is the paper's ("the reference"), unless both the generators' strided convolutions and the
-    discriminators pad with reflection, as those of the recipe from-scratch do.
+    That is the paper's ("the reference"), unless the generators' strided convolutions pad with
+    reflection, as those of the recipe from-scratch do.
 
     `latest_net_G_A.pth` is G and `latest_net_G_B.pth` is F. `latest_net_D_A.pth` is D_B, because
     the reference's D_A judges the output of G_A; `latest_net_D_B.pth` is D_A. A pix2pix is
@@ -66,10 +67,14 @@ def export_to_pytorch(
         export_to_pytorch({"G": G}, Architecture(), "checkpoints/horse2zebra")
         ```
     """
-    from_scratch = (
-        architecture.downsampling_padding == architecture.discriminator_padding == ("reflect")
-    )
-    make = scratch_state_dict if from_scratch else reference_state_dict
+    generators = {"G", "F"} & {*networks}
+    told = architecture.downsampling_padding if generators else architecture.discriminator_padding
+    from_scratch = told == "reflect"
+    if from_scratch and "D" in networks:
+        raise InputError("PyTorch has no pix2pix whose strided convolutions pad with reflection")
+    last = "final.0" if architecture.bare_first else f"model.{architecture.discriminator_layers}"
+    scratch = functools.partial(scratch_state_dict, last=last)
+    make = scratch if from_scratch else reference_state_dict
     files = {}
     for name, network in networks.items():
         try:
@@ -142,8 +147,8 @@ def reference_state_dict(network: Network) -> dict[str, np.ndarray]:
     return _state_dict(network, settings, reference_modules(settings))
 
 
-def scratch_state_dict(network: Network) -> dict[str, np.ndarray]:
-    """The same for the implementation from scratch.
+def scratch_state_dict(network: Network, last: str = "final.0") -> dict[str, np.ndarray]:
+    """The same for the implementation from scratch, with `last` for D's last convolution.
 
     Raises:
         InputError: it has no such network.
@@ -156,7 +161,7 @@ def scratch_state_dict(network: Network) -> dict[str, np.ndarray]:
         first = "initial" if settings["bare_first"] else "initial.0"
         modules = scratch_generator(settings["blocks"], first)
     else:
-        modules = scratch_discriminator(settings["discriminator_layers"], "final.0")
+        modules = scratch_discriminator(settings["discriminator_layers"], last)
     return _state_dict(network, settings, modules)
 
 

@@ -1,7 +1,7 @@
 """The module names of two PyTorch implementations, for each layer here.
 
-"The reference" is the paper's. The other is "from scratch", as in
-https://github.com/aladdinpersson/Machine-Learning-Collection.
+"The reference" is the paper's. The other is "CycleGAN from scratch", of which there are versions:
+https://github.com/aladdinpersson/Machine-Learning-Collection has one of them.
 """
 
 from __future__ import annotations

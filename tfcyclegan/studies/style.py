@@ -24,7 +24,8 @@ from ..data.test_set import TestSet
 from ..directions import GENERATORS, Direction
 from ..errors import InputError
 from ..evaluation.evaluator import Evaluator
-from ..networks.features import Pixels, load_features
+from ..networks.features import LITE0, Pixels, load_features
+from ..networks.vgg import VGG16_HED
 from ..training.config import ResolvedConfig
 
 #: The layers of VGG whose correlations are the style, and the one whose features are the content.
@@ -39,13 +40,14 @@ Grams = list[tf.Tensor]
 class StyleTransfer:
     """Gives pictures the style of other pictures, by optimising their pixels.
 
-    The losses and their weights are the paper's: content 1, style 1000, on a network whose filters
-    have a mean activation of 1. It takes Adam instead of L-BFGS, and starts from the picture.
+    The losses and their weights are those of Gatys et al.: content 1, style 1000, on a network
+    whose filters have a mean activation of 1. It takes Adam instead of L-BFGS, and starts from the
+    picture.
 
     Args:
-        network: "VGG19" (the paper's; default) or another VGG of `keras.applications`, "vgg16-hed"
+        network: "VGG19" (theirs), another VGG of `keras.applications`, "vgg16-hed"
             (from the extra `style`), or a `.keras` file whose layers have the names of VGG's.
-        pictures: uint8 RGB `[H, W, 3]`, at least 64 px, over which mean activations are taken.
+        pictures: uint8 RGB `[H, W, 3]`, at least 32 px, over which mean activations are taken.
         pixels: how a file expects pixels; see `load_features`.
         steps: int, steps of Adam. Default 300.
         learning_rate: float, of pixels in [-1, 1]. Default 0.02.
@@ -75,11 +77,18 @@ class StyleTransfer:
             raise InputError(f"style_steps={steps}: must be at least 1")
         self.steps = steps
         self._rate, self._style_weight = learning_rate, style_weight
-        self._network = load_features(network, _TAPS, pixels)
+        try:
+            self._network = load_features(network, _TAPS, pixels)
+        except InputError as problem:
+            said = str(problem).replace("`pixels`", "`style_pixels`")
+            raise InputError(said.replace(f"take {LITE0}", f"take {VGG16_HED}")) from problem
         self.name = self._network.name
-        batches = [self._network(to_float(picture[None])) for picture in pictures]
-        means = [np.mean([np.mean(f, axis=(0, 1, 2)) for f in layer], axis=0)
-                 for layer in zip(*batches, strict=True)]  # fmt: skip
+        # Only the means are kept: the maps of a thousand pictures would take gigabytes.
+        found = [
+            [np.mean(layer, axis=(0, 1, 2)) for layer in self._network(to_float(picture[None]))]
+            for picture in pictures
+        ]
+        means = [np.mean(layer, axis=0) for layer in zip(*found, strict=True)]
         self._scales = [tf.constant(1 / np.where(mean > 1e-6, mean, 1.0)) for mean in means]
 
     def style(self, pictures: Sequence[np.ndarray]) -> Grams:
@@ -87,7 +96,7 @@ class StyleTransfer:
         total: Grams = []
         for picture in pictures:
             _, found = self._look(to_float(picture[None]))
-            grams = [gram[0] / len(pictures) for _, gram in found]
+            grams = [gram[0] / len(pictures) for gram in found]
             total = [a + b for a, b in zip(total, grams, strict=True)] if total else grams
         return total
 
@@ -101,19 +110,16 @@ class StyleTransfer:
             drawn += list(to_uint8(self._optimised(start, style).numpy()))
         return drawn
 
-    def _look(self, images: tf.Tensor) -> tuple[tf.Tensor, list[tuple[tf.Tensor, tf.Tensor]]]:
-        """The content; and by layer the number of places and the Gram matrices, `[N, C, C]`."""
-        maps = self._network(images)
-        scaled = dict(
-            zip(_TAPS, (m * s for m, s in zip(maps, self._scales, strict=True)), strict=True)
-        )
-        flat = [
-            tf.reshape(scaled[name], (tf.shape(images)[0], -1, scaled[name].shape[-1]))
-            for name in STYLE
-        ]
-        return scaled[CONTENT], [
-            (tf.cast(tf.shape(x)[1], tf.float32), tf.matmul(x, x, transpose_a=True)) for x in flat
-        ]
+    def _look(self, images: tf.Tensor) -> tuple[tf.Tensor, Grams]:
+        """The content of images, and their Gram matrices `[N, C, C]`, divided by the places."""
+        maps = zip(self._network(images), self._scales, strict=True)
+        scaled = dict(zip(_TAPS, (layer * scale for layer, scale in maps), strict=True))
+        grams = []
+        for name in STYLE:
+            x = tf.reshape(scaled[name], (tf.shape(images)[0], -1, scaled[name].shape[-1]))
+            places = tf.cast(tf.shape(x)[1], tf.float32)
+            grams.append(tf.matmul(x, x, transpose_a=True) / places)
+        return scaled[CONTENT], grams
 
     @tf.function(autograph=False)
     def _optimised(self, start: tf.Tensor, style: Grams) -> tf.Tensor:
@@ -139,8 +145,8 @@ class StyleTransfer:
         """Summed over images, each of which is optimised by itself."""
         seen, grams = self._look(images)
         loss = 0.5 * tf.reduce_sum(tf.square(seen - content))
-        for (places, gram), wanted in zip(grams, style, strict=True):
-            norm = 4.0 * wanted.shape[0] ** 2 * tf.square(places) * len(STYLE)
+        for gram, wanted in zip(grams, style, strict=True):
+            norm = 4.0 * wanted.shape[0] ** 2 * len(STYLE)
             loss += self._style_weight * tf.reduce_sum(tf.square(gram - wanted)) / norm
         return loss
 
@@ -204,19 +210,23 @@ def transfer_styles(
     return Styled(pictures, scores, seconds / count, transfer.name, transfer.steps)
 
 
-def read_collections(config: ResolvedConfig) -> dict[str, Sequence[np.ndarray]]:
+def read_collections(config: ResolvedConfig, test_set: TestSet) -> dict[str, Sequence[np.ndarray]]:
     """The training pictures of each domain, as test pictures are read.
 
     Raises:
-        InputError: they are grey, of many sizes, or cannot be read.
+        InputError: they are grey or cannot be read, or the test pictures have many sizes.
     """
     if (config.channels_A, config.channels_B) != (3, 3):
         raise InputError("style transfer needs RGB: set channels_A=3 and channels_B=3")
     source = find_source(config.data, config.image_size, config.data_dir)
     kind = config.preprocess or source.preprocess
     how = Preprocessing(kind, config.image_size, divisor=config.divisor)
-    reader = Reader(source, {"A": how, "B": how}, MemoryBudget(), config.skip_bad_images)
-    found = {domain: reader.read(f"train{domain}") for domain in "AB"}
-    if None in {store.size for store in found.values()}:
-        raise InputError(f"preprocess={kind}: style transfer needs pictures of one size")
-    return dict(found)
+    budget = MemoryBudget(config.cache_memory * 2**20, config.cache_dir)
+    reader = Reader(source, {"A": how, "B": how}, budget, config.skip_bad_images)
+    for domain, pictures in (("A", test_set.A), ("B", test_set.B)):
+        if len({picture.shape for picture in pictures}) > 1:
+            raise InputError(
+                f"preprocess={kind}: style transfer needs the test pictures of {domain} in one "
+                "size: take a `preprocess` that crops"
+            )
+    return {domain: reader.read(f"train{domain}") for domain in "AB"}

@@ -117,6 +117,10 @@ def plan(study: Study, config: Config, seeds: int, directory: Path) -> list[Tria
     Raises:
         InputError: invalid settings.
     """
+    if config.model != "cyclegan":
+        raise InputError(f"model={config.model}: a study sets the model itself: leave it out")
+    if config.initial_weights and any("model" in own for own in study.variants.values()):
+        raise InputError("`initial_weights` do not fit all models of this study: leave it out")
     if seeds < 1:
         raise InputError(f"seeds={seeds}: must be at least 1")
     trials = []

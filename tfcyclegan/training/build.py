@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..cyclegan import CycleGAN
 from ..data.loading import Data, load_data
+from ..directions import GENERATORS
 from ..errors import InputError
 from ..networks.inspection import difference
 from ..pix2pix import Pix2Pix
@@ -67,9 +68,13 @@ def set_initial_weights(model: TranslationModel, path: str | Path) -> None:
         InputError: a file cannot be loaded, or its networks have another architecture.
     """
     networks, folder, there = model.networks, Path(path), list(model.translators)
-    files = {name: folder / f"{name}.keras" for name in model.generator_names.values()}
+    files = {
+        name: folder / f"{GENERATORS[way]}.keras" for way, name in model.generator_names.items()
+    }
     if any(file.is_file() for file in files.values()):
         given = {name: load_model(file) for name, file in files.items() if file.is_file()}
+        if whole := [files[name] for name, found in given.items() if hasattr(found, "networks")]:
+            raise InputError(f"initial_weights={path}: {whole[0]} is no generator: name that file")
     else:
         start = load_model(folder)
         ways = getattr(start, "translators", None)
@@ -89,7 +94,8 @@ def set_initial_weights(model: TranslationModel, path: str | Path) -> None:
         if odd := difference(network, networks[name]):
             raise InputError(
                 f"initial_weights={path}: its {name} is another network than this run's ({odd}): "
-                "leave out the settings that describe the networks"
+                "set the networks as they are in that file, or, for a run folder, leave their "
+                "settings out"
             )
     for name, network in given.items():
         networks[name].set_weights(network.get_weights())

@@ -257,11 +257,15 @@ class Config:
             )
         recipe = RECIPES[values["recipe"]]
         values |= {name: value for name, value in recipe.items() if values[name] is None}
+        if values["generator"] != "fast" and self.change_penalty is None:
+            values["change_penalty"] = None  # only a fast generator has it
         if values["blocks"] is None:
             fast = values["generator"] == "fast"
             values["blocks"] = 6 if fast else default_blocks(values["image_size"])
         if values["load_size"] is None and values["recipe"] == "from-scratch":
             values["load_size"] = values["image_size"]
+        if self.model == "pix2pix":  # its test pictures are pairs too
+            values["measuring"] = dataclasses.replace(self.measuring, paired=True)
         values["precision"] = resolve_precision(self.precision)[0]
         config = ResolvedConfig(**values)
         check(config)
@@ -279,10 +283,10 @@ class Config:
             ValueError, TypeError, AttributeError: the text is not a configuration.
         """
         values = json.loads(text)
-        if "recipe" not in values:
-            # Version 0.1 had no recipes by name, and fewer settings.
-            values["recipe"] = default_recipe(values.get("data", ""))
-            values = RECIPES[values["recipe"]] | values
+        # A file of version 0.1 has no recipe, and older files lack settings that came later.
+        values.setdefault("recipe", default_recipe(values.get("data", "")))
+        recipe = RECIPES.get(values["recipe"], {})
+        values = {name: recipe[name] for name in recipe if name not in values} | values
         measuring = values.pop("measuring", {})
         # Version 0.1 had this setting.
         if (value := measuring.pop("extractor_scaling", None)) not in (None, "none"):

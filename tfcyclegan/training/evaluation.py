@@ -11,6 +11,7 @@ from typing import Any
 
 import keras
 
+from ..data.sources import EMBEDDED
 from ..data.test_set import TestSet, load_test_set
 from ..errors import InputError
 from ..evaluation.evaluator import Evaluator
@@ -47,12 +48,16 @@ def make_evaluator(
     if how.palette and config.channels_B != 3:
         raise InputError(f"palette={how.palette}: label maps have colours: set channels_B=3")
     palette = load_palette(how.palette) if how.palette else None
-    segmenter = load_segmenter(how.segmenter) if how.segmenter else None
-    if segmenter and config.channels_A != 3:
-        raise InputError(f"segmenter={how.segmenter}: takes RGB: set channels_A=3")
-    if palette and segmenter and palette.classes != segmenter.palette.classes:
+    segmenter = load_segmenter(how.segmenter) if how.segmenter not in (None, "none") else None
+    if segmenter and (config.channels_A, config.channels_B) != (3, 3):
+        raise InputError(f"segmenter={how.segmenter}: takes RGB: set channels_A=3 and channels_B=3")
+    if segmenter and config.data in EMBEDDED:
         raise InputError(
-            f"palette={how.palette}: the segmenter knows other classes, those of "
+            f"segmenter={how.segmenter}: {config.data} has no label maps: leave it out"
+        )
+    if palette and segmenter and not palette.same_as(segmenter.palette):
+        raise InputError(
+            f"palette={how.palette}: the segmenter has other classes or colours, those of "
             f"{segmenter.palette.name}: leave `palette` out"
         )
     if segmenter and how.paired:
@@ -212,8 +217,11 @@ def read_best(directory: Path) -> dict[str, Any] | None:
 def _check(best_by: str, evaluator: Evaluator) -> None:
     name = metric_name(best_by)
     able = [name for name in evaluator.metrics if METRICS[name].better != "neither"]
-    # G draws label maps; F's photographs need a segmenter.
-    unscored = METRICS[name].needs == "palette" and best_by.startswith("BtoA")
-    if name not in able or (unscored and not evaluator.segmenter):
+    # G's label maps are scored with a palette, F's photographs with a segmenter.
+    unscored = METRICS[name].needs == "palette" and (
+        (best_by.startswith("BtoA") and not evaluator.segmenter)
+        or (best_by.startswith("AtoB") and not evaluator.palette)
+    )
+    if name not in able or unscored:
         remedy = f"use {', '.join(able)} or one direction's" if able else "measure more `metrics`"
         raise InputError(f"best_by={best_by}: not measured here, or has no better value: {remedy}")

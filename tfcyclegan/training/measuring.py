@@ -24,7 +24,7 @@ class Measuring:
     line)."""
     segmenter: str | None = None
     """File of a segmenter, from the command of that name: segments the photographs that F generates
-    and compares them with the label maps that went in (the paper's FCN score)."""
+    and compares them with the label maps that went in (the paper's FCN score); none for none."""
     extractor: str | None = None
     """Network for FID and KID: a name in keras.applications, such as InceptionV3, or a
     .keras file; none for no network."""
@@ -49,7 +49,7 @@ class Measuring:
     @property
     def label_maps(self) -> bool:
         """Whether domain B is label maps."""
-        return self.palette is not None or self.segmenter is not None
+        return self.palette is not None or self.segmenter not in (None, "none")
 
     def over(self, other: Measuring) -> Measuring:
         """Returns these settings, with those of `other` where nothing is set here.

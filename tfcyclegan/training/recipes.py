@@ -52,8 +52,8 @@ PIX2PIX: dict[str, Any] = {
     **PIX2PIX_NETWORKS, "objective": "vanilla", "lambda_L1": 100.0, "direction": "AtoB",
 }  # fmt: skip
 
-#: The "from scratch" variant that many learned CycleGAN from: ML/Pytorch/GANs/CycleGAN in
-#: https://github.com/aladdinpersson/Machine-Learning-Collection. Pictures are resized, not cropped.
+#: The training loop of "CycleGAN from scratch" in PyTorch, from which many learned CycleGAN.
+#: Pictures are resized, not cropped. docs/training.md says which versions there are.
 FROM_SCRATCH: dict[str, Any] = PAPER | {
     "blocks": 9, "bare_first": True, "downsampling_padding": "reflect",
     "discriminator_padding": "reflect", "sigmoid": True, "discriminators_first": True,

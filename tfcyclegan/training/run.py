@@ -92,10 +92,6 @@ def train(
     if not config.run_dir:
         raise InputError("`run_dir` is not set: name a folder for the run")
     directory = Path(config.run_dir)
-    if config.model == "pix2pix":  # its test pictures are pairs too
-        config = dataclasses.replace(
-            config, measuring=dataclasses.replace(config.measuring, paired=True)
-        )
     resolved = config.resolved()
     strategy = make_strategy(resolved.strategy, collective_timeout=resolved.collective_timeout)
     workers = Workers(strategy)
