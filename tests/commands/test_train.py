@@ -61,11 +61,14 @@ def test_a_run_ends_with_its_exports(tiny, capsys, monkeypatch):
     assert not Path("exports/shapes/litert/AtoB-int8.tflite").exists()
 
 
-def test_a_folder_is_trained_on(folder, train, capsys, caplog):
-    """Validated on the way; bad pictures are left out if asked."""
+def test_a_folder_is_trained_on(folder, train, capsys, caplog, monkeypatch):
+    """Validated on the way, without bad pictures if asked. Without a GPU it names the recipe."""
+    monkeypatch.setattr("tensorflow.config.list_physical_devices", lambda kind=None: [])
     (folder / "trainA" / "0.png").write_bytes(b"no picture")
     assert train("--data", folder, "--validation-every", 1, "--skip-bad-images") == 0
-    assert "cycle PSNR" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "cycle PSNR" in printed
+    assert "--recipe fast shows results within the hour" in printed
     assert "val_cycle_A" in Path("runs/data/history.csv").read_text()
     assert "left out 1 pictures" in caplog.text
 

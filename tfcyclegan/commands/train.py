@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import tensorflow as tf
 import tyro
 
 from ..distributed.cluster import Cluster
@@ -99,6 +100,11 @@ def train(config: Config, resume: bool) -> int:
     filled = {k: v for k, v in RECIPES.get(recipe, {}).items() if getattr(config, k) is None}
     if filled:
         print(f"recipe {recipe}:", *(f"{name}={value}" for name, value in filled.items()))
+    if recipe == "paper" and not tf.config.list_physical_devices("GPU"):
+        print(
+            "no GPU found: photographs take days with the paper's settings on a CPU. --recipe fast "
+            "shows results within the hour; it needs the extra projected"
+        )
     if config.strategy == "ray":
         directory = train_on_ray(config, resume)
         print(f"run: {directory}")
