@@ -206,7 +206,7 @@ class Findings:
     def facts(self) -> list[str]:
         """What the figures were measured with, and the paper's."""
         config = self.trials[0].config
-        steps = f"{config.epochs} epochs"
+        steps = f"{config.epochs} epoch{'s' if config.epochs > 1 else ''}"
         if config.steps_per_epoch:
             steps += f" of {config.steps_per_epoch} steps"
         facts = [
