@@ -56,7 +56,8 @@ ARMS: dict[str, dict[str, Any]] = {
     "filters16": {"filters": 16},
     "crops": {"load_size": 192},
     "still": {"discriminator_translation": 0.0},
-    # The generators in the package, trained further against the recipe's discriminators.
+    # The generators in the package, trained further against the recipe's discriminators. (Those
+    # that are in the package now came out of this arm, from the ones of commit c2d9142.)
     "finetune": {
         "initial_weights": "tfcyclegan/presets/horse2zebra", "generator": "resnet", "filters": 32,
         "upsampling": "transposed", "residual_output": False, "change_penalty": 0.0,
