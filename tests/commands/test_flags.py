@@ -29,5 +29,6 @@ def test_what_becomes_an_option(message, expected):
 
 def test_commands():
     assert list(COMMANDS) == [
-        "train", "evaluate", "export", "translate", "reproduce", "import", "study", "study-results",
+        "train", "evaluate", "export", "translate", "reproduce", "segmenter", "import", "study",
+        "study-results",
     ]  # fmt: skip
