@@ -272,7 +272,7 @@ def test_training_starts_from_a_generator(pytorch_models, pytorch_outputs, caplo
         "--no-tensorboard", "--precision", "float32", "--sample-count", 1,
         "--discriminator-layers", 1, "--lambda-gan", 0,
     )  # fmt: skip
-    other = r"--initial-weights start: its F is another network than this run's \(.*\): set the networks as"
+    other = r"--initial-weights start: its F is another network than this run's \(.*\): set the n"
     refused(capsys, other, *arguments, "--blocks", 3)
     refused(capsys, other, *arguments, "--epsilon", 0.5)  # the weights have the same shapes
     refused(capsys, "nowhere: there is no such file", *arguments, "--initial-weights", "nowhere")
