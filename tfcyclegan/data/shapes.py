@@ -7,7 +7,7 @@ stripes' dark tone, so mapping colours is not enough to solve it.
 
 `shapes-dusk` is the same at two times of day: some scenes are at dusk, which makes them darker and
 redder. Each domain has both, but more of B is at dusk. So a generator can change the time of day
-although the domains do not ask for it, which is what the identity loss prevents (section 5.2).
+although nothing asks for it. The paper has its identity loss against that (section 5.2).
 """
 
 from __future__ import annotations

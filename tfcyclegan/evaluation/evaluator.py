@@ -266,10 +266,10 @@ class Evaluator:
         scores: dict[str, float] = {}
         if side.truth is not None and column != "real":
             scores |= self._against_truth(way, pictures)
-        if self.segmenter and way == "BtoA" and column != "real":
-            scores |= self._against_labels(pictures)
-        elif self.segmenter and way == "BtoA" and side.truth is not None:
-            scores |= self._against_labels(side.truth)  # the segmenter's ceiling
+        # Of real photographs those that show the label maps: the segmenter's ceiling.
+        photographs = side.truth if column == "real" else pictures
+        if self.segmenter and way == "BtoA" and photographs is not None:
+            scores |= self._against_labels(photographs)
         if self._extractor and len(pictures):
             scores |= self._against_distribution(way, pictures, column)
         if self._classifier:

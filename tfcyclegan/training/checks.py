@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ..data.sources import EMBEDDED
 from ..errors import InputError
 from ..losses import check_losses
-from .recipes import ModelName
+from .recipes import ONLY
 
 if TYPE_CHECKING:
     from .config import ResolvedConfig
@@ -68,17 +68,7 @@ def check(config: ResolvedConfig) -> None:
 
 def _check_model(config: ResolvedConfig) -> None:
     """Refuses settings that only the other model has."""
-    only: dict[ModelName, tuple[str, ...]] = {
-        "cyclegan": (
-            "lambda_cycle_A",
-            "lambda_cycle_B",
-            "lambda_identity",
-            "discriminators_first",
-            "pool_size",
-        ),
-        "pix2pix": ("lambda_L1", "direction"),
-    }
-    for model, names in only.items():
+    for model, names in ONLY.items():
         for name in names if model != config.model else ():
             if (value := getattr(config, name)) is not None:
                 raise InputError(f"{name}={value}: goes with model={model}")

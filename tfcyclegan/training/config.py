@@ -285,8 +285,7 @@ class Config:
         values = json.loads(text)
         # A file of version 0.1 has no recipe, and older files lack settings that came later.
         values.setdefault("recipe", default_recipe(values.get("data", "")))
-        recipe = RECIPES.get(values["recipe"], {})
-        values = {name: recipe[name] for name in recipe if name not in values} | values
+        values = RECIPES.get(values["recipe"], {}) | values
         measuring = values.pop("measuring", {})
         # Version 0.1 had this setting.
         if (value := measuring.pop("extractor_scaling", None)) not in (None, "none"):

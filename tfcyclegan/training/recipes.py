@@ -10,6 +10,14 @@ from ..pix2pix import PIX2PIX_NETWORKS
 RecipeName = Literal["paper", "fast", "shapes", "pix2pix", "from-scratch"]
 ModelName = Literal["cyclegan", "pix2pix"]
 
+#: The settings that only one of the models has.
+ONLY: dict[ModelName, tuple[str, ...]] = {
+    "cyclegan": (
+        "lambda_cycle_A", "lambda_cycle_B", "lambda_identity", "discriminators_first", "pool_size",
+    ),
+    "pix2pix": ("lambda_L1", "direction"),
+}  # fmt: skip
+
 #: Sections 4 and 7 of the paper; where it is silent, the reference. The number of blocks depends on
 #: the image size.
 PAPER: dict[str, Any] = {
@@ -44,11 +52,8 @@ SHAPES: dict[str, Any] = PAPER | {
 }  # fmt: skip
 
 #: Isola et al., CVPR 2017, sections 3 and 6.1; where the paper is silent, the reference.
-_UNPAIRED = (
-    "lambda_cycle_A", "lambda_cycle_B", "lambda_identity", "discriminators_first", "pool_size"
-)  # fmt: skip
 PIX2PIX: dict[str, Any] = {
-    **{name: value for name, value in PAPER.items() if name not in _UNPAIRED},
+    **{name: value for name, value in PAPER.items() if name not in ONLY["cyclegan"]},
     **PIX2PIX_NETWORKS, "objective": "vanilla", "lambda_L1": 100.0, "direction": "AtoB",
 }  # fmt: skip
 
